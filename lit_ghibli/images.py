@@ -1,0 +1,29 @@
+"""The only conversions between the value ranges of images.
+
+Inside the suite an image is a float tensor ``(..., 3, H, W)`` in ``[-1, 1]``. Files and caches hold
+``uint8`` in ``[0, 255]``; metrics and pictures for people take ``[0, 1]``.
+"""
+
+import torch
+from torch import Tensor
+
+
+def from_uint8(images: Tensor) -> Tensor:
+    """Convert ``uint8`` in ``[0, 255]`` to ``float32`` in ``[-1, 1]``."""
+    return images.float().div_(127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Convert ``[-1, 1]`` to ``uint8`` in ``[0, 255]``: clamped, then rounded to the nearest level."""
+    return images.detach().float().clamp(-1.0, 1.0).add(1.0).mul(127.5).round().to(torch.uint8)
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Convert ``[-1, 1]`` to ``[0, 1]``, clamped."""
+    return images.float().add(1.0).mul(0.5).clamp(0.0, 1.0)
+
+
+def luminance(images: Tensor) -> Tensor:
+    """Rec. 601 luma of RGB images ``(N, 3, H, W)``, in the images' own range: ``(N, 1, H, W)``."""
+    weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (images * weights).sum(dim=1, keepdim=True)
