@@ -1,0 +1,97 @@
+"""Checkpoints from which a run goes on as if it had never stopped."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from lit_ghibli import checkpoints
+
+
+class RunCheckpoints(Checkpoint):
+    """Writes ``last.ckpt`` every few batches and ``epoch_NNNN.ckpt`` after every epoch.
+
+    Counted in batches: Lightning's own step counter counts every optimiser. Nothing is written in the middle
+    of a step, so that every file continues bit by bit. Ctrl-C and SIGTERM finish the step, save, and stop; a
+    second Ctrl-C stops at once, which loses what came after the last file.
+
+    Args:
+        folder: Where the files go.
+        every_n_batches: Batches between two ``last.ckpt``.
+        keep_epochs: How many of the newest epoch files are kept; -1 keeps all.
+    """
+
+    def __init__(self, folder: str | Path, every_n_batches: int, keep_epochs: int) -> None:
+        if every_n_batches < 1:
+            raise ValueError(f"every_n_batches must be at least 1; got {every_n_batches}")
+        if keep_epochs < -1:
+            raise ValueError(f"keep_epochs must be -1 (all) or at least 0; got {keep_epochs}")
+        self.folder = Path(folder)
+        self.every_n_batches, self.keep_epochs = every_n_batches, keep_epochs
+        self.last = self.folder / "last.ckpt"
+        self._stop_requested = False
+        self._saved_within_epoch = False
+        self._previous_handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over the signals that ask for a stop."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous_handlers[number] = signal.signal(number, self._request_stop)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget about the previous epoch."""
+        self._saved_within_epoch = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time to, or if the run is about to stop; the end of an epoch is saved as an epoch."""
+        if batch_idx + 1 >= trainer.num_training_batches:
+            return
+        interrupted = self._any_rank_stops(trainer)
+        batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        self._saved_within_epoch = interrupted or trainer.should_stop
+        if self._saved_within_epoch or batches % self.every_n_batches == 0:
+            trainer.save_checkpoint(self.last)
+        if interrupted:
+            self._interrupt(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the epoch, unless a stop cut it short: then the last file continues inside the epoch."""
+        if not self._saved_within_epoch:
+            path = self.folder / f"epoch_{trainer.current_epoch + 1:04d}.ckpt"
+            trainer.save_checkpoint(path)
+            if trainer.is_global_zero:
+                checkpoints.link(path, self.last)
+                self._remove_old_epochs()
+        if self._any_rank_stops(trainer):
+            self._interrupt(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
+        self._previous_handlers = {}
+
+    def _remove_old_epochs(self) -> None:
+        if self.keep_epochs >= 0:
+            epochs = sorted(self.folder.glob("epoch_*.ckpt"))
+            for old in epochs[: len(epochs) - self.keep_epochs]:
+                old.unlink()
+
+    def _request_stop(self, number: int, frame: Any) -> None:
+        if self._stop_requested:
+            raise KeyboardInterrupt
+        self._stop_requested = True
+        print("\nstopping: this step is finished and saved first (again to stop at once)", flush=True)
+
+    def _any_rank_stops(self, trainer: Trainer) -> bool:
+        if trainer.world_size == 1:
+            return self._stop_requested
+        return trainer.strategy.reduce_boolean_decision(self._stop_requested, all=False)
+
+    def _interrupt(self, trainer: Trainer) -> None:
+        trainer.print(f"saved {self.last}; go on with: lit-ghibli train resume={self.folder.parent}")
+        raise KeyboardInterrupt

@@ -1,0 +1,121 @@
+"""Notices trainings that fail in the ways that users of these methods report."""
+
+import logging
+import math
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from lit_ghibli.images import luminance
+
+log = logging.getLogger(__name__)
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss or a weight is no longer a finite number."""
+
+
+class Doctor(Callback):
+    """Stops a run whose losses are NaN or infinite; warns of identical, inverted or unopposed outputs.
+
+    Reads what a training step returns: ``losses`` by name, and ``photo`` and ``translated``, both
+    ``(N, 3, H, W)`` in ``[-1, 1]``. Values are looked at every few steps and before every checkpoint, since
+    looking makes a GPU wait; the step named is nevertheless the one in which it happened. Each alarm rings
+    once.
+
+    Args:
+        every_n_batches: Steps between two looks.
+        patience: Looks in a row before an alarm rings.
+        identical_below: Mean absolute difference of output and photograph, in units of ``[-1, 1]``.
+        inverted_below: Correlation of the two luminances.
+        unopposed_below: Loss of a discriminator.
+    """
+
+    def __init__(
+        self,
+        every_n_batches: int,
+        patience: int,
+        identical_below: float,
+        inverted_below: float,
+        unopposed_below: float,
+    ) -> None:
+        self.every_n_batches, self.patience = every_n_batches, patience
+        self.identical_below, self.inverted_below = identical_below, inverted_below
+        self.unopposed_below = unopposed_below
+        self._unseen: list[tuple[int, dict[str, Tensor]]] = []
+        self._in_a_row: dict[str, int] = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the losses; look at them, and at the pictures, every few steps."""
+        step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        self._unseen.append((step, outputs["losses"]))
+        if step % self.every_n_batches == 0:
+            self._check_losses()
+            self._check_pictures(step, outputs)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse to overwrite a good checkpoint with a broken one."""
+        self._check_losses()
+        broken = [
+            name
+            for name, value in checkpoint["state_dict"].items()
+            if value.is_floating_point() and not value.isfinite().all()
+        ]
+        if broken:
+            raise TrainingDiverged(
+                f"{len(broken)} weights are no finite numbers, {broken[0]} first; the last checkpoint is from "
+                "before: resume from it with a lower learning rate"
+            )
+
+    def _check_losses(self) -> None:
+        for step, losses in self._unseen:
+            for name, value in losses.items():
+                if not math.isfinite(value):
+                    raise TrainingDiverged(
+                        f"step {step}: the loss '{name}' is {float(value)}; the last checkpoint is from before: "
+                        "resume from it with a lower learning rate or a lower weight of that loss"
+                    )
+        self._unseen.clear()
+
+    def _check_pictures(self, step: int, outputs: dict[str, Any]) -> None:
+        photo, translated = outputs["photo"].float(), outputs["translated"].float()
+        difference = (photo - translated).abs().mean().item()
+        self._alarm(
+            "identical",
+            difference < self.identical_below,
+            f"step {step}: outputs equal their photographs (mean difference {difference:.3f} in [-1, 1]): lower "
+            "method.weights.identity or method.weights.cycle, or raise method.weights.gan",
+        )
+        correlation = _correlation(luminance(photo), luminance(translated))
+        self._alarm(
+            "inverted",
+            correlation < self.inverted_below,
+            f"step {step}: light and dark are exchanged (correlation {correlation:.2f}): raise "
+            "method.weights.identity, or start again with another seed",
+        )
+        for name, loss in outputs["losses"].items():
+            if name.startswith("discriminator"):
+                self._alarm(
+                    name,
+                    loss.item() < self.unopposed_below,
+                    f"step {step}: {name} has won (loss {loss.item():.4f}), the generators learn nothing from it: "
+                    "lower method.optimizer_d.lr or add data",
+                )
+
+    def _alarm(self, kind: str, symptom: bool, message: str) -> None:
+        self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1 if symptom else 0
+        if self._in_a_row[kind] == self.patience:
+            log.warning(message)
+            self._in_a_row[kind] = -math.inf  # rings once
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    stacked = torch.stack([a.flatten(), b.flatten()])
+    if (stacked.std(dim=1) < 1e-6).any():
+        return 0.0
+    return torch.corrcoef(stacked)[0, 1].item()

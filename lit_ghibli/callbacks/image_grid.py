@@ -1,0 +1,48 @@
+"""Pictures of fixed photographs while training, on disk and in the loggers."""
+
+from pathlib import Path
+
+import numpy as np
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
+
+from lit_ghibli.images import to_uint8
+from lit_ghibli.reports.grids import labelled_grid
+
+
+class ImageGrid(Callback):
+    """At the end of every epoch, one row per sample photograph with the method's own columns.
+
+    Args:
+        folder: Where ``epoch_NNNN.png`` goes.
+        num_images: Rows.
+        max_side: Pictures are shown no larger than this, in pixels.
+    """
+
+    def __init__(self, folder: str | Path, num_images: int, max_side: int) -> None:
+        self.folder, self.num_images, self.max_side = Path(folder), num_images, max_side
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the grid, save it, and hand it to every logger that takes images."""
+        pl_module.eval()
+        rows = []
+        for photo in trainer.datamodule.sample_photos(self.num_images):
+            columns = pl_module.picture_columns(photo.to(pl_module.device))
+            rows.append({title: to_uint8(image[0]).permute(1, 2, 0).cpu().numpy() for title, image in columns.items()})
+        pl_module.train()
+        grid = labelled_grid(rows, max_side=self.max_side)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        grid.save(self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
+        self._log(trainer, grid)
+
+    def _log(self, trainer: Trainer, grid: Image.Image) -> None:
+        step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("val/grid", np.asarray(grid), step, dataformats="HWC")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image("val/grid", [grid])

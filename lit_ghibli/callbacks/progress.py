@@ -1,0 +1,90 @@
+"""What a run is about to do, how far it is, and when it will end."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+
+class RunProgress(Callback):
+    """Prints one line before training, an estimate after the first steps, and one line per epoch.
+
+    Lines suit a terminal with a progress bar and a log file alike.
+
+    Args:
+        estimate_after: Steps after which the first estimate is printed; the first quarter of them, which is
+            slower, does not count.
+    """
+
+    def __init__(self, estimate_after: int) -> None:
+        self.estimate_after = estimate_after
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what runs where."""
+        parameters = ", ".join(
+            f"{name} {sum(p.numel() for p in network.parameters()):,}"
+            for name, network in pl_module.named_children()
+            if any(True for _ in network.parameters())
+        )
+        images = getattr(trainer.datamodule, "summary", lambda: "")()
+        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        trainer.print(
+            f"{type(pl_module).__name__} on {_device_name(trainer)}, precision {trainer.precision} | "
+            f"parameters: {parameters} | {images} | {_total_batches(trainer):,} iterations in {trainer.max_epochs} "
+            f"epochs{f', {done:,} of them done' if done else ''}"
+        )
+        self._steps = 0
+        self._epoch_started = self._warm_since = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._epoch_started = time.perf_counter()
+        self._epoch_steps = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count; after the first steps, estimate."""
+        self._steps += 1
+        self._epoch_steps += 1
+        warmup = self.estimate_after // 4
+        if self._steps == warmup:
+            self._warm_since = time.perf_counter()
+        if self._steps == self.estimate_after:
+            seconds = (time.perf_counter() - self._warm_since) / (self._steps - warmup)
+            trainer.print(f"{seconds:.3f} s per iteration, so about {self._remaining(trainer, seconds)} to go")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the share of time spent waiting for data; say how the epoch went and how long is left."""
+        elapsed = time.perf_counter() - self._epoch_started
+        seconds = elapsed / max(self._epoch_steps, 1)
+        waiting = getattr(trainer.train_dataloader, "seconds_waiting", 0.0) / elapsed
+        pl_module.log("train/data_wait_share", waiting, rank_zero_only=True)
+        values = " ".join(
+            f"{name.removeprefix('train/')}={float(value):.4g}"
+            for name, value in sorted(trainer.callback_metrics.items())
+            if name != "train/data_wait_share"
+        )
+        trainer.print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} in {_duration(elapsed)}, {seconds:.3f} s/it, "
+            f"{waiting:.1%} of it waiting for data, {self._remaining(trainer, seconds)} to go | {values}"
+        )
+
+    def _remaining(self, trainer: Trainer, seconds: float) -> str:
+        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        return _duration(max(_total_batches(trainer) - done, 0) * seconds)
+
+
+def _total_batches(trainer: Trainer) -> int:
+    return int(trainer.num_training_batches * max(trainer.max_epochs, 0))
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _device_name(trainer: Trainer) -> str:
+    device = trainer.strategy.root_device
+    return f"{trainer.world_size} x {device.type}" if trainer.world_size > 1 else str(device)

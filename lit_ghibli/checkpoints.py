@@ -1,0 +1,130 @@
+"""The only reader and writer of checkpoints.
+
+A checkpoint is what Lightning makes of a run (networks, optimisers, schedulers, loops, callbacks) plus the
+resolved configuration, so that one file is enough to translate photographs. It holds tensors and plain Python
+values only and is read with ``weights_only=True``: opening a stranger's file runs none of its code.
+"""
+
+import os
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+CONFIG_KEY = "lit_ghibli_config"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, or not one of this suite."""
+
+
+def save(checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Write atomically: a reader sees the old file or the new one, also after a power cut."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU without running any code that it may hold.
+
+    Args:
+        path: File written by :func:`save`.
+        mmap: Read tensors only when they are used: a translator then touches one generator of the file.
+
+    Raises:
+        CheckpointError: The file is missing, empty, truncated, refused as unsafe, or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    if not zipfile.is_zipfile(path):
+        size = path.stat().st_size
+        raise CheckpointError(
+            f"{path}: not a checkpoint, or cut short ({size:,} bytes read); use another one of its run"
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path}: refused, since it holds more than tensors and plain values: {error}") from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or CONFIG_KEY not in checkpoint:
+        raise CheckpointError(f"{path}: a checkpoint of another program: it has no '{CONFIG_KEY}'")
+    return checkpoint
+
+
+def find(path: str | Path) -> Path:
+    """The checkpoint file that ``path`` means: itself, or the last one of a run's folder.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if not path.exists():
+            raise CheckpointError(f"{path}: no such run or checkpoint")
+        return path
+    last = path / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        raise CheckpointError(f"{path}: this folder has no checkpoints/last.ckpt: nothing was saved yet")
+    return last
+
+
+def newest_run(outputs: str | Path = "outputs") -> Path:
+    """The run below ``outputs`` whose last checkpoint is the newest.
+
+    Raises:
+        CheckpointError: There is no run with a checkpoint.
+    """
+    found = sorted(Path(outputs).glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise CheckpointError(f"no run with a checkpoint below {outputs}/: train one, or give checkpoint=<run or file>")
+    return found[-1].parent.parent
+
+
+class RunCheckpointIO(TorchCheckpointIO):
+    """Lightning's door to :func:`save` and :func:`load`; adds the run's configuration to what is written.
+
+    Args:
+        config: Resolved configuration of the run, of plain dicts, lists and scalars.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write ``checkpoint`` and the run's configuration to ``path``, atomically."""
+        save({**checkpoint, CONFIG_KEY: self.config}, path)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read ``path`` onto the CPU; always weights-only, whatever ``weights_only`` says."""
+        return load(path)
+
+
+def link(source: str | Path, target: str | Path) -> None:
+    """Make ``target`` the same checkpoint as ``source``, atomically and, where possible, at no cost on disk."""
+    source, target = Path(source), Path(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        try:
+            os.link(source, partial)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)

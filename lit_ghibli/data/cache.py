@@ -1,0 +1,290 @@
+"""Decoded and resized pictures in one packed file, so that training never waits for JPEG decoding.
+
+Layout of a packed file: the magic, the byte lengths of the pixels and of the index (two little-endian
+64-bit numbers), the pixels of all pictures as planar RGB one after the other, and the index as JSON
+(names, and heights and widths). The index comes last because it is known only when all is decoded.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+import struct
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from lit_ghibli.data.image_files import (
+    FolderError,
+    OnBadFile,
+    decode_all,
+    list_images,
+    map_in_threads,
+    require_images,
+)
+
+Mode = Literal["squash", "short_side"]
+Storage = Literal["disk", "ram"]
+Picture = tuple[str, NDArray[np.uint8]]  # name, pixels (H, W, 3)
+
+T = TypeVar("T")
+
+_MAGIC = b"ghibli01"  # the digits are the version of the layout and of what is put into it
+_PREFIX = struct.Struct("<8sQQ")
+_WORTH_A_BAR = 50  # pictures
+_logger = logging.getLogger(__name__)
+
+
+class PackedImages:
+    """Pictures in one block of memory or one memory-mapped file: a sequence of ``(3, H, W)`` ``uint8``.
+
+    Every access returns a fresh tensor. A memory-mapped one is pickled as its path, and one in memory
+    goes to DataLoader workers through shared memory, so no worker receives a copy.
+
+    Attributes:
+        names: the relative path of each picture, with ``/`` between folders.
+    """
+
+    def __init__(self, content: Tensor, path: Path | None = None) -> None:
+        """Read the index of a packed file.
+
+        Args:
+            content: all bytes of the file, ``uint8``.
+            path: where the content is mapped from; none for content held in memory.
+
+        Raises:
+            ValueError: the content is no complete packed file of this version.
+        """
+        self._content = content
+        self._path = path
+        self.names, self._shapes = _read_index(content)
+        lengths = [3 * height * width for height, width in self._shapes]
+        self._starts = _PREFIX.size + np.cumsum([0, *lengths])
+
+    @classmethod
+    def open(cls, path: Path) -> "PackedImages":
+        """Map a packed file into memory.
+
+        Raises:
+            ValueError: the file is damaged, incomplete or of another version.
+        """
+        size = path.stat().st_size
+        if size < _PREFIX.size:
+            raise ValueError(f"{path} is not a packed image file: it has {size} bytes")
+        # A private mapping: pages are shared between processes, and nothing can be written back.
+        return cls(torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8), path)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Tensor:
+        index = range(len(self))[index]  # checks the bounds and counts negative indices from the end
+        pixels = self._content[self._starts[index] : self._starts[index + 1]]
+        return pixels.view(3, *self._shapes[index]).clone()
+
+    def __reduce__(self) -> tuple:
+        if self._path is not None:
+            return PackedImages.open, (self._path,)
+        return PackedImages, (self._content,)
+
+
+def cached_folder(
+    folder_or_paths: str | os.PathLike | Sequence[Path],
+    *,
+    size: int,
+    mode: Mode,
+    cache_dir: str | os.PathLike,
+    storage: Storage,
+    on_bad_file: OnBadFile = "error",
+    min_images: int = 1,
+    min_side: int = 1,
+    progress: bool = True,
+) -> PackedImages:
+    """Decode and resize the pictures of a folder, once: later calls map the cached file.
+
+    The cache is used again as long as the files keep their names, sizes and modification times.
+
+    Args:
+        folder_or_paths: a folder, searched with its subfolders, or the files themselves.
+        size: pixels.
+        mode: ``"squash"`` resizes to ``size`` x ``size`` whatever the aspect ratio (as Zhu et al. 2017
+            do), ``"short_side"`` makes the shorter side ``size`` and keeps the aspect ratio.
+        cache_dir: where packed files are kept.
+        storage: ``"disk"`` maps a file in ``cache_dir``, ``"ram"`` holds the pictures and writes nothing.
+        on_bad_file: see `decode_all`.
+        min_images: fewest good pictures to accept.
+        min_side: shortest side accepted in a file, in pixels.
+        progress: show a bar on a terminal where there is much to do.
+
+    Raises:
+        FolderError: no images, bad images, too few images, or a cache folder that cannot be written.
+    """
+    resize = _resizer(size, mode)
+    paths, base = _resolve(folder_or_paths)
+    names = {path: path.relative_to(base).as_posix() for path in paths}
+    files = [(names[path], path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+
+    def pictures() -> Iterator[Picture]:
+        shown = _bar(paths, f"Preparing {base.name}", progress)
+        decoded = decode_all(
+            shown,
+            lambda image: np.asarray(resize(image)),
+            on_bad_file=on_bad_file,
+            min_images=min_images,
+            min_side=min_side,
+        )
+        return ((names[path], pixels) for path, pixels in decoded)
+
+    key = ("folder", files, size, mode, on_bad_file, min_side)
+    packed = _load_or_build(key, pictures, len(paths), cache_dir, storage)
+    require_images(len(packed), min_images, of=len(paths))
+    return packed
+
+
+def cached_renders(
+    key: str,
+    count: int,
+    render: Callable[[int], NDArray[np.uint8]],
+    *,
+    cache_dir: str | os.PathLike,
+    storage: Storage,
+    progress: bool = True,
+) -> PackedImages:
+    """Render ``count`` pictures, once: later calls map the cached file.
+
+    Args:
+        key: everything that decides what is rendered, in words: the renderer and its version, seed, size.
+        count: number of pictures.
+        render: picture number -> ``uint8`` ``(H, W, 3)``; called in several threads at once.
+        cache_dir: where packed files are kept.
+        storage: see `cached_folder`.
+        progress: show a bar on a terminal where there is much to do.
+
+    Raises:
+        FolderError: the cache folder cannot be written.
+    """
+
+    def pictures() -> Iterator[Picture]:
+        numbers = _bar(range(count), "Rendering", progress)
+        return ((f"{i:06d}", pixels) for i, pixels in enumerate(map_in_threads(render, numbers)))
+
+    return _load_or_build(("renders", key), pictures, count, cache_dir, storage)
+
+
+def default_cache_dir() -> Path:
+    """Return the folder of packed files: ``$LIT_GHIBLI_CACHE``, or ``~/.cache/lit_ghibli``."""
+    return Path(os.environ.get("LIT_GHIBLI_CACHE") or "~/.cache/lit_ghibli").expanduser()
+
+
+def _resizer(size: int, mode: Mode) -> Callable[[Image.Image], Image.Image]:
+    if mode not in ("squash", "short_side"):
+        raise ValueError(f"mode must be 'squash' or 'short_side', got {mode!r}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
+
+    def resize(image: Image.Image) -> Image.Image:
+        target = (size, size)
+        if mode == "short_side":
+            shorter = min(image.size)
+            target = tuple(max(size, round(side * size / shorter)) for side in image.size)
+        return image.resize(target, Image.Resampling.BICUBIC)  # antialiased where it reduces
+
+    return resize
+
+
+def _resolve(folder_or_paths: str | os.PathLike | Sequence[Path]) -> tuple[list[Path], Path]:
+    """Return the files and the folder that their names are relative to."""
+    if isinstance(folder_or_paths, str | os.PathLike):
+        return list_images(folder_or_paths), Path(folder_or_paths)
+    paths = [Path(path) for path in folder_or_paths]
+    if not paths:
+        raise FolderError("no images to pack: the list of files is empty")
+    return paths, Path(os.path.commonpath([path.parent for path in paths]))
+
+
+def _bar(items: Sequence[T], description: str, progress: bool) -> Iterable[T]:
+    """Iterate behind a progress bar, where a person is watching and there is time to watch."""
+    if not (progress and len(items) > _WORTH_A_BAR and sys.stderr.isatty()):
+        return items
+    return track(items, description, console=Console(stderr=True), transient=True)
+
+
+def _load_or_build(
+    key: tuple,
+    pictures: Callable[[], Iterator[Picture]],
+    expected: int,
+    cache_dir: str | os.PathLike,
+    storage: Storage,
+) -> PackedImages:
+    """Map the packed file of ``key``, or make it from ``pictures()``, at most ``expected`` of them."""
+    if storage not in ("disk", "ram"):
+        raise ValueError(f"storage must be 'disk' or 'ram', got {storage!r}")
+    if storage == "ram":
+        stream = io.BytesIO()
+        _write(stream, pictures())
+        return PackedImages(torch.frombuffer(stream.getbuffer(), dtype=torch.uint8))
+
+    digest = hashlib.sha256(repr((_MAGIC, expected, key)).encode()).hexdigest()
+    path = Path(cache_dir).expanduser() / f"{digest[:32]}.pack"
+    try:
+        packed = PackedImages.open(path)
+        if len(packed) < expected:  # said again, because the run that listed them may be long ago
+            _logger.warning("%s was built without %d bad images", path, expected - len(packed))
+        return packed
+    except FileNotFoundError:
+        pass
+    except (ValueError, OSError) as error:
+        _logger.info("rebuilding the image cache: %s", error)
+    try:
+        _build(path, pictures())
+    except OSError as error:
+        raise FolderError(
+            f"cannot write the image cache {path} ({error.strerror or error}): set data.cache_dir (or the "
+            "environment variable LIT_GHIBLI_CACHE) to a folder with room that can be written to, or set "
+            "data.cache=ram to keep the images in memory"
+        ) from error
+    return PackedImages.open(path)
+
+
+def _build(path: Path, pictures: Iterator[Picture]) -> None:
+    """Write a packed file under a name of its own, then rename it: readers see all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{uuid.uuid4().hex}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            _write(file, pictures)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, pictures: Iterable[Picture]) -> None:
+    names, shapes, length = [], [], 0
+    file.write(bytes(_PREFIX.size))
+    for name, pixels in pictures:
+        names.append(name)
+        shapes.append(pixels.shape[:2])
+        length += file.write(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    index = json.dumps({"names": names, "shapes": shapes}).encode()
+    file.write(index)
+    file.seek(0)
+    file.write(_PREFIX.pack(_MAGIC, length, len(index)))
+
+
+def _read_index(content: Tensor) -> tuple[list[str], list[tuple[int, int]]]:
+    magic, length, index_length = _PREFIX.unpack(content[: _PREFIX.size].numpy().tobytes())
+    if magic != _MAGIC or len(content) != _PREFIX.size + length + index_length:
+        raise ValueError(f"not a complete packed image file of version {_MAGIC.decode()}")
+    index = json.loads(content[_PREFIX.size + length :].numpy().tobytes())
+    return index["names"], [(height, width) for height, width in index["shapes"]]

@@ -1,0 +1,304 @@
+"""Reading pictures: the one place that finds, opens and judges the image files of a folder."""
+
+import hashlib
+import logging
+import os
+import re
+import threading
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+
+T = TypeVar("T")
+_Result = TypeVar("_Result")
+OnBadFile = Literal["error", "skip"]
+
+_LISTED = 20  # bad files named in one message
+_CLUTTER = ("__macosx", "thumbs.db")  # what operating systems leave behind, in lower case
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# The filters of the warnings module belong to the whole process: two threads inside
+# catch_warnings at once could leave it with each other's. Headers are short, so the lock costs nothing.
+_warnings_lock = threading.Lock()
+_logger = logging.getLogger(__name__)
+
+
+class ImageFileError(ValueError):
+    """A file that cannot be used as a picture.
+
+    Attributes:
+        path: the file.
+        reason: what is wrong with it, a phrase that follows the path.
+    """
+
+    def __init__(self, path: str | os.PathLike, reason: str) -> None:
+        super().__init__(path, reason)  # both, so that the error survives pickling between processes
+        self.path = Path(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason}"
+
+
+class FolderError(ValueError):
+    """A folder, or a list of files, from which no data set can be made."""
+
+
+def list_images(folder: str | os.PathLike) -> list[Path]:
+    """List the image files of a folder and its subfolders, in natural order of their relative paths.
+
+    Files are chosen by extension (`EXTENSIONS`, in any case). Hidden files and folders and what
+    operating systems leave behind are passed over; symbolic links are followed.
+
+    Raises:
+        FolderError: the folder is missing, is no folder, or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise FolderError(f"image folder {folder} does not exist (absolute path: {folder.absolute()})")
+    if not folder.is_dir():
+        raise FolderError(f"image folder {folder} is a file, not a folder; name the folder that holds it")
+    files = list(_walk(folder))
+    images = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    if not images:
+        others = Counter(file.suffix.lower() or "extensionless" for file in files)
+        found = ", ".join(f"{count} {kind} file{'s'[: count > 1]}" for kind, count in others.most_common(5))
+        raise FolderError(
+            f"image folder {folder} holds no images: found {found or 'no files at all'}; "
+            f"files that are read end in {', '.join(EXTENSIONS)}"
+        )
+    return sorted(images, key=lambda file: _natural_key(file.relative_to(folder)))
+
+
+def open_image(path: str | os.PathLike) -> Image.Image:
+    """Open a picture as upright 8-bit RGB.
+
+    Grey, palette, CMYK and 16-bit pictures are converted (65535 becomes 255), transparency is laid on
+    white, the EXIF orientation is applied, colour profiles are ignored. Of a multi-picture JPEG, as
+    some phones write it, the first picture is read.
+
+    Raises:
+        ImageFileError: the file is missing, empty, truncated, animated, too large to decode safely,
+            or not a JPEG, PNG, WebP or BMP file inside, whatever its name says.
+    """
+    path = Path(path)
+    try:
+        with _open(path) as image:
+            image.load()
+            orientation = _orientation(image)
+            rgb = _to_rgb(image)
+    except ImageFileError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged data
+        raise ImageFileError(path, f"is truncated or damaged ({error})") from error
+    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def decode_all(
+    paths: Iterable[Path],
+    convert: Callable[[Image.Image], T],
+    *,
+    on_bad_file: OnBadFile,
+    min_images: int = 1,
+    min_side: int = 1,
+) -> Iterator[tuple[Path, T]]:
+    """Yield ``(path, convert(image))`` for every good picture in order, decoding each file once.
+
+    Files are decoded in threads, a few ahead of what is consumed. All files are gone through before bad
+    ones are reported, so that one run names them all.
+
+    Args:
+        paths: files to open with `open_image`.
+        convert: called in several threads at once.
+        on_bad_file: ``"error"`` ends with an error that lists the bad files, ``"skip"`` logs the list.
+        min_images: fewest good pictures to accept.
+        min_side: shortest side accepted, in pixels.
+
+    Raises:
+        FolderError: after the last file, where there are bad files or too few good ones.
+    """
+    if on_bad_file not in ("error", "skip"):
+        raise ValueError(f"on_bad_file must be 'error' or 'skip', got {on_bad_file!r}")
+
+    def decode(path: Path) -> tuple[Path, T] | ImageFileError:
+        try:
+            image = open_image(path)
+            if min(image.size) < min_side:
+                size = f"{image.width}x{image.height}"
+                raise ImageFileError(path, f"is {size}, smaller than {min_side} pixels on its shorter side")
+        except ImageFileError as error:
+            return error
+        return path, convert(image)
+
+    bad: list[ImageFileError] = []
+    good = 0
+    for result in map_in_threads(decode, paths):
+        if isinstance(result, ImageFileError):
+            bad.append(result)
+        else:
+            good += 1
+            yield result
+    _report(bad, good, on_bad_file)
+    require_images(good, min_images, of=good + len(bad))
+
+
+def require_images(good: int, min_images: int, *, of: int) -> None:
+    """Raise `FolderError` where ``good`` usable pictures out of ``of`` are fewer than ``min_images``."""
+    if good < min_images:
+        raise FolderError(f"too few images: {good} of {of} can be used, but at least {min_images} are needed")
+
+
+def map_in_threads(function: Callable[[T], _Result], items: Iterable[T]) -> Iterator[_Result]:
+    """Yield ``function(item)`` in order, computed in threads a few items ahead of the consumer."""
+    workers = min(os.cpu_count() or 1, 32)  # each holds a full-size picture in memory
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque = deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= 4 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def find_same_images(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Find the files that occur in both lists with the same content: ``(train path, test path)`` pairs."""
+    train_sizes, test_sizes = ([path.stat().st_size for path in paths] for paths in (train, test))
+    shared = set(train_sizes) & set(test_sizes)  # only files of equal size are worth reading
+
+    by_digest: dict[str, list[Path]] = {}
+    for path, size in zip(train, train_sizes, strict=True):
+        if size in shared:
+            by_digest.setdefault(_digest(path), []).append(path)
+    return [
+        (twin, path)
+        for path, size in zip(test, test_sizes, strict=True)
+        if size in shared
+        for twin in by_digest.get(_digest(path), [])
+    ]
+
+
+def check_disjoint(train: Sequence[Path], test: Sequence[Path]) -> None:
+    """Refuse a test set that shares pictures with the training set.
+
+    Raises:
+        FolderError: listing the pictures that are in both.
+    """
+    same = find_same_images(train, test)
+    if same:
+        lines = [f"{test_path} is the training image {train_path}" for train_path, test_path in same]
+        raise FolderError(
+            f"test images were seen in training ({len(same)} of {len(test)}), which makes every score "
+            f"too good; remove them from one of the two:{_bullets(lines)}"
+        )
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, links followed, each real folder visited once."""
+    visited = {os.path.realpath(folder)}
+    for root, subfolders, names in os.walk(folder, followlinks=True):
+        real = {name: os.path.realpath(os.path.join(root, name)) for name in sorted(subfolders)}
+        subfolders[:] = [name for name in real if _wanted(name) and real[name] not in visited]
+        visited.update(real[name] for name in subfolders)
+        yield from (Path(root, name) for name in names if _wanted(name))
+
+
+def _wanted(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _CLUTTER
+
+
+def _natural_key(path: Path) -> tuple:
+    """Order ``2.png`` before ``10.png``; the plain path breaks ties such as ``a.png`` and ``A.png``."""
+    parts = [
+        [int(piece) if piece.isdecimal() else piece.casefold() for piece in re.split(r"(\d+)", part)]
+        for part in path.parts
+    ]
+    return parts, path.as_posix()
+
+
+def _open(path: Path) -> Image.Image:
+    """Read the header of a picture and refuse what must not be decoded."""
+    try:
+        if path.stat().st_size == 0:
+            raise ImageFileError(path, "is empty (0 bytes)")
+        with _warnings_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImageFileError(path, f"is too large to decode safely, make it smaller ({error})") from error
+    except UnidentifiedImageError as error:
+        raise ImageFileError(path, "is not an image: its content is of no known format or damaged") from error
+    except OSError as error:
+        if error.errno is None:  # the decoder's word, not the operating system's
+            raise
+        raise ImageFileError(path, f"cannot be read ({error.strerror})") from error
+    reason = _refusal(image)
+    if reason:
+        image.close()
+        raise ImageFileError(path, reason)
+    return image
+
+
+def _refusal(image: Image.Image) -> str | None:
+    if image.format == "MPO":  # several JPEG pictures in one file, of which the first is the photograph
+        return None
+    if image.format not in FORMATS:
+        return f"is a {image.format} file inside; what is read is {', '.join(FORMATS)}"
+    frames = getattr(image, "n_frames", 1)
+    return f"is an animation of {frames} frames; save one of them as a still picture" if frames > 1 else None
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation; unreadable EXIF data is no reason to lose the picture."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return image.getexif().get(ExifTags.Base.Orientation, 1)
+        except Exception:
+            return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        levels = np.asarray(image).astype(np.float32) / 257.0
+        image = Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return image.convert("RGB")
+
+
+def _report(bad: Sequence[ImageFileError], good: int, on_bad_file: OnBadFile) -> None:
+    if not bad:
+        return
+    counts = f"{len(bad)} of {good + len(bad)} images cannot be used"
+    listed = _bullets([str(error) for error in bad])
+    if on_bad_file == "error":
+        raise FolderError(f"{counts}; repair or remove them, or set data.on_bad_file=skip:{listed}")
+    _logger.warning("%s and are skipped:%s", counts, listed)
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return "".join(f"\n  {line}" for line in [*lines[:_LISTED], *more])
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,86 @@
+"""Data order and augmentation as a function of (seed, epoch, position), so that a run can go on mid-epoch."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from lit_ghibli.seeding import derive_seed
+
+
+class Position(NamedTuple):
+    """Where a training sample stands; all its random choices follow from it."""
+
+    epoch: int
+    index: int
+
+
+class EpochSampler(Sampler[Position]):
+    """A fresh permutation of ``range(length)`` in every epoch, shared out among the ranks.
+
+    Every rank gets ``length // world_size`` positions, so that all do the same number of steps. The order
+    depends on the seed and the epoch alone: not on workers, nor on whether the run was interrupted.
+
+    Args:
+        length: Positions in one epoch.
+        seed: Seed of the order.
+        rank: This process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.length, self.seed, self.rank, self.world_size = length, seed, rank, world_size
+        self.epoch = 0
+        self.start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; Lightning calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length // self.world_size
+
+    def __iter__(self) -> Iterator[Position]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
+        order = torch.randperm(self.length, generator=generator)[: len(self) * self.world_size]
+        for index in order[self.rank :: self.world_size][self.start :].tolist():
+            yield Position(self.epoch, index)
+
+
+class ResumableLoader(DataLoader):
+    """A DataLoader over an :class:`EpochSampler` that can go on in the middle of an epoch.
+
+    Lightning stores :meth:`state_dict` in every checkpoint and restores it. Unlike a loader that stores its
+    workers' states, the number of workers may change in between.
+
+    Attributes:
+        seconds_waiting: Time that the training loop waited for batches in the current epoch.
+    """
+
+    seconds_waiting = 0.0
+    _given = 0
+    _resume_at = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self._given, self._resume_at = self._resume_at, 0
+        self.sampler.start = self._given * self.batch_size
+        self.seconds_waiting = 0.0
+        batches = super().__iter__()
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self.seconds_waiting += time.perf_counter() - asked
+            if batch is None:
+                return
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches given in the current epoch; 0 when it is over."""
+        return {"batches_given": self._given % len(self)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration start after the batches that were given."""
+        self._resume_at = state["batches_given"]

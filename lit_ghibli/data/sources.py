@@ -1,0 +1,173 @@
+"""Where training and held-out pictures come from: folders of a user's, or rendered scenes."""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lit_ghibli.data.cache import PackedImages, cached_folder, cached_renders, default_cache_dir
+from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images
+from lit_ghibli.data.scenes import render_pair
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Splits:
+    """Pictures for training and held out, all ``uint8``.
+
+    Attributes:
+        train_photo: Photographs to train on.
+        train_anime: Pictures of the target style to train on.
+        test_photo: Held-out photographs.
+        test_anime: Held-out pictures of the target style.
+    """
+
+    train_photo: PackedImages
+    train_anime: PackedImages
+    test_photo: PackedImages
+    test_anime: PackedImages
+
+    def partners(self) -> list[int] | None:
+        """Index in ``test_anime`` of each held-out photograph's true partner: named alike but for the extension.
+
+        None where any photograph has none.
+        """
+        index = {Path(name).with_suffix(""): number for number, name in enumerate(self.test_anime.names)}
+        partners = [index.get(Path(name).with_suffix("")) for name in self.test_photo.names]
+        return None if None in partners else partners
+
+
+@dataclass
+class FolderSource:
+    """Two folders of pictures to train on, and two that are held out if the user has them.
+
+    Without held-out folders the first training pictures are shown and measured instead, which a warning says.
+
+    Attributes:
+        root: Folder that holds the others.
+        train_photo: Subfolder of photographs.
+        train_anime: Subfolder of pictures in the target style.
+        test_photo: Subfolder of held-out photographs.
+        test_anime: Subfolder of held-out pictures; those named like a photograph are its true partner.
+        load_size: Pixels that training pictures are resized to before the crop.
+        eval_size: Pixels that held-out pictures are resized to.
+        resize: ``squash`` makes squares, ``short_side`` keeps the aspect.
+        min_side: Pictures with a side shorter than this are bad files.
+        on_bad_file: ``error`` stops and lists all of them; ``skip`` goes on without them.
+        cache: Where decoded pictures are kept: ``disk`` or ``ram``.
+        cache_dir: Folder of the cache; None for the user's cache folder.
+        eval_limit: Held-out pictures used per domain at most; 0 for all.
+    """
+
+    root: str | Path
+    train_photo: str
+    train_anime: str
+    test_photo: str
+    test_anime: str
+    load_size: int
+    eval_size: int
+    resize: Literal["squash", "short_side"]
+    min_side: int
+    on_bad_file: Literal["error", "skip"]
+    cache: Literal["disk", "ram"]
+    cache_dir: str | Path | None
+    eval_limit: int
+
+    def load(self) -> Splits:
+        """Decode everything once, or find it in the cache.
+
+        Raises:
+            FolderError: A folder is missing, empty or has bad pictures, or a picture is in training and test.
+        """
+        photos, animes = self._list(self.train_photo), self._list(self.train_anime)
+        test_photos = self._held_out(self.test_photo, photos)
+        test_animes = self._held_out(self.test_anime, animes)
+        requests = [
+            (photos, self.load_size),
+            (animes, self.load_size),
+            (test_photos, self.eval_size),
+            (test_animes, self.eval_size),
+        ]
+        opened, errors = [], []
+        for paths, size in requests:
+            try:
+                opened.append(self._open(paths, size))
+            except FolderError as error:
+                errors.append(str(error))
+        if errors:
+            raise FolderError("\n".join(dict.fromkeys(errors)))
+        return Splits(*opened)
+
+    def _list(self, folder: str) -> list[Path]:
+        return list_images(Path(self.root) / folder)
+
+    def _held_out(self, folder: str, train: list[Path]) -> list[Path]:
+        if (Path(self.root) / folder).is_dir():
+            held_out = self._list(folder)
+            check_disjoint(train, held_out)
+        else:
+            log.warning("no folder %s in %s: pictures and metrics use training images instead", folder, self.root)
+            held_out = train[:8]
+        return held_out[: self.eval_limit or None]
+
+    def _open(self, paths: list[Path], size: int) -> PackedImages:
+        return cached_folder(
+            paths,
+            size=size,
+            mode=self.resize,
+            min_side=self.min_side,
+            on_bad_file=self.on_bad_file,
+            storage=self.cache,
+            cache_dir=Path(self.cache_dir) if self.cache_dir else default_cache_dir(),
+        )
+
+
+@dataclass
+class SceneSource:
+    """Rendered landscapes: every photograph has a true partner in the painted style.
+
+    Training photographs and training pictures are of different scenes; held-out ones are pairs.
+
+    Attributes:
+        scene_seed: Seed of the world that the scenes are of.
+        count: Training pictures per domain.
+        test_count: Held-out pairs.
+        size: Side in pixels, 32 to 512.
+        cache: ``disk`` or ``ram``.
+        cache_dir: Folder of the cache; None for the user's cache folder.
+    """
+
+    scene_seed: int
+    count: int
+    test_count: int
+    size: int
+    cache: Literal["disk", "ram"]
+    cache_dir: str | Path | None
+
+    def load(self) -> Splits:
+        """Render everything once, or find it in the cache."""
+        held_out = 2 * self.count
+        return Splits(
+            self._render("photo", 0, self.count),
+            self._render("ghibli", self.count, self.count),
+            self._render("photo", held_out, self.test_count),
+            self._render("ghibli", held_out, self.test_count),
+        )
+
+    def _render(self, domain: Literal["photo", "ghibli"], start: int, count: int) -> PackedImages:
+        return cached_renders(
+            f"scenes-{domain}-seed{self.scene_seed}-from{start}-count{count}-size{self.size}",
+            count,
+            partial(_render_scene, domain, self.scene_seed, self.size, start),
+            storage=self.cache,
+            cache_dir=Path(self.cache_dir) if self.cache_dir else default_cache_dir(),
+        )
+
+
+def _render_scene(domain: str, seed: int, size: int, start: int, index: int) -> np.ndarray:
+    photo, ghibli = render_pair(seed, start + index, size)
+    return photo if domain == "photo" else ghibli

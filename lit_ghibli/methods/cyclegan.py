@@ -1,0 +1,148 @@
+"""CycleGAN: unpaired image-to-image translation.
+
+Zhu, Park, Isola, Efros 2017, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks",
+arXiv:1703.10593. Domain A holds photographs, domain B anime pictures; G = ``generator_ab``, F = ``generator_ba``.
+
+(1) gan       E_b[(D_B(b) - 1)^2] + E_a[D_B(G(a))^2] for D_B, E_a[(D_B(G(a)) - 1)^2] for G; likewise for F, D_A
+(2) cycle     E_a[|F(G(a)) - a|_1] + E_b[|G(F(b)) - b|_1]
+(3) identity  E_b[|G(b) - b|_1] + E_a[|F(a) - a|_1]                                    (section 5.2)
+
+Deviations from the authors' code, none of which changes a gradient: a half-cycle is backpropagated as soon as it is
+computed, since (1)-(3) are sums over independent graphs, so that one half-cycle is alive in memory instead of six
+generator passes; the weight of (3) is absolute (5, not 0.5 times the weight of (2)).
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Adam, Optimizer
+
+from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_generator_loss
+from lit_ghibli.metrics.suite import MetricSuite
+from lit_ghibli.networks.patchgan import PatchDiscriminator
+from lit_ghibli.networks.resnet import ResnetGenerator
+from lit_ghibli.training.image_pool import ImagePool
+from lit_ghibli.training.schedules import linear_decay
+from lit_ghibli.training.translation import Translation, translate
+from lit_ghibli.training.updates import check_weights, update, weighted_sum
+
+Adam2e4 = partial(Adam, lr=2e-4, betas=(0.5, 0.999))
+
+
+class CycleGAN(Translation):
+    """Two generators and two discriminators trained on unpaired photographs and anime pictures.
+
+    Args:
+        generator: Makes one generator; called twice.
+        discriminator: Makes one discriminator; called twice.
+        optimizer_g: Makes the optimiser of both generators from their parameters.
+        optimizer_d: Makes the optimiser of both discriminators from their parameters.
+        weights: Weights of the terms ``gan``, ``cycle``, ``identity`` in the generators' objective.
+        pool_size: Generated images remembered for each discriminator; 0 for none.
+        epochs: Length of the training that the schedule is made for.
+        decay_epochs: How many of these, at the end, decay the learning rates linearly.
+        metrics: What held-out photographs are judged by.
+    """
+
+    def __init__(
+        self,
+        generator: Callable[[], nn.Module] = partial(ResnetGenerator, num_blocks=6),
+        discriminator: Callable[[], nn.Module] = PatchDiscriminator,
+        optimizer_g: Callable[..., Optimizer] = Adam2e4,
+        optimizer_d: Callable[..., Optimizer] = Adam2e4,
+        weights: Mapping[str, float] | None = None,
+        pool_size: int = 50,
+        epochs: int = 50,
+        decay_epochs: int = 0,
+        metrics: MetricSuite | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator_ab, self.generator_ba = generator(), generator()
+        self.discriminator_a, self.discriminator_b = discriminator(), discriminator()
+        self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
+        weights = {"gan": 1.0, "cycle": 10.0, "identity": 5.0} if weights is None else weights
+        self.weights = check_weights(weights, {"gan", "cycle", "identity"})
+        self.pool_a, self.pool_b = ImagePool(pool_size), ImagePool(pool_size)
+        self.epochs, self.decay_epochs = epochs, decay_epochs
+        self.metrics = metrics
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """One update of both generators, then one of both discriminators."""
+        real_a, real_b = batch["photo"], batch["anime"]
+        optimizer_g, optimizer_d = self.optimizers()
+
+        with update(self, optimizer_g):
+            fake_b, terms_a = self.update_from(real_a, self.generator_ab, self.generator_ba, self.discriminator_b)
+            fake_a, terms_b = self.update_from(real_b, self.generator_ba, self.generator_ab, self.discriminator_a)
+            optimizer_g.step()
+
+        with update(self, optimizer_d):
+            loss_d_b = self.discriminator_loss(self.discriminator_b, real_b, self.pool_b.query(fake_b))
+            self.manual_backward(loss_d_b)
+            loss_d_a = self.discriminator_loss(self.discriminator_a, real_a, self.pool_a.query(fake_a))
+            self.manual_backward(loss_d_a)
+            optimizer_d.step()
+
+        losses = {name: terms_a[name] + terms_b[name] for name in terms_a}
+        losses |= {"discriminator_a": loss_d_a.detach(), "discriminator_b": loss_d_b.detach()}
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, batch_size=len(real_a))
+        return {"losses": losses, "photo": real_a, "translated": fake_b}
+
+    def update_from(
+        self, real: Tensor, forth: nn.Module, back: nn.Module, discriminator: nn.Module
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Backpropagate all that the generators owe to ``real``: its half of (1), (2), (3).
+
+        Returns:
+            The translation of ``real`` and the unweighted terms, all detached.
+        """
+        fake = forth(real)
+        terms = self.cycle_terms(real, fake, back, discriminator)
+        if terms:
+            self.manual_backward(weighted_sum(terms, self.weights))
+        if self.weights["identity"]:
+            terms["identity"] = F.l1_loss(back(real), real)
+            self.manual_backward(weighted_sum({"identity": terms["identity"]}, self.weights))
+        return fake.detach(), {name: term.detach() for name, term in terms.items()}
+
+    def cycle_terms(self, real: Tensor, fake: Tensor, back: nn.Module, discriminator: nn.Module) -> dict[str, Tensor]:
+        """Terms (1) and (2) of one half-cycle, those with a weight of 0 left out."""
+        terms = {}
+        if self.weights["gan"]:
+            terms["gan"] = lsgan_generator_loss(discriminator(fake))
+        if self.weights["cycle"]:
+            terms["cycle"] = F.l1_loss(back(fake), real)
+        return terms
+
+    @staticmethod
+    def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        """Equation (1) for one discriminator; ``fake`` is detached and may come from the pool."""
+        return lsgan_discriminator_loss(discriminator(real), discriminator(fake))
+
+    def on_train_epoch_end(self) -> None:
+        """Advance both learning rates by one epoch."""
+        for scheduler in self.lr_schedulers():
+            scheduler.step()
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
+        """One optimiser for both generators, one for both discriminators, each with its schedule."""
+        optimizers = [
+            self.optimizer_g(list(chain(self.generator_ab.parameters(), self.generator_ba.parameters()))),
+            self.optimizer_d(list(chain(self.discriminator_a.parameters(), self.discriminator_b.parameters()))),
+        ]
+        decay = partial(linear_decay, epochs=self.epochs, decay_epochs=self.decay_epochs)
+        return optimizers, [decay(optimizer) for optimizer in optimizers]
+
+    def translator(self) -> nn.Module:
+        """G, from photographs to anime pictures."""
+        return self.generator_ab
+
+    def picture_columns(self, photo: Tensor) -> dict[str, Tensor]:
+        """The triptych: real, generated, reconstructed."""
+        generated = translate(self.generator_ab, photo)
+        return {"real": photo, "generated": generated, "reconstructed": translate(self.generator_ba, generated)}

@@ -1,0 +1,70 @@
+"""The PatchGAN discriminator: does each overlapping patch of an image look real?"""
+
+from torch import Tensor, nn
+
+from lit_ghibli.networks.initialization import init_weights
+from lit_ghibli.networks.normalization import normalization_layer
+
+_MAX_MULTIPLIER = 8
+
+
+class PatchDiscriminator(nn.Module):
+    """PatchGAN: C64-C128-C256-C512-1 for the defaults, which sees patches of 70x70 pixels.
+
+    4x4 convolutions with padding 1: ``num_layers`` of stride 2, then two of stride 1; leaky ReLU of
+    slope 0.2 between; no norm on the first and the last. Weights start from N(0, 0.02).
+
+    Args:
+        in_channels: channels of the images; 6 for a conditional one, which sees input and output.
+        base_channels: channels after the first convolution; they double up to 8 times that.
+        num_layers: convolutions of stride 2. Receptive field for 1, 2, 3, 4: 16, 34, 70, 142 pixels.
+        norm: ``instance``, ``batch`` or ``none``. Before a batch norm convolutions have no bias,
+            as in the released code.
+
+    Attributes:
+        minimum_size: smallest height and width of an image, in pixels.
+
+    Source: Isola et al. 2017, appendix 6.1.2; Zhu et al. 2017, appendix 7.2.
+    """
+
+    def __init__(
+        self, in_channels: int = 3, base_channels: int = 64, num_layers: int = 3, norm: str = "instance"
+    ) -> None:
+        super().__init__()
+        self.minimum_size = 3 * 2**num_layers
+        layers: list[nn.Module] = [
+            nn.Conv2d(in_channels, base_channels, kernel_size=4, stride=2, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
+        channels = base_channels
+        for layer in range(1, num_layers + 1):
+            previous, channels = channels, base_channels * min(2**layer, _MAX_MULTIPLIER)
+            stride = 2 if layer < num_layers else 1
+            layers += [
+                nn.Conv2d(previous, channels, 4, stride=stride, padding=1, bias=norm != "batch"),
+                normalization_layer(norm, channels),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        layers.append(nn.Conv2d(channels, 1, kernel_size=4, padding=1))
+        self.layers = nn.Sequential(*layers)
+        init_weights(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Judge every patch of the images.
+
+        Args:
+            images: ``(N, C, H, W)`` in ``[-1, 1]``.
+
+        Returns:
+            Logits ``(N, 1, H', W')``; for the defaults ``H' = H // 8 - 2``: 256 pixels give 30.
+
+        Raises:
+            ValueError: if the images are smaller than ``minimum_size``.
+        """
+        height, width = images.shape[-2:]
+        if min(height, width) < self.minimum_size:
+            raise ValueError(
+                f"PatchDiscriminator received images of {height}x{width} (height x width); it needs at least "
+                f"{self.minimum_size}x{self.minimum_size}: use larger crops or fewer num_layers"
+            )
+        return self.layers(images)

@@ -1,0 +1,256 @@
+"""3x3 convolutions on the CPU with a quarter of the multiplications: Winograd's F(4x4, 3x3).
+
+A tile of 4x4 outputs depends on 6x6 inputs. With x a flattened input tile (36), w a flattened kernel (9)
+and y a flattened output tile (16), summed over input channels,
+
+    y = A [(G w) * (B x)],
+
+where * is elementwise: 36 products where the definition takes 144. The elementwise products of all
+tiles and channels are 36 matrix products, in which almost all of the time is spent. The map is
+linear in x and in w, so both gradients are transposes of the same small matrices.
+
+Source: Lavin and Gray 2016, section 4; Winograd 1980.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+_INPUT_1D = [
+    [4, 0, -5, 0, 1, 0],
+    [0, -4, -4, 1, 1, 0],
+    [0, 4, -4, -1, 1, 0],
+    [0, -2, -1, 2, 1, 0],
+    [0, 2, -1, -2, 1, 0],
+    [0, 4, 0, -5, 0, 1],
+]
+_KERNEL_1D = [
+    [1 / 4, 0, 0],
+    [-1 / 6, -1 / 6, -1 / 6],
+    [-1 / 6, 1 / 6, -1 / 6],
+    [1 / 24, 1 / 12, 1 / 6],
+    [1 / 24, -1 / 12, 1 / 6],
+    [0, 0, 1],
+]
+_OUTPUT_1D = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+
+
+def _in_2d(matrix: list[list[float]]) -> Tensor:
+    one_dimensional = torch.tensor(matrix, dtype=torch.float64)
+    return torch.kron(one_dimensional, one_dimensional).float()
+
+
+_B, _G, _A = _in_2d(_INPUT_1D), _in_2d(_KERNEL_1D), _in_2d(_OUTPUT_1D)  # (36, 36), (36, 9), (16, 36)
+
+# Transformed tiles of one chunk, in bytes: larger ones fall out of the caches, smaller ones make the
+# matrix products too thin.
+_CHUNK_BYTES = 10 * 2**20
+_MINIMUM_CHUNK_TILES = 128
+
+# Below these the transforms cost more than the products save (measured: experiments/throughput).
+_MINIMUM_CHANNELS = 128
+_MINIMUM_POSITIONS = 32 * 32
+
+
+def _pad(x: Tensor, padding: int, padding_mode: str) -> Tensor:
+    """Pad (N, C, H, W) as the convolution asks, then with zeros to a whole number of tiles."""
+    if padding_mode == "reflect" and padding:
+        x, padding = F.pad(x, [padding] * 4, mode="reflect"), 0
+    height, width = x.shape[2] + 2 * padding, x.shape[3] + 2 * padding
+    return F.pad(x, [padding, padding + (2 - width) % 4, padding, padding + (2 - height) % 4])
+
+
+def _unpad_gradient(gradient: Tensor, x: Tensor, padding: int, padding_mode: str) -> Tensor:
+    """Transpose of `_pad`: (N, C, H', W') -> the shape of x."""
+    height, width = x.shape[2] + 2 * padding, x.shape[3] + 2 * padding
+    gradient = gradient[:, :, :height, :width]
+    if not padding:
+        return gradient.contiguous()
+    if padding_mode == "reflect":
+        return torch.ops.aten.reflection_pad2d_backward(gradient.contiguous(), x, [padding] * 4)
+    return gradient[:, :, padding:-padding, padding:-padding].contiguous()
+
+
+class _Chunks:
+    """Rows of tiles in portions that stay in the caches, and the memory they take turns in."""
+
+    def __init__(self, images: int, channels: int, rows: int, columns: int, num_buffers: int) -> None:
+        tiles = max(_CHUNK_BYTES // (channels * 36 * 4), _MINIMUM_CHUNK_TILES)
+        self.images, self.rows, self.columns = images, rows, columns
+        self.step = min(max(tiles // columns, 1), rows)
+        # Allocated once: the allocator hands blocks of this size back to the system each time they are freed.
+        self.buffers = torch.empty(num_buffers, channels * 36 * self.step * columns)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """Image, first and last + 1 row of tiles of each chunk."""
+        for image in range(self.images):
+            for first in range(0, self.rows, self.step):
+                yield image, first, min(first + self.step, self.rows)
+
+    def buffer(self, index: int, *shape: int) -> Tensor:
+        return self.buffers[index, : math.prod(shape)].view(shape)
+
+
+def _transform_inputs(band: Tensor, chunks: _Chunks, scratch: int, result: int) -> Tensor:
+    """B x for every tile of a band of padded rows: (C, 4R + 2, 4Q + 2) -> (36, C, R * Q)."""
+    channels = len(band)
+    windows = band.unfold(1, 6, 4).unfold(2, 6, 4).permute(0, 3, 4, 1, 2)
+    tiles = chunks.buffer(scratch, *windows.shape).copy_(windows).view(channels, 36, -1)
+    transformed = chunks.buffer(result, *tiles.shape)
+    return torch.bmm(_B.expand(channels, -1, -1), tiles, out=transformed).transpose(0, 1)
+
+
+def _as_tiles(outputs: Tensor, first: int, last: int) -> Tensor:
+    """View of rows of output tiles of one image: (C, 4R, 4Q) -> (C, 4, 4, last - first, Q)."""
+    tiles = outputs.view(len(outputs), outputs.shape[1] // 4, 4, -1, 4)[:, first:last]
+    return tiles.permute(0, 2, 4, 1, 3)
+
+
+def _transform_kernels(weight: Tensor) -> Tensor:
+    """G w for every kernel: (K, C, 3, 3) -> (36, K, C)."""
+    return (_G @ weight.reshape(-1, 9).t()).view(36, *weight.shape[:2])
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, padding_mode: str) -> Tensor:
+    height, width = x.shape[2] + 2 * padding - 2, x.shape[3] + 2 * padding - 2
+    rows, columns = -(-height // 4), -(-width // 4)
+    out_channels = len(weight)
+    padded, kernels = _pad(x, padding, padding_mode), _transform_kernels(weight)
+    offset = x.new_zeros(out_channels) if bias is None else bias
+    y = x.new_empty(len(x), out_channels, 4 * rows, 4 * columns)
+    chunks = _Chunks(len(x), max(weight.shape[:2]), rows, columns, num_buffers=2)
+    for image, first, last in chunks:
+        inputs = _transform_inputs(padded[image, :, 4 * first : 4 * last + 2], chunks, scratch=0, result=1)
+        products = torch.bmm(kernels, inputs, out=chunks.buffer(0, 36, out_channels, inputs.shape[2]))
+        tiles = chunks.buffer(1, 16, out_channels * inputs.shape[2])
+        torch.mm(_A, products.flatten(1), out=tiles)
+        tiles = tiles.view(4, 4, out_channels, last - first, columns).permute(2, 0, 1, 3, 4)
+        torch.add(tiles, offset.view(-1, 1, 1, 1, 1), out=_as_tiles(y[image], first, last))
+    return y if (height, width) == y.shape[2:] else y[:, :, :height, :width].contiguous()
+
+
+def _add_overlapping(gradient: Tensor, tiles: Tensor, first: int, last: int) -> None:
+    """Add 6x6 tiles (36, C, R * Q), four apart, into rows of one image's (C, 4R' + 4, 4Q + 4)."""
+    channels = len(gradient)
+    view = gradient.view(channels, gradient.shape[1] // 4, 4, -1, 4)
+    tiles = tiles.view(6, 6, channels, last - first, -1).permute(2, 3, 0, 4, 1)
+    view[:, first:last, :, :-1] += tiles[:, :, :4, :, :4]
+    view[:, first:last, :, 1:, :2] += tiles[:, :, :4, :, 4:]
+    view[:, first + 1 : last + 1, :2, :-1] += tiles[:, :, 4:, :, :4]
+    view[:, first + 1 : last + 1, :2, 1:, :2] += tiles[:, :, 4:, :, 4:]
+
+
+def _transform_grad_outputs(grad_tiles: Tensor, chunks: _Chunks, scratch: int, result: int) -> Tensor:
+    """Transpose of the output transform: (K, 4, 4, R, Q) -> (36, K, R * Q)."""
+    channels = len(grad_tiles)
+    tiles = chunks.buffer(scratch, *grad_tiles.shape).copy_(grad_tiles).view(channels, 16, -1)
+    transformed = chunks.buffer(result, channels, 36, tiles.shape[2])
+    return torch.bmm(_A.t().expand(channels, -1, -1), tiles, out=transformed).transpose(0, 1)
+
+
+def _backward(
+    grad_y: Tensor, x: Tensor, weight: Tensor, padding: int, padding_mode: str, needs: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients to the input and to the weight, where needed."""
+    rows, columns = -(-grad_y.shape[2] // 4), -(-grad_y.shape[3] // 4)
+    grad_y = F.pad(grad_y, [0, 4 * columns - grad_y.shape[3], 0, 4 * rows - grad_y.shape[2]]).contiguous()
+    padded = _pad(x, padding, padding_mode) if needs[1] else None
+    kernels = _transform_kernels(weight).transpose(1, 2) if needs[0] else None
+    grad_padded = x.new_zeros(*x.shape[:2], 4 * rows + 4, 4 * columns + 4) if needs[0] else None
+    grad_kernels = x.new_zeros(36, *weight.shape[:2]) if needs[1] else None
+    chunks = _Chunks(len(x), max(weight.shape[:2]), rows, columns, num_buffers=3)
+    for image, first, last in chunks:
+        grad_products = _transform_grad_outputs(_as_tiles(grad_y[image], first, last), chunks, 0, 1)
+        if needs[0]:
+            shape = 36, x.shape[1], grad_products.shape[2]
+            grad_inputs = torch.bmm(kernels, grad_products, out=chunks.buffer(0, *shape)).flatten(1)
+            grad_tiles = torch.mm(_B.t(), grad_inputs, out=chunks.buffer(2, *grad_inputs.shape))
+            _add_overlapping(grad_padded[image], grad_tiles, first, last)
+        if needs[1]:
+            inputs = _transform_inputs(padded[image, :, 4 * first : 4 * last + 2], chunks, 0, 2)
+            grad_kernels.baddbmm_(grad_products, inputs.transpose(1, 2))
+    grad_x = _unpad_gradient(grad_padded, x, padding, padding_mode) if needs[0] else None
+    grad_weight = (_G.t() @ grad_kernels.flatten(1)).t().reshape(weight.shape) if needs[1] else None
+    return grad_x, grad_weight
+
+
+class _WinogradConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, padding_mode: str
+    ) -> Tensor:
+        # Nothing padded or transformed is kept: with reflection this saves less than F.pad and F.conv2d do.
+        ctx.save_for_backward(x, weight)
+        ctx.padding = padding, padding_mode
+        return _forward(x, weight, bias, padding, padding_mode)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        grad_x = grad_weight = None
+        if needs_x or needs_weight:
+            grad_x, grad_weight = _backward(grad_y, x, weight, *ctx.padding, (needs_x, needs_weight))
+        return grad_x, grad_weight, grad_y.sum(dim=(0, 2, 3)) if needs_bias else None, None, None
+
+
+def winograd_conv3x3(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0, padding_mode: str = "zeros"
+) -> Tensor:
+    """Convolve with 3x3 kernels at stride 1 on the CPU in float32, by Winograd's F(4x4, 3x3).
+
+    Equal to ``F.conv2d`` of the padded input up to rounding: against float64 the largest error is
+    about 1e-5 of the largest output, for outputs and gradients alike. It can be differentiated once.
+
+    Args:
+        x: float32 ``(N, C, H, W)``.
+        weight: float32 ``(K, C, 3, 3)``.
+        bias: float32 ``(K,)`` or ``None``.
+        padding: pixels added on every side; with it, H and W are at least 3.
+        padding_mode: ``zeros`` or ``reflect``.
+
+    Returns:
+        float32 ``(N, K, H + 2 * padding - 2, W + 2 * padding - 2)``.
+
+    Source: Lavin and Gray 2016, section 4.
+    """
+    return _WinogradConvolution.apply(x, weight, bias, padding, padding_mode)
+
+
+class WinogradConv2d(nn.Conv2d):
+    """``nn.Conv2d`` that takes the Winograd algorithm where that is quicker.
+
+    Parameters, state dict and results (up to rounding) are those of ``nn.Conv2d``. It is quicker for
+    3x3 kernels of stride 1 on the CPU in float32, from 128 channels and 32x32 outputs on. Compiled,
+    traced and exported models keep the plain convolution, for which their backends have kernels.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self._winograd_pays(input):
+            return winograd_conv3x3(input, weight, bias, self.padding[0], self.padding_mode)
+        return super()._conv_forward(input, weight, bias)
+
+    def _winograd_pays(self, input: Tensor) -> bool:
+        return (
+            not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing()
+            and input.device.type == "cpu"
+            and input.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+            and input.dim() == 4
+            and input.shape[2] * input.shape[3] >= _MINIMUM_POSITIONS
+            and self._is_plain_3x3()
+        )
+
+    def _is_plain_3x3(self) -> bool:
+        return (
+            (self.kernel_size, self.stride, self.dilation, self.groups) == ((3, 3), (1, 1), (1, 1), 1)
+            and self.padding in ((0, 0), (1, 1))
+            and self.padding_mode in ("zeros", "reflect")
+            and min(self.in_channels, self.out_channels) >= _MINIMUM_CHANNELS
+        )

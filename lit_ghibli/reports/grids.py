@@ -1,0 +1,51 @@
+"""Sheets of pictures with titles."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+MARGIN = 6
+TITLE_HEIGHT = 22
+PAPER = (255, 255, 255)
+INK = (40, 40, 40)
+
+
+def labelled_grid(rows: Sequence[dict[str, np.ndarray]], *, max_side: int) -> Image.Image:
+    """Draw rows of pictures under their column titles.
+
+    Args:
+        rows: For each row, ``uint8`` pictures ``(H, W, 3)`` by title; the titles of the first row are drawn.
+        max_side: Pictures with a longer side are scaled down to it, in pixels.
+
+    Returns:
+        One RGB picture.
+
+    Raises:
+        ValueError: There is no picture.
+    """
+    if not rows or not rows[0]:
+        raise ValueError("a grid needs at least one row with at least one picture")
+    cells = [[_fit(image, max_side) for image in row.values()] for row in rows]
+    widths = [max(row[column].width for row in cells if column < len(row)) for column in range(len(rows[0]))]
+    heights = [max(cell.height for cell in row) for row in cells]
+    width = sum(widths) + MARGIN * (len(widths) + 1)
+    height = TITLE_HEIGHT + sum(heights) + MARGIN * (len(heights) + 1)
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=14)
+    lefts = [MARGIN + sum(widths[:column]) + MARGIN * column for column in range(len(widths))]
+    for title, left, column_width in zip(rows[0], lefts, widths, strict=True):
+        draw.text((left + column_width // 2, TITLE_HEIGHT // 2 + 3), title, INK, font, anchor="mm")
+    top = TITLE_HEIGHT + MARGIN
+    for row, row_height in zip(cells, heights, strict=True):
+        for cell, left in zip(row, lefts, strict=False):
+            sheet.paste(cell, (left, top))
+        top += row_height + MARGIN
+    return sheet
+
+
+def _fit(image: np.ndarray, max_side: int) -> Image.Image:
+    picture = Image.fromarray(image)
+    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return picture

@@ -1,0 +1,97 @@
+"""What every photo -> picture method shares around its algorithm: validation, inference, exact resume."""
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_ghibli.metrics.suite import MetricSuite
+from lit_ghibli.training import rank_state
+
+
+class Translation(LightningModule):
+    """A LightningModule that translates photographs and is judged on held-out ones.
+
+    A method implements :meth:`translator` and may extend :meth:`picture_columns`; :attr:`metrics` judges
+    held-out photographs and may be None.
+    """
+
+    metrics: MetricSuite | None = None
+
+    def translator(self) -> nn.Module:
+        """The network that turns a photograph into a picture, the only one that inference needs."""
+        raise NotImplementedError
+
+    def picture_columns(self, photo: Tensor) -> dict[str, Tensor]:
+        """Columns of the sample grid by title, each ``(N, 3, H, W)`` in ``[-1, 1]``."""
+        return {"photo": photo, "translated": translate(self.translator(), photo)}
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Feed the metrics: loader 0 gives held-out photographs, loader 1 pictures of the target style."""
+        if self.metrics is None:
+            return
+        if dataloader_idx == 1:
+            self.metrics.update_real(batch["anime"])
+            return
+        fake = translate(self.translator(), batch["photo"])
+        self.metrics.update_fake(fake)
+        if "anime" in batch:
+            self.metrics.update_pair(fake, batch["anime"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/<metric>`` over the whole held-out set and start afresh."""
+        if self.metrics is None:
+            return
+        if not self.trainer.sanity_checking:
+            self.log_dict({f"val/{name}": value for name, value in self.metrics.compute().items()})
+        self.metrics.reset()
+
+    def setup(self, stage: str) -> None:
+        """Seed the image pools by rank; a resumed run overwrites their states afterwards."""
+        rank_state.seed_pools(self)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add image pools and random states of all ranks."""
+        checkpoint["ranks"] = rank_state.collect(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the ranks' states until everything else that draws random numbers is set up."""
+        self._rank_states = checkpoint["ranks"]
+
+    def on_train_start(self) -> None:
+        """Restore this rank's image pools and random state in a resumed run."""
+        if (states := self.__dict__.pop("_rank_states", None)) is not None:
+            rank_state.restore(self, states)
+
+
+@torch.no_grad()
+def translate(network: nn.Module, photo: Tensor) -> Tensor:
+    """Run a generator on photographs of any size.
+
+    Args:
+        network: Generator with the attributes ``size_multiple`` and ``minimum_size``, in pixels.
+        photo: ``(N, 3, H, W)`` in ``[-1, 1]``; reflect-padded at the right and bottom to a size that the
+            network takes.
+
+    Returns:
+        Pictures of the photographs' size, in ``[-1, 1]``.
+    """
+    height, width = photo.shape[-2:]
+    padded = pad_to_multiple(photo, network.size_multiple, network.minimum_size)
+    return network(padded)[..., :height, :width].float().clamp(-1.0, 1.0)
+
+
+def pad_to_multiple(images: Tensor, multiple: int, minimum: int = 1) -> Tensor:
+    """Reflect-pad ``(N, C, H, W)`` at the right and bottom to multiples of ``multiple``, at least ``minimum``.
+
+    Images too small to be mirrored that far repeat their edge instead.
+    """
+    height, width = images.shape[-2:]
+    bottom = max(-(-height // multiple) * multiple, minimum) - height
+    right = max(-(-width // multiple) * multiple, minimum) - width
+    if not right and not bottom:
+        return images
+    mode = "reflect" if right < width and bottom < height else "replicate"
+    return F.pad(images, (0, right, 0, bottom), mode=mode)

@@ -1,0 +1,57 @@
+"""One optimiser's phase of a GAN step, and the one place where loss weights multiply."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+
+
+@contextmanager
+def update(module: LightningModule, optimizer: LightningOptimizer) -> Iterator[None]:
+    """One phase of a step: only ``optimizer``'s parameters take gradients, and they start from none.
+
+    Inside, backpropagate any number of losses with ``module.manual_backward`` and step the optimiser. The
+    other optimisers' parameters are restored even when the phase raises, which Lightning's own toggle does
+    not do.
+    """
+    module.toggle_optimizer(optimizer)
+    optimizer.zero_grad()
+    try:
+        yield
+    finally:
+        module.untoggle_optimizer(optimizer)
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Sum of ``weights[name] * terms[name]``, the objective of one backward pass.
+
+    Args:
+        terms: Unweighted scalar losses by name.
+        weights: Weights by name; may hold more names than ``terms``.
+
+    Raises:
+        KeyError: A term has no weight.
+        ValueError: There is no term.
+    """
+    if not terms:
+        raise ValueError("weighted_sum needs at least one term")
+    unknown = sorted(set(terms) - set(weights))
+    if unknown:
+        raise KeyError(f"no weight for the loss terms {unknown}; weights exist for {sorted(weights)}")
+    return sum(weights[name] * term for name, term in terms.items())
+
+
+def check_weights(weights: Mapping[str, float], names: set[str]) -> dict[str, float]:
+    """Return ``weights`` as a plain dict after checking that it names exactly the terms ``names``.
+
+    Raises:
+        ValueError: A name is missing or unknown, or a weight is negative.
+    """
+    if set(weights) != names:
+        raise ValueError(f"method.weights has the names {sorted(weights)}; this method has {sorted(names)}")
+    negative = {name: weight for name, weight in weights.items() if weight < 0}
+    if negative:
+        raise ValueError(f"method.weights must not be negative; got {negative}")
+    return dict(weights)

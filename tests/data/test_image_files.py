@@ -1,0 +1,334 @@
+import io
+import logging
+import os
+import pickle
+import struct
+import threading
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lit_ghibli.data.image_files import (
+    FolderError,
+    ImageFileError,
+    check_disjoint,
+    decode_all,
+    find_same_images,
+    list_images,
+    open_image,
+)
+
+GREY_16, RGB_16, GREY_ALPHA_16 = 0, 2, 4  # colour types of the PNG specification
+
+
+def save(path: Path, size=(12, 8), colour=(200, 40, 90), **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path, **options)
+    return path
+
+
+def png_16(path: Path, levels: np.ndarray, colour_type: int) -> Path:
+    """Write a 16-bit PNG by hand: Pillow cannot write all kinds."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = levels.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
+def reason(path: Path) -> str:
+    with pytest.raises(ImageFileError) as caught:
+        open_image(path)
+    assert caught.value.path == path
+    assert str(path) in str(caught.value)
+    assert caught.value.reason in str(caught.value)
+    return caught.value.reason
+
+
+def pixel(path: Path, at=(0, 0)) -> tuple[int, ...]:
+    image = open_image(path)
+    assert image.mode == "RGB"
+    return image.getpixel(at)
+
+
+# --- listing -----------------------------------------------------------------
+
+
+def test_lists_nested_images_in_natural_order_with_any_case(tmp_path):
+    wanted = ["2.png", "10.PNG", "b/1.JpEg", "b/3.webp", "ä ü/photo one.BMP"]
+    for name in wanted:
+        save(tmp_path / name)
+    for clutter in (".hidden.png", "__MACOSX/1.png", ".git/2.png", "b/Thumbs.db", "b/notes.txt"):
+        (tmp_path / clutter).parent.mkdir(exist_ok=True)
+        (tmp_path / clutter).write_bytes(b"x")
+    assert [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)] == wanted
+
+
+def test_links_are_followed_and_a_loop_of_links_ends(tmp_path):
+    save(tmp_path / "elsewhere" / "1.png")
+    folder = tmp_path / "data"
+    save(folder / "0.png")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    assert [path.name for path in list_images(folder)] == ["0.png", "1.png"]
+
+
+def test_folder_problems_have_messages_of_their_own(tmp_path):
+    with pytest.raises(FolderError, match="does not exist"):
+        list_images(tmp_path / "nowhere")
+    with pytest.raises(FolderError, match="is a file, not a folder"):
+        list_images(save(tmp_path / "1.png"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(FolderError, match="found no files at all"):
+        list_images(empty)
+    for name in ("a.txt", "b.TXT", "c.txt", "d.gif"):
+        (empty / name).write_text("x")
+    with pytest.raises(FolderError, match=r"found 3 \.txt files, 1 \.gif file; .*\.jpg, \.jpeg, \.png"):
+        list_images(empty)
+
+
+# --- opening: every kind becomes RGB -----------------------------------------
+
+
+def test_grey_palette_and_one_bit_images(tmp_path):
+    colour = (255, 0, 0)
+    Image.new("L", (4, 4), 77).save(tmp_path / "grey.png")
+    Image.new("1", (4, 4), 1).save(tmp_path / "bits.png")
+    Image.new("RGB", (4, 4), colour).convert("P").save(tmp_path / "palette.png")
+    assert pixel(tmp_path / "grey.png") == (77, 77, 77)
+    assert pixel(tmp_path / "bits.png") == (255, 255, 255)
+    assert pixel(tmp_path / "palette.png") == colour
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    Image.new("RGBA", (4, 4), (100, 0, 200, 51)).save(tmp_path / "rgba.png")  # alpha 51 / 255 = 0.2
+    Image.new("LA", (4, 4), (0, 51)).save(tmp_path / "la.png")
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.putpixel((1, 1), 1)
+    palette.save(tmp_path / "index.png", transparency=0)
+    palette.save(tmp_path / "bytes.png", transparency=bytes([51, 255]))
+    Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "colour_key.png", transparency=(1, 2, 3))
+
+    assert pixel(tmp_path / "rgba.png") == (224, 204, 244)  # 0.2 c + 0.8 * 255
+    assert pixel(tmp_path / "la.png") == (204, 204, 204)
+    assert pixel(tmp_path / "index.png") == (255, 255, 255)
+    assert pixel(tmp_path / "index.png", at=(1, 1)) == (40, 50, 60)
+    assert pixel(tmp_path / "bytes.png") == (206, 208, 210)
+    assert pixel(tmp_path / "colour_key.png") == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
+    levels = np.array([[0, 257, 32768, 65535]], np.uint16)
+    grey = open_image(png_16(tmp_path / "grey.png", levels, GREY_16))
+    assert np.asarray(grey)[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert grey.mode == "RGB"
+
+    rgb = open_image(png_16(tmp_path / "rgb.png", np.repeat(levels[..., None], 3, axis=2), RGB_16))
+    assert np.asarray(rgb)[0, :, 1].tolist() == [0, 1, 128, 255]
+
+    opaque = np.stack([levels, np.full_like(levels, 65535)], axis=2)
+    alpha = open_image(png_16(tmp_path / "alpha.png", opaque, GREY_ALPHA_16))
+    assert np.asarray(alpha)[0, :, 2].tolist() == [0, 1, 128, 255]
+
+
+def test_cmyk_jpeg_with_adobe_marker_is_not_negative(tmp_path):
+    ink = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # magenta and yellow ink: red
+    ink.save(tmp_path / "cmyk.jpg", quality=95)
+    data = (tmp_path / "cmyk.jpg").read_bytes()
+    assert b"Adobe" in data  # the marker that says: stored inverted
+    red, green, blue = pixel(tmp_path / "cmyk.jpg")
+    assert red > 250
+    assert green < 5
+    assert blue < 5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, orientation):
+    upright = np.zeros((6, 4, 3), np.uint8)
+    upright[0, 0], upright[0, -1], upright[-1, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    undo = {  # how a camera that is held that way stores the upright scene
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: upright.transpose(1, 0, 2)[::-1, ::-1],
+        8: np.rot90(upright, -1),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(undo[orientation])).save(tmp_path / "photo.png", exif=exif)
+    assert np.array_equal(np.asarray(open_image(tmp_path / "photo.png")), upright)
+
+
+def test_damaged_exif_does_not_cost_the_picture(tmp_path):
+    save(tmp_path / "photo.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01\x02\0\xff\xff\xff\xff")
+    save(tmp_path / "worse.jpg", exif=b"Exif\0\0nonsense")
+    assert open_image(tmp_path / "photo.jpg").size == (12, 8)
+    assert open_image(tmp_path / "worse.jpg").size == (12, 8)
+
+
+def test_multi_picture_jpeg_is_read_as_its_first_picture(tmp_path):
+    path = tmp_path / "phone.jpg"
+    second = Image.new("RGB", (6, 4), "blue")
+    Image.new("RGB", (12, 8), "red").save(path, format="MPO", save_all=True, append_images=[second])
+    with Image.open(path) as raw:
+        assert (raw.format, raw.n_frames) == ("MPO", 2)
+    image = open_image(path)
+    assert image.size == (12, 8)
+    assert image.getpixel((3, 3))[0] > 250
+
+
+# --- opening: refusals -------------------------------------------------------
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "bmp"])
+def test_truncated_files_are_refused(tmp_path, extension):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = tmp_path / f"photo.{extension}"
+    Image.fromarray(noise).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert "truncated or damaged" in reason(path)
+
+
+def test_files_that_are_no_images_are_refused(tmp_path):
+    (tmp_path / "zero.jpg").touch()
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert reason(tmp_path / "zero.jpg") == "is empty (0 bytes)"
+    assert "is not an image" in reason(tmp_path / "text.jpg")
+    assert "No such file" in reason(tmp_path / "dangling.jpg")
+
+
+def test_another_format_behind_the_name_is_named(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg", format="GIF")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png", format="TIFF")
+    assert "is a GIF file inside" in reason(tmp_path / "a.jpg")
+    assert "is a TIFF file inside" in reason(tmp_path / "b.png")
+    save(tmp_path / "c.png", format="JPEG")  # a JPEG named .png is harmless
+    assert open_image(tmp_path / "c.png").size == (12, 8)
+
+
+@pytest.mark.parametrize("extension", ["png", "webp"])
+def test_animations_are_refused(tmp_path, extension):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / f"a.{extension}", save_all=True, append_images=frames[1:])
+    assert "animation of 3 frames" in reason(tmp_path / f"a.{extension}")
+
+
+@pytest.mark.parametrize(
+    "limit", [60, 40]
+)  # 96 pixels: above the limit Pillow warns, above its double it raises
+def test_decompression_bombs_are_refused_and_no_warning_leaks(tmp_path, monkeypatch, limit):
+    path = save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with warnings.catch_warnings(record=True) as leaked:
+        warnings.simplefilter("always")
+        assert "too large to decode safely" in reason(path)
+    assert leaked == []
+
+
+def test_error_survives_pickling_between_processes(tmp_path):
+    error = pickle.loads(pickle.dumps(ImageFileError(tmp_path / "ü.jpg", "is empty")))
+    assert (error.path, error.reason) == (tmp_path / "ü.jpg", "is empty")
+
+
+# --- decoding a list ---------------------------------------------------------
+
+
+def test_decode_all_keeps_the_order_and_converts_in_threads(tmp_path):
+    paths = [save(tmp_path / f"{i}.bmp", size=(i + 1, 5)) for i in range(40)]
+    threads = set()
+
+    def width(image):
+        threads.add(threading.get_ident())
+        return image.width
+
+    decoded = list(decode_all(paths, width, on_bad_file="error"))
+    assert decoded == [(path, i + 1) for i, path in enumerate(paths)]
+    assert threading.get_ident() not in threads
+
+
+def test_every_bad_file_is_reported_after_the_whole_list(tmp_path):
+    good = [save(tmp_path / f"good {i}.png") for i in range(2)]
+    small = save(tmp_path / "small.png", size=(40, 30))
+    large = [save(tmp_path / f"large {i}.png", size=(64, 64)) for i in range(2)]
+    (tmp_path / "empty.png").touch()
+    paths = [tmp_path / "empty.png", large[0], small, *good, large[1]]
+    decoded = decode_all(paths, Image.Image.copy, on_bad_file="error", min_side=64)
+    assert [next(decoded)[0], next(decoded)[0]] == large
+    with pytest.raises(FolderError) as caught:
+        next(decoded)
+    message = str(caught.value)
+    assert message.startswith("4 of 6 images cannot be used")
+    assert f"{tmp_path / 'empty.png'} is empty" in message
+    assert f"{small} is 40x30, smaller than 64 pixels" in message
+    assert all(str(path) in message for path in good)
+
+
+def test_a_long_list_of_bad_files_is_cut(tmp_path):
+    paths = [tmp_path / f"{i:02d}.png" for i in range(27)]
+    with pytest.raises(FolderError, match=r"19\.png[^\n]*\n  \.\.\. and 7 more$") as caught:
+        list(decode_all(paths, Image.Image.copy, on_bad_file="error"))
+    assert "20.png" not in str(caught.value)
+
+
+def test_skip_logs_the_bad_files_and_too_few_is_an_error(tmp_path, caplog):
+    paths = [save(tmp_path / "1.png"), tmp_path / "gone.png", save(tmp_path / "2.png")]
+    with caplog.at_level(logging.WARNING):
+        decoded = list(decode_all(paths, lambda image: image.size, on_bad_file="skip"))
+    assert [path.name for path, _ in decoded] == ["1.png", "2.png"]
+    assert "1 of 3 images" in caplog.text
+    assert "gone.png" in caplog.text
+    with pytest.raises(FolderError, match="2 of 3 can be used, but at least 3"):
+        list(decode_all(paths, lambda image: image.size, on_bad_file="skip", min_images=3))
+    with pytest.raises(ValueError, match="'error' or 'skip', got 'ignore'"):
+        list(decode_all(paths, lambda image: image.size, on_bad_file="ignore"))
+
+
+# --- leakage -----------------------------------------------------------------
+
+
+def test_same_pictures_are_found_by_content(tmp_path):
+    train = [save(tmp_path / "train" / f"{i}.bmp", colour=(i, 0, 0)) for i in range(4)]
+    test = [save(tmp_path / "test" / f"{i}.bmp", colour=(i, 0, 0)) for i in (9, 2)]
+    same_size_other_content = test[0].stat().st_size == train[0].stat().st_size
+    assert same_size_other_content
+    assert find_same_images(train, test) == [(train[2], test[1])]
+    check_disjoint(train, test[:1])
+    with pytest.raises(FolderError, match=r"seen in training \(1 of 2\)") as caught:
+        check_disjoint(train, test)
+    assert str(train[2]) in str(caught.value)
+    assert str(test[1]) in str(caught.value)
+
+
+def test_files_of_unequal_size_are_never_read(tmp_path, monkeypatch):
+    train, test = [tmp_path / "a.png"], [tmp_path / "b.png"]
+    train[0].write_bytes(b"123")
+    test[0].write_bytes(b"1234")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    assert find_same_images(train, test) == []
+
+
+def test_open_files_are_closed(tmp_path):
+    path = save(tmp_path / "1.jpg")
+    Image.new("RGB", (4, 4)).save(tmp_path / "2.jpg", format="GIF")
+    before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    image = open_image(path)
+    reason(tmp_path / "2.jpg")
+    after = os.listdir("/proc/self/fd") if before else []
+    assert len(after) == len(before)
+    image.save(io.BytesIO(), "png")  # and the picture does not need its file
