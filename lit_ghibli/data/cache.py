@@ -14,6 +14,7 @@ import struct
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
@@ -30,7 +31,6 @@ from lit_ghibli.data.image_files import (
     OnBadFile,
     decode_all,
     list_images,
-    map_in_threads,
     require_images,
 )
 
@@ -43,6 +43,7 @@ T = TypeVar("T")
 _MAGIC = b"ghibli01"  # the digits are the version of the layout and of what is put into it
 _PREFIX = struct.Struct("<8sQQ")
 _WORTH_A_BAR = 50  # pictures
+_WORTH_PROCESSES = 200  # pictures to render
 _logger = logging.getLogger(__name__)
 
 
@@ -136,7 +137,7 @@ def cached_folder(
     files = [(names[path], path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
     def pictures() -> Iterator[Picture]:
-        shown = _bar(paths, f"Preparing {base.name}", progress)
+        shown = _bar(paths, len(paths), f"Preparing {base.name}", progress)
         decoded = decode_all(
             shown,
             lambda image: np.asarray(resize(image)),
@@ -166,7 +167,8 @@ def cached_renders(
     Args:
         key: everything that decides what is rendered, in words: the renderer and its version, seed, size.
         count: number of pictures.
-        render: picture number -> ``uint8`` ``(H, W, 3)``; called in several threads at once.
+        render: picture number -> ``uint8`` ``(H, W, 3)``. More than 200 pictures are rendered in several
+            processes, started as those of a DataLoader are, so ``render`` must be picklable.
         cache_dir: where packed files are kept.
         storage: see `cached_folder`.
         progress: show a bar on a terminal where there is much to do.
@@ -176,8 +178,8 @@ def cached_renders(
     """
 
     def pictures() -> Iterator[Picture]:
-        numbers = _bar(range(count), "Rendering", progress)
-        return ((f"{i:06d}", pixels) for i, pixels in enumerate(map_in_threads(render, numbers)))
+        rendered = _bar(_render_all(render, count), count, "Rendering", progress)
+        return ((f"{number:06d}", pixels) for number, pixels in enumerate(rendered))
 
     return _load_or_build(("renders", key), pictures, count, cache_dir, storage)
 
@@ -213,11 +215,19 @@ def _resolve(folder_or_paths: str | os.PathLike | Sequence[Path]) -> tuple[list[
     return paths, Path(os.path.commonpath([path.parent for path in paths]))
 
 
-def _bar(items: Sequence[T], description: str, progress: bool) -> Iterable[T]:
+def _render_all(render: Callable[[int], T], count: int) -> Iterator[T]:
+    if count <= _WORTH_PROCESSES:
+        yield from map(render, range(count))
+        return
+    with ProcessPoolExecutor() as pool:  # processes, because drawing holds the interpreter lock
+        yield from pool.map(render, range(count), chunksize=8)
+
+
+def _bar(items: Iterable[T], total: int, description: str, progress: bool) -> Iterable[T]:
     """Iterate behind a progress bar, where a person is watching and there is time to watch."""
-    if not (progress and len(items) > _WORTH_A_BAR and sys.stderr.isatty()):
+    if not (progress and total > _WORTH_A_BAR and sys.stderr.isatty()):
         return items
-    return track(items, description, console=Console(stderr=True), transient=True)
+    return track(items, description, total, console=Console(stderr=True), transient=True)
 
 
 def _load_or_build(

@@ -24,7 +24,7 @@ OnBadFile = Literal["error", "skip"]
 
 _LISTED = 20  # bad files named in one message
 _CLUTTER = ("__macosx", "thumbs.db")  # what operating systems leave behind, in lower case
-_UPRIGHT = {
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -107,7 +107,7 @@ def open_image(path: str | os.PathLike) -> Image.Image:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on damaged data
         raise ImageFileError(path, f"is truncated or damaged ({error})") from error
-    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+    return rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
 
 
 def decode_all(
@@ -148,7 +148,7 @@ def decode_all(
 
     bad: list[ImageFileError] = []
     good = 0
-    for result in map_in_threads(decode, paths):
+    for result in _map_in_threads(decode, paths):
         if isinstance(result, ImageFileError):
             bad.append(result)
         else:
@@ -162,19 +162,6 @@ def require_images(good: int, min_images: int, *, of: int) -> None:
     """Raise `FolderError` where ``good`` usable pictures out of ``of`` are fewer than ``min_images``."""
     if good < min_images:
         raise FolderError(f"too few images: {good} of {of} can be used, but at least {min_images} are needed")
-
-
-def map_in_threads(function: Callable[[T], _Result], items: Iterable[T]) -> Iterator[_Result]:
-    """Yield ``function(item)`` in order, computed in threads a few items ahead of the consumer."""
-    workers = min(os.cpu_count() or 1, 32)  # each holds a full-size picture in memory
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque = deque()
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= 4 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def find_same_images(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
@@ -283,6 +270,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return image.convert("RGB")
+
+
+def _map_in_threads(function: Callable[[T], _Result], items: Iterable[T]) -> Iterator[_Result]:
+    """Yield ``function(item)`` in order, computed in threads a few items ahead of the consumer."""
+    workers = min(os.cpu_count() or 1, 32)  # each holds a full-size picture in memory
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque = deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= 4 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _report(bad: Sequence[ImageFileError], good: int, on_bad_file: OnBadFile) -> None:

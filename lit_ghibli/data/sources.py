@@ -1,5 +1,6 @@
 """Where training and held-out pictures come from: folders of a user's, or rendered scenes."""
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from functools import partial
@@ -159,8 +160,10 @@ class SceneSource:
         )
 
     def _render(self, domain: Literal["photo", "ghibli"], start: int, count: int) -> PackedImages:
+        # One picture of the renderer as it is now, so that a changed renderer does not find its old pictures.
+        renderer = hashlib.sha256(_render_scene(domain, 0, 32, 0, 0).tobytes()).hexdigest()
         return cached_renders(
-            f"scenes-{domain}-seed{self.scene_seed}-from{start}-count{count}-size{self.size}",
+            f"{renderer} {domain} seed={self.scene_seed} from={start} size={self.size}",
             count,
             partial(_render_scene, domain, self.scene_seed, self.size, start),
             storage=self.cache,

@@ -30,6 +30,7 @@ from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.training.translation import Translation, translate
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
+SixBlocks = partial(ResnetGenerator, num_blocks=6)
 Adam2e4 = partial(Adam, lr=2e-4, betas=(0.5, 0.999))
 
 
@@ -50,7 +51,7 @@ class CycleGAN(Translation):
 
     def __init__(
         self,
-        generator: Callable[[], nn.Module] = partial(ResnetGenerator, num_blocks=6),
+        generator: Callable[[], nn.Module] = SixBlocks,
         discriminator: Callable[[], nn.Module] = PatchDiscriminator,
         optimizer_g: Callable[..., Optimizer] = Adam2e4,
         optimizer_d: Callable[..., Optimizer] = Adam2e4,

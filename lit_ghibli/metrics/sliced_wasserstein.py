@@ -85,11 +85,10 @@ def normalize_descriptors(patches: Tensor) -> Tensor:
     Returns:
         ``(P, C * 49)``.
     """
-    mean = patches.mean(dim=(0, 2, 3), keepdim=True, dtype=torch.float64)
-    centred = patches - mean.to(patches.dtype)
-    deviation = centred.square().mean(dim=(0, 2, 3), keepdim=True, dtype=torch.float64).sqrt()
+    centred = patches - patches.mean(dim=(0, 2, 3), keepdim=True)
+    deviation = centred.square().mean(dim=(0, 2, 3), keepdim=True).sqrt()
     scale = torch.where(deviation > _FLAT, 1.0 / deviation, torch.zeros_like(deviation))
-    return (centred * scale.to(patches.dtype)).flatten(1)
+    return (centred * scale).flatten(1)
 
 
 def random_directions(seed: int, dimensions: int, count: int) -> Tensor:
@@ -172,7 +171,7 @@ class SlicedWassersteinDistance(Metric):
         self.seed = seed
         self.patches_per_image = patches_per_image
         self.max_images = max_images
-        self.directions = random_directions(seed, 3 * PATCH**2, projections)
+        self.directions = random_directions(seed, 3 * PATCH**2, projections).float()
         self._per_level: Tensor | None = None
         for side in ("real", "fake"):
             # One entry per image: its patches, level after level, and how many levels those are. Both are
@@ -211,7 +210,7 @@ class SlicedWassersteinDistance(Metric):
         real, fake = self._descriptors("real"), self._descriptors("fake")
         self._per_level = torch.stack(
             [
-                1000.0 * sliced_wasserstein(a, b, self.directions.to(a))
+                1000.0 * sliced_wasserstein(a, b, self.directions.to(a.device))
                 for a, b in zip(real, fake, strict=False)  # levels that both sets have
             ]
         )
@@ -252,7 +251,7 @@ class SlicedWassersteinDistance(Metric):
             raise ValueError(f"the {side} set is empty: call update(images, real={side == 'real'}) before compute()")
         patches = torch.cat(patches) if isinstance(patches, list) else patches
         levels = torch.cat(levels) if isinstance(levels, list) else levels
-        level_of_block = torch.cat([torch.arange(int(count)) for count in levels]).to(patches.device)
+        level_of_block = torch.cat([torch.arange(int(count)) for count in levels.tolist()]).to(patches.device)
         blocks = patches.view(len(level_of_block), self.patches_per_image, 3, PATCH, PATCH)
         return [
             normalize_descriptors(blocks[level_of_block == level].flatten(0, 1)) for level in range(int(levels.max()))

@@ -5,16 +5,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from lit_ghibli.networks.convolutions import NarrowConv2d, StridedConv2d, TransposedConv2d, WinogradConv2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
-from lit_ghibli.networks.winograd import WinogradConv2d
-
-
-
-def _reflected(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
-    """A convolution that keeps the image's size by reflection."""
-    layer = WinogradConv2d if kernel_size == 3 else nn.Conv2d
-    return layer(in_channels, out_channels, kernel_size, padding=kernel_size // 2, padding_mode="reflect")
 
 
 def _normalized(convolution: nn.Module, channels: int) -> nn.Sequential:
@@ -24,9 +17,10 @@ def _normalized(convolution: nn.Module, channels: int) -> nn.Sequential:
 
 def _upsampling(in_channels: int, out_channels: int, upsample: str) -> nn.Module:
     if upsample == "transposed":
-        return nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
+        return TransposedConv2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
     if upsample == "resize":
-        return nn.Sequential(nn.Upsample(scale_factor=2), _reflected(in_channels, out_channels, 3))
+        convolution = WinogradConv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
+        return nn.Sequential(nn.Upsample(scale_factor=2), convolution)
     raise ValueError(f"upsample is {upsample!r}; it must be 'transposed' or 'resize'")
 
 
@@ -43,11 +37,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.branch = nn.Sequential(
-            *_normalized(_reflected(channels, channels, 3), channels),
-            _reflected(channels, channels, 3),
-            InstanceNorm(channels),
-        )
+        first, second = (WinogradConv2d(channels, channels, 3, padding=1, padding_mode="reflect") for _ in range(2))
+        self.branch = nn.Sequential(*_normalized(first, channels), second, InstanceNorm(channels))
 
     def forward(self, features: Tensor) -> Tensor:
         """Transform ``(N, C, H, W)`` to the same shape."""
@@ -81,6 +72,8 @@ class ResnetGenerator(nn.Module):
     Attributes:
         size_multiple: heights and widths must be multiples of it, in pixels.
         minimum_size: smallest height and width, in pixels.
+        context: an output pixel depends on inputs at most this far away, in pixels, but for the statistics
+            of instance norm.
 
     Source: Zhu et al. 2017, appendix 7.2; Johnson et al. 2016.
     """
@@ -107,16 +100,17 @@ class ResnetGenerator(nn.Module):
             )
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
-            "stem": _normalized(_reflected(in_channels, full, 7), full),
-            "down1": _normalized(nn.Conv2d(full, half, 3, stride=2, padding=1), half),
-            "down2": _normalized(nn.Conv2d(half, quarter, 3, stride=2, padding=1), quarter),
+            "stem": _normalized(nn.Conv2d(in_channels, full, 7, padding=3, padding_mode="reflect"), full),
+            "down1": _normalized(StridedConv2d(full, half, 3, stride=2, padding=1), half),
+            "down2": _normalized(StridedConv2d(half, quarter, 3, stride=2, padding=1), quarter),
         }
         decoder = {
             "up1": _normalized(_upsampling(quarter, half, upsample), half),
             "up2": _normalized(_upsampling(half, full, upsample), full),
-            "head": _reflected(full, out_channels, 7),
+            "head": NarrowConv2d(full, out_channels, 7, padding=3, padding_mode="reflect"),
         }
         self.output = output
+        self.context = 16 + 8 * num_blocks
         self.encoder = nn.Sequential(OrderedDict(encoder))
         self.bottleneck = nn.Sequential(*(ResidualBlock(quarter) for _ in range(num_blocks)))
         self.decoder = nn.Sequential(OrderedDict(decoder))

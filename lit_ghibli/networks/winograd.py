@@ -1,4 +1,4 @@
-"""3x3 convolutions on the CPU with a quarter of the multiplications: Winograd's F(4x4, 3x3).
+"""3x3 convolutions with a quarter of the multiplications: Winograd's F(4x4, 3x3).
 
 A tile of 4x4 outputs depends on 6x6 inputs. With x a flattened input tile (36), w a flattened kernel (9)
 and y a flattened output tile (16), summed over input channels,
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 _INPUT_1D = [
@@ -50,10 +50,6 @@ _B, _G, _A = _in_2d(_INPUT_1D), _in_2d(_KERNEL_1D), _in_2d(_OUTPUT_1D)  # (36, 3
 # matrix products too thin.
 _CHUNK_BYTES = 10 * 2**20
 _MINIMUM_CHUNK_TILES = 128
-
-# Below these the transforms cost more than the products save (measured: experiments/throughput).
-_MINIMUM_CHANNELS = 128
-_MINIMUM_POSITIONS = 32 * 32
 
 
 def _pad(x: Tensor, padding: int, padding_mode: str) -> Tensor:
@@ -220,37 +216,3 @@ def winograd_conv3x3(
     Source: Lavin and Gray 2016, section 4.
     """
     return _WinogradConvolution.apply(x, weight, bias, padding, padding_mode)
-
-
-class WinogradConv2d(nn.Conv2d):
-    """``nn.Conv2d`` that takes the Winograd algorithm where that is quicker.
-
-    Parameters, state dict and results (up to rounding) are those of ``nn.Conv2d``. It is quicker for
-    3x3 kernels of stride 1 on the CPU in float32, from 128 channels and 32x32 outputs on. Compiled,
-    traced and exported models keep the plain convolution, for which their backends have kernels.
-    """
-
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self._winograd_pays(input):
-            return winograd_conv3x3(input, weight, bias, self.padding[0], self.padding_mode)
-        return super()._conv_forward(input, weight, bias)
-
-    def _winograd_pays(self, input: Tensor) -> bool:
-        return (
-            not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
-            and input.device.type == "cpu"
-            and input.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
-            and input.dim() == 4
-            and input.shape[2] * input.shape[3] >= _MINIMUM_POSITIONS
-            and self._is_plain_3x3()
-        )
-
-    def _is_plain_3x3(self) -> bool:
-        return (
-            (self.kernel_size, self.stride, self.dilation, self.groups) == ((3, 3), (1, 1), (1, 1), 1)
-            and self.padding in ((0, 0), (1, 1))
-            and self.padding_mode in ("zeros", "reflect")
-            and min(self.in_channels, self.out_channels) >= _MINIMUM_CHANNELS
-        )

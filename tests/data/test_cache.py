@@ -2,7 +2,7 @@ import logging
 import multiprocessing
 import os
 import pickle
-import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -190,14 +190,13 @@ def build_once(folder: Path, cache_dir: Path, start, results) -> None:
     results.put([int(image.sum()) for image in packed])
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from python 3.12 on
 def test_two_processes_may_build_at_once(folder, tmp_path):
     context = multiprocessing.get_context("fork")
     start, results = context.Barrier(2), context.Queue()
     builders = [context.Process(target=build_once, args=(folder, tmp_path / "c", start, results)) for _ in range(2)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, from python 3.12 on
-        for builder in builders:
-            builder.start()
+    for builder in builders:
+        builder.start()
     sums = [results.get(timeout=60) for _ in builders]
     for builder in builders:
         builder.join()
@@ -223,6 +222,13 @@ def test_renders_are_packed_once(tmp_path, storage):
     other = cached_renders("ramp, seed 1", 2, render, cache_dir=tmp_path / "c", storage=storage)
     assert len(other) == 2
     assert len(calls) > 70
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from python 3.12 on
+def test_many_renders_keep_their_order(tmp_path):
+    render = partial(np.full, (2, 1, 3), dtype=np.uint8)  # picture i has brightness i
+    packed = cached_renders("brightness", 230, render, cache_dir=tmp_path, storage="ram")
+    assert [image[0, 0, 0].item() for image in packed] == list(range(230))
 
 
 def test_much_work_shows_a_bar_on_a_terminal_only(tmp_path, monkeypatch, capsys):

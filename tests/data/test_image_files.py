@@ -229,9 +229,7 @@ def test_animations_are_refused(tmp_path, extension):
     assert "animation of 3 frames" in reason(tmp_path / f"a.{extension}")
 
 
-@pytest.mark.parametrize(
-    "limit", [60, 40]
-)  # 96 pixels: above the limit Pillow warns, above its double it raises
+@pytest.mark.parametrize("limit", [60, 40])  # 96 pixels: above the limit Pillow warns, above its double it raises
 def test_decompression_bombs_are_refused_and_no_warning_leaks(tmp_path, monkeypatch, limit):
     path = save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)

@@ -174,6 +174,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ddp
 def test_two_processes_agree_with_one(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", PROCESS]

@@ -1,0 +1,48 @@
+"""From a checkpoint to the function that translates photographs."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lit_ghibli import checkpoints
+from lit_ghibli.commands._hydra import instantiate_trusted
+from lit_ghibli.inference.translator import Translator
+
+
+def choose_device(device: str) -> torch.device:
+    """The device of this name; ``auto`` means a GPU where there is one.
+
+    Raises:
+        ValueError: There is no GPU, or no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device={device}: no GPU that torch can use; choose device=cpu or device=auto")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device}: choose auto, cpu or cuda") from error
+
+
+def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dict[str, Any]]:
+    """Read only the translating generator of a checkpoint; return it and the run's configuration.
+
+    Raises:
+        CheckpointError: The file cannot be read, or its weights do not fit its configuration.
+    """
+    checkpoint = checkpoints.load(path, mmap=True)
+    config = checkpoint[checkpoints.CONFIG_KEY]
+    with torch.device("meta"):  # a skeleton: nothing is allocated for the networks that stay unused
+        method = instantiate_trusted(config["method"])
+    network = method.translator()
+    prefix = next(f"{name}." for name, module in method.named_children() if module is network)
+    weights = {
+        name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
+    }
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise checkpoints.CheckpointError(f"{path}: its weights do not fit its configuration: {error}") from error
+    return Translator(network, choose_device(device), tile), config

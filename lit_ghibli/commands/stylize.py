@@ -1,0 +1,69 @@
+"""`lit-ghibli stylize`: turn photographs into the style of a trained run."""
+
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.progress import track
+
+from lit_ghibli import checkpoints
+from lit_ghibli.commands._hydra import command, quote, rewrite_arguments
+from lit_ghibli.commands._translator import load_translator
+from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
+from lit_ghibli.inference.picture_files import plan_outputs, save_like
+
+
+@command("stylize")
+def stylize(config: DictConfig) -> None:
+    """Translate ``inputs`` into the folder ``out``; a bad file does not keep the others from being translated."""
+    if not config.inputs:
+        raise ValueError("no photographs given: lit-ghibli stylize photo.jpg folder/ --out out/")
+    plan = plan_outputs(config.inputs, config.out, overwrite=config.overwrite)
+    checkpoint = checkpoints.find(config.checkpoint or checkpoints.newest_run())
+    translator, _ = load_translator(checkpoint, config.device, config.tile)
+    print(f"{len(plan)} photographs with {checkpoint} on {translator.device}")
+    started = time.perf_counter()
+    bad = []
+    for photo, path in track(plan.items(), description="Stylizing"):
+        try:
+            save_like(translator(open_image(photo)), photo, path, quality=config.quality)
+        except ImageFileError as error:
+            bad.append(str(error))
+    written = len(plan) - len(bad)
+    print(f"{written} pictures in {Path(config.out)}/, {time.perf_counter() - started:.1f} s")
+    if bad:
+        message = f"{len(bad)} of {len(plan)} files could not be read:\n" + "\n".join(f"  {line}" for line in bad)
+        if config.on_bad_file == "error":
+            raise FolderError(message)
+        print(message)
+
+
+def expand_inputs(arguments: list[str]) -> list[str]:
+    """Turn ``photo.jpg folder/ --out out/`` into overrides; overrides and Hydra's own flags pass through.
+
+    Raises:
+        ValueError: ``--out`` names no folder.
+    """
+    inputs: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word in ("--out", "-o"):
+            folder = next(words, None)
+            if folder is None:
+                raise ValueError("--out needs a folder")
+            rest.append(f"out={quote(folder)}")
+        elif word.startswith("--out="):
+            rest.append(f"out={quote(word.removeprefix('--out='))}")
+        elif word in ("--cfg", "-c", "--package", "-p", "--info", "-i"):
+            rest += [word, *([value] if (value := next(words, None)) else [])]
+        elif word.startswith("-") or (("=" in word or word.startswith("~")) and not Path(word).exists()):
+            rest.append(word)
+        else:
+            inputs.append(word)
+    return [*rest, f"inputs=[{','.join(map(quote, inputs))}]"] if inputs else rest
+
+
+if __name__ == "__main__":
+    rewrite_arguments(expand_inputs)
+    stylize()

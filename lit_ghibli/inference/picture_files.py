@@ -1,0 +1,78 @@
+"""Writing translated photographs beside each other, named and oriented like the originals."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import ExifTags, Image
+
+from lit_ghibli.data.image_files import EXTENSIONS, UPRIGHT, FolderError, list_images
+
+# The same turn backwards: only quarter turns have another inverse than themselves.
+_BACK = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}
+
+
+def plan_outputs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool) -> dict[Path, Path]:
+    """Where every photograph's picture goes: its own name, below ``out`` as it lies below its input folder.
+
+    Args:
+        inputs: Photographs, and folders that are searched with their subfolders.
+        out: Folder for the pictures.
+        overwrite: Allow pictures that exist already to be replaced.
+
+    Returns:
+        Output file by photograph, in order.
+
+    Raises:
+        FolderError: An input is missing or no image; two pictures would have the same name; a photograph would
+            be overwritten by its picture, or, without ``overwrite``, any file.
+    """
+    out = Path(out)
+    plan: dict[Path, Path] = {}
+    for given in map(Path, inputs):
+        if given.is_dir():
+            plan |= {photo: out / photo.relative_to(given) for photo in list_images(given)}
+        elif not given.exists():
+            raise FolderError(f"{given}: no such photograph or folder")
+        elif given.suffix.lower() not in EXTENSIONS:
+            raise FolderError(f"{given}: not an image; files that are read end in {', '.join(EXTENSIONS)}")
+        else:
+            plan[given] = out / given.name
+    _check_collisions(plan, overwrite)
+    return plan
+
+
+def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int) -> None:
+    """Write an upright picture with the original's metadata, turned as the original is stored; atomically.
+
+    Args:
+        picture: Translated upright photograph.
+        original: File of the photograph: its EXIF data, with the orientation, is kept.
+        path: Its extension decides the format.
+        quality: Of JPEG and WebP, 1 ... 100.
+    """
+    with Image.open(original) as opened:
+        exif = opened.getexif()
+    orientation = exif.get(ExifTags.Base.Orientation, 1)
+    if orientation in _BACK:
+        picture = picture.transpose(_BACK[orientation])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.partial{path.suffix}")
+    try:
+        picture.save(partial, quality=quality, **({"exif": exif} if len(exif) else {}))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _check_collisions(plan: dict[Path, Path], overwrite: bool) -> None:
+    sources: dict[Path, Path] = {}
+    originals = {photo.resolve() for photo in plan}
+    for photo, path in plan.items():
+        if path in sources:
+            raise FolderError(f"{sources[path]} and {photo} would both be written to {path}: give them in two calls")
+        sources[path] = photo
+        if path.resolve() in originals:
+            raise FolderError(f"{path} would overwrite a photograph: choose another folder with --out")
+        if path.exists() and not overwrite:
+            raise FolderError(f"{path} exists already: choose another folder with --out, or add overwrite=true")

@@ -1,0 +1,38 @@
+"""A trained run as a function on pictures."""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lit_ghibli.images import from_uint8, to_uint8
+from lit_ghibli.inference.tiling import translate_tiled
+from lit_ghibli.training.translation import translate
+
+
+class Translator:
+    """Turns photographs of any size into pictures of the same size.
+
+    Args:
+        network: The generator that translates photographs.
+        device: Where it runs.
+        tile: Photographs with more than ``tile * tile`` pixels are translated in tiles of this side; 0 never.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device | str = "cpu", tile: int = 1024) -> None:
+        if tile < 0 or 0 < tile < 128:
+            raise ValueError(f"tile must be 0 (never) or at least 128 pixels; got {tile}")
+        self.network = network.eval().to(device)
+        self.device, self.tile = torch.device(device), tile
+
+    def __call__(self, photo: Image.Image) -> Image.Image:
+        """Translate an RGB image."""
+        pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1).unsqueeze(0)
+        picture = self.translate(from_uint8(pixels.to(self.device)))
+        return Image.fromarray(to_uint8(picture)[0].permute(1, 2, 0).cpu().numpy())
+
+    def translate(self, photo: Tensor) -> Tensor:
+        """Translate ``(1, 3, H, W)`` in ``[-1, 1]`` to the same shape and range."""
+        if self.tile and photo.shape[-2] * photo.shape[-1] > self.tile**2:
+            return translate_tiled(self.network, photo, self.tile)
+        return translate(self.network, photo)

@@ -1,0 +1,41 @@
+"""One table as CSV, JSON and Markdown."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def write_table(rows: Sequence[Row], folder: str | Path, name: str) -> None:
+    """Write ``<name>.csv``, ``<name>.json`` and ``<name>.md``; columns in order of first appearance.
+
+    Raises:
+        ValueError: There is no row.
+    """
+    if not rows:
+        raise ValueError("a table needs at least one row")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / f"{name}.json").write_text(json.dumps(list(rows), indent=2), encoding="utf-8")
+    (folder / f"{name}.md").write_text(markdown_table(rows), encoding="utf-8")
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table: numbers with four significant digits, right-aligned; what is absent is blank."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    numeric = {column: all(isinstance(row.get(column, 0), int | float) for row in rows) for column in columns}
+    lines = ["| " + " | ".join(columns) + " |", "|" + "|".join("--:" if numeric[c] else "---" for c in columns) + "|"]
+    lines += ["| " + " | ".join(_cell(row.get(column, "")) for column in columns) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
