@@ -35,7 +35,7 @@ class RunProgress(Callback):
             f"parameters: {parameters} | {images} | {_total_batches(trainer):,} iterations in {trainer.max_epochs} "
             f"epochs{f', {done:,} of them done' if done else ''}"
         )
-        self._steps = 0
+        self._steps = self._epoch_steps = 0  # Lightning starts no epoch when it resumes inside one
         self._epoch_started = self._warm_since = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -170,7 +170,7 @@ def _backward(
             inputs = _transform_inputs(padded[image, :, 4 * first : 4 * last + 2], chunks, 0, 2)
             grad_kernels.baddbmm_(grad_products, inputs.transpose(1, 2))
     grad_x = _unpad_gradient(grad_padded, x, padding, padding_mode) if needs[0] else None
-    grad_weight = (_G.t() @ grad_kernels.flatten(1)).t().reshape(weight.shape) if needs[1] else None
+    grad_weight = (_G.t() @ grad_kernels.flatten(1)).t().contiguous().view(weight.shape) if needs[1] else None
     return grad_x, grad_weight
 
 

@@ -1,0 +1,85 @@
+"""A run that was killed and resumed ends with the same bits as one that was not."""
+
+import csv
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_ghibli import checkpoints
+
+RECIPE = ["method.epochs=3", "method.decay_epochs=2", "method.pool_size=3", "callbacks.checkpoints.every_n_batches=2"]
+
+
+def flatten(value, prefix=""):
+    """Leaves of nested dicts and lists by path."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return {prefix: value}
+    return {path: leaf for key, child in items for path, leaf in flatten(child, f"{prefix}/{key}").items()}
+
+
+def assert_same_state(ours: Path, theirs: Path):
+    a, b = (checkpoints.load(run / "checkpoints" / "last.ckpt") for run in (ours, theirs))
+    assert a["epoch"] == b["epoch"]
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "ranks"):
+        left, right = flatten(a[key]), flatten(b[key])
+        assert left.keys() == right.keys()
+        for name, value in left.items():
+            same = torch.equal(value, right[name]) if isinstance(value, torch.Tensor) else value == right[name]
+            assert same, f"{key}{name} differs"
+
+
+def losses(run: Path) -> dict[str, str]:
+    with open(run / "metrics.csv", newline="") as file:
+        return {row["step"]: row["train/cycle"] for row in csv.DictReader(file) if row["train/cycle"]}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, tiny, cli):
+    folder = tmp_path_factory.mktemp("straight")
+    result = cli("train", *tiny, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("batch", "hook"),
+    [
+        (5, "on_before_optimizer_step"),  # in the middle of a step, one after a checkpoint
+        (14, "on_train_epoch_end"),  # between the last step of an epoch and its checkpoint
+        (15, "on_train_batch_start"),  # right after an epoch's checkpoint
+    ],
+)
+def test_killed_and_resumed_equals_straight(straight, tmp_path, tiny, cli, batch, hook):
+    train = ["train", *tiny, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
+    kill = f"+callbacks.kill={{_target_: helpers.kill.KillAt, batch: {batch}, hook: {hook}}}"
+
+    killed = cli(*train, kill, cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not list((tmp_path / "run").glob("**/epoch_0003.ckpt"))
+
+    resumed = cli("train", "resume=run", "callbacks.kill.batch=-1", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_state(tmp_path / "run", straight)
+    assert losses(tmp_path / "run") == losses(straight)
+
+
+def test_interrupt_finishes_the_step_and_resumes(straight, tmp_path, tiny, cli):
+    train = ["train", *tiny, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
+    stop = f"+callbacks.kill={{_target_: helpers.kill.KillAt, batch: 5, hook: on_train_batch_start, number: {signal.SIGTERM}}}"
+
+    stopped = cli(*train, stop, cwd=tmp_path)
+    assert stopped.returncode == 1
+    assert "resume=" in stopped.stdout
+    assert checkpoints.load(tmp_path / "run/checkpoints/last.ckpt")["loops"]["fit_loop"]["epoch_loop.batch_progress"][
+        "total"
+    ]["ready"] == 5
+
+    resumed = cli("train", "resume=run", "callbacks.kill.batch=-1", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_state(tmp_path / "run", straight)

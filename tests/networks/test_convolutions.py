@@ -1,0 +1,141 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lit_ghibli.networks import convolutions
+from lit_ghibli.networks.convolutions import NarrowConv2d, StridedConv2d, TransposedConv2d, WinogradConv2d
+
+WIDE = 128
+
+
+def plain_double(layer):
+    """The same layer as PyTorch's own class, in float64, which takes PyTorch's route."""
+    return copy.deepcopy(layer).double()
+
+
+def assert_agrees_with_float64(layer, x, tolerance=2e-5):
+    x.requires_grad_()
+    x64, layer64 = x.detach().double().requires_grad_(), plain_double(layer)
+    y, expected = layer(x), layer64(x64)
+    grad_y = torch.randn(y.shape)
+    actual = torch.autograd.grad(y, (x, *layer.parameters()), grad_y)
+    wanted = torch.autograd.grad(expected, (x64, *layer64.parameters()), grad_y.double())
+    # The norms on both sides would copy other layouts, slowly.
+    assert y.is_contiguous()
+    assert actual[0].is_contiguous()
+    for one, other in zip((y, *actual), (expected, *wanted), strict=True):
+        assert one.shape == other.shape
+        assert (one - other).abs().max() <= tolerance * other.abs().max()
+
+
+def taken(monkeypatch, name):
+    """Record whether a route of the module is taken."""
+    calls = []
+    original = getattr(convolutions, name)
+
+    def spy(*args):
+        calls.append(name)
+        return original(*args)
+
+    monkeypatch.setattr(convolutions, name, spy)
+    return calls
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate"])
+@pytest.mark.parametrize(("kernel", "padding"), [(7, 3), (3, 0), ((3, 5), (1, 2)), (5, "same")])
+def test_narrow(bias, padding_mode, kernel, padding):
+    torch.manual_seed(0)
+    layer = NarrowConv2d(8, 3, kernel, padding=padding, padding_mode=padding_mode, bias=bias)
+    assert_agrees_with_float64(layer, torch.randn(2, 8, 13, 9))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("options", [dict(kernel_size=3, output_padding=1), dict(kernel_size=4)], ids=str)
+def test_transposed(bias, options):
+    torch.manual_seed(0)
+    layer = TransposedConv2d(6, 5, stride=2, padding=1, bias=bias, **options)
+    assert_agrees_with_float64(layer, torch.randn(2, 6, 8, 7))
+
+
+def test_transposed_to_a_given_size():
+    layer = TransposedConv2d(2, 3, 3, stride=2, padding=1)
+    assert layer(torch.randn(1, 2, 5, 5), output_size=[10, 10]).shape == (1, 3, 10, 10)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("kernel", "size"), [(3, (16, 12)), (4, (11, 14))])
+def test_strided(bias, kernel, size):
+    torch.manual_seed(0)
+    layer = StridedConv2d(4, 6, kernel, stride=2, padding=1, bias=bias)
+    assert_agrees_with_float64(layer, torch.randn(2, 4, *size))
+
+
+def test_strided_without_a_gradient_to_the_input():
+    layer = StridedConv2d(2, 3, 3, stride=2)
+    layer(torch.randn(1, 2, 9, 9)).sum().backward()
+    assert layer.bias.grad.tolist() == [16.0, 16.0, 16.0]
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+def test_winograd_layer(monkeypatch, padding_mode):
+    torch.manual_seed(0)
+    calls = taken(monkeypatch, "winograd_conv3x3")
+    layer = WinogradConv2d(WIDE, WIDE, 3, padding=1, padding_mode=padding_mode)
+    assert_agrees_with_float64(layer, torch.randn(1, WIDE, 33, 34))
+    assert calls
+
+
+@pytest.mark.parametrize(
+    ("layer", "size"),
+    [
+        (dict(in_channels=WIDE, out_channels=WIDE, kernel_size=3), 16),
+        (dict(in_channels=WIDE - 1, out_channels=WIDE, kernel_size=3), 32),
+        (dict(in_channels=WIDE, out_channels=WIDE, kernel_size=3, stride=2), 32),
+        (dict(in_channels=WIDE, out_channels=WIDE, kernel_size=3, dilation=2), 32),
+        (dict(in_channels=WIDE, out_channels=WIDE, kernel_size=3, groups=2), 32),
+        (dict(in_channels=WIDE, out_channels=WIDE, kernel_size=3, padding=2), 32),
+        (dict(in_channels=WIDE, out_channels=WIDE, kernel_size=3, padding="same"), 32),
+        (dict(in_channels=WIDE, out_channels=WIDE, kernel_size=3, padding=1, padding_mode="circular"), 32),
+        (dict(in_channels=WIDE, out_channels=WIDE, kernel_size=1), 32),
+    ],
+    ids=str,
+)
+def test_winograd_layer_leaves_other_geometries_to_pytorch(monkeypatch, layer, size):
+    calls = taken(monkeypatch, "winograd_conv3x3")
+    x = torch.randn(1, layer["in_channels"], size, size)
+    module = WinogradConv2d(**layer)
+    plain = nn.Conv2d(**layer)
+    plain.load_state_dict(module.state_dict())
+    assert torch.equal(module(x), plain(x))
+    assert not calls
+
+
+def test_no_route_is_taken_in_other_precisions_or_while_tracing(monkeypatch):
+    calls = taken(monkeypatch, "winograd_conv3x3")
+    layer = WinogradConv2d(WIDE, WIDE, 3)
+    x = torch.randn(1, WIDE, 34, 34)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    assert layer.double()(x.double()).dtype == torch.float64
+    exported = torch.export.export(layer.float(), (x,))
+    assert any("conv2d" in str(node.target) for node in exported.graph.nodes)
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("fast", "plain"),
+    [
+        (WinogradConv2d(3, 4, 3), nn.Conv2d(3, 4, 3)),
+        (NarrowConv2d(3, 4, 3), nn.Conv2d(3, 4, 3)),
+        (StridedConv2d(3, 4, 3, stride=2), nn.Conv2d(3, 4, 3, stride=2)),
+        (TransposedConv2d(3, 4, 3, stride=2), nn.ConvTranspose2d(3, 4, 3, stride=2)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_parameters_and_state_are_those_of_pytorch(fast, plain):
+    plain.load_state_dict(fast.state_dict())
+    x = torch.randn(1, 3, 9, 9)
+    torch.testing.assert_close(fast(x), plain(x), atol=1e-5, rtol=1e-5)

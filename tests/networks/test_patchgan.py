@@ -1,0 +1,58 @@
+import pytest
+import torch
+from torch import nn
+
+from lit_ghibli.networks.patchgan import PatchDiscriminator
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_parameter_count():
+    assert count(PatchDiscriminator()) == 2_764_737
+    # Three more input channels: 64 kernels of 4x4 for each.
+    assert count(PatchDiscriminator(in_channels=6)) == 2_764_737 + 3 * 64 * 16
+
+
+def test_batch_norm_replaces_three_biases_by_scales_and_shifts():
+    channels = 128 + 256 + 512
+    assert count(PatchDiscriminator(norm="batch")) == 2_764_737 - channels + 2 * channels
+
+
+@pytest.mark.parametrize(("num_layers", "field"), [(1, 16), (2, 34), (3, 70)])
+def test_receptive_field_by_gradient(num_layers, field):
+    # Without norms, which would spread the gradient over the image; all weights positive, so none cancels.
+    network = PatchDiscriminator(base_channels=2, num_layers=num_layers, norm="none")
+    for parameter in network.parameters():
+        nn.init.ones_(parameter)
+    images = torch.ones(1, 3, 192, 192, requires_grad=True)
+    logits = network(images)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
+    rows, columns = images.grad[0, 0].nonzero(as_tuple=True)
+    assert (rows.max() - rows.min() + 1).item() == field
+    assert (columns.max() - columns.min() + 1).item() == field
+
+
+def test_output_size():
+    with torch.no_grad():
+        assert PatchDiscriminator(base_channels=2)(torch.randn(1, 3, 256, 128)).shape == (1, 1, 30, 14)
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_minimum_size_is_the_smallest_that_works(num_layers):
+    network = PatchDiscriminator(base_channels=2, num_layers=num_layers)
+    smallest = network.minimum_size
+    assert network(torch.randn(1, 3, smallest, smallest)).shape == (1, 1, 1, 1)
+    with pytest.raises(ValueError, match=f"{smallest}x{smallest - 1}.*at least {smallest}x{smallest}"):
+        network(torch.randn(1, 3, smallest, smallest - 1))
+
+
+def test_first_and_last_convolutions_have_no_norm():
+    kinds = [type(layer).__name__ for layer in PatchDiscriminator(num_layers=1).layers]
+    assert kinds == ["Conv2d", "LeakyReLU", "Conv2d", "InstanceNorm", "LeakyReLU", "Conv2d"]
+
+
+def test_unknown_norm():
+    with pytest.raises(ValueError, match="'spectral'"):
+        PatchDiscriminator(norm="spectral")

@@ -1,0 +1,122 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lit_ghibli.networks.normalization import InstanceNorm
+from lit_ghibli.networks.resnet import ResidualBlock, ResnetGenerator
+
+
+def convolution_parameters(*shapes):
+    """Weights and biases of square kernels: (in, out, size)."""
+    return sum(inputs * outputs * size * size + outputs for inputs, outputs, size in shapes)
+
+
+@pytest.mark.parametrize(("num_blocks", "count"), [(9, 11_378_179), (6, 7_837_699), (4, 5_477_379)])
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+def test_parameter_count(num_blocks, count, upsample):
+    ends = [(3, 64, 7), (64, 128, 3), (128, 256, 3), (256, 128, 3), (128, 64, 3), (64, 3, 7)]
+    assert convolution_parameters(*ends, *[(256, 256, 3)] * (2 * num_blocks)) == count
+    with torch.device("meta"):
+        network = ResnetGenerator(num_blocks=num_blocks, upsample=upsample)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+def layer_by_layer(network, photos):
+    """The network of the paper from functional pieces, with the parameters of ``network`` in order."""
+    weights = iter(network.parameters())
+
+    def convolve(x, padding=0, stride=1, reflect=0):
+        return F.conv2d(F.pad(x, [reflect] * 4, mode="reflect"), next(weights), next(weights), stride, padding)
+
+    x = F.instance_norm(convolve(photos, reflect=3)).relu()
+    for _ in range(2):
+        x = F.instance_norm(convolve(x, padding=1, stride=2)).relu()
+    for _ in network.bottleneck:
+        h = F.instance_norm(convolve(x, reflect=1)).relu()
+        x = x + F.instance_norm(convolve(h, reflect=1))
+    for _ in range(2):
+        x = F.conv_transpose2d(x, next(weights), next(weights), stride=2, padding=1, output_padding=1)
+        x = F.instance_norm(x).relu()
+    return convolve(x, reflect=3).tanh()
+
+
+def test_output_and_gradients_are_those_of_the_paper():
+    torch.manual_seed(0)
+    network = ResnetGenerator(base_channels=32, num_blocks=1)  # 128 channels inside: the Winograd route
+    photos = torch.rand(1, 3, 128, 136) * 2 - 1
+    output = network(photos)
+    reference = ResnetGenerator(base_channels=32, num_blocks=1).double()
+    reference.load_state_dict(network.state_dict())
+    expected = layer_by_layer(reference, photos.double())
+    torch.testing.assert_close(output.double(), expected, atol=1e-4, rtol=0)
+    grad = torch.randn_like(output)
+    output.backward(grad)
+    expected.backward(grad.double())
+    for (name, actual), wanted in zip(network.named_parameters(), reference.parameters(), strict=True):
+        if name.endswith("weight"):  # a norm after it leaves the gradient of a bias 0 but for rounding
+            scale = wanted.grad.abs().max()
+            torch.testing.assert_close(actual.grad.double() / scale, wanted.grad / scale, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+@pytest.mark.parametrize("size", [(8, 8), (12, 20)])
+def test_size_is_kept_and_values_are_in_range(size, upsample):
+    network = ResnetGenerator(base_channels=4, num_blocks=1, upsample=upsample)
+    pictures = network(torch.randn(2, 3, *size))
+    assert pictures.shape == (2, 3, *size)
+    assert pictures.abs().max() <= 1
+
+
+@pytest.mark.parametrize("size", [(30, 32), (32, 31), (4, 4)])
+def test_sizes_that_do_not_fit_are_refused(size):
+    network = ResnetGenerator(base_channels=4, num_blocks=1)
+    with pytest.raises(ValueError, match=f"{size[0]}x{size[1]}.*multiples of 4, at least 8: pad"):
+        network(torch.randn(1, 3, *size))
+
+
+def test_weights_start_narrow():
+    torch.manual_seed(0)
+    network = ResnetGenerator(num_blocks=1)
+    weights = network.bottleneck[0].branch[0].weight
+    assert weights.std().item() == pytest.approx(0.02, rel=0.01)
+    assert network.encoder.stem[0].bias.abs().max() == 0
+
+
+def test_residual_output_starts_from_the_photograph_and_learns():
+    network = ResnetGenerator(base_channels=4, num_blocks=1, output="residual")
+    photos = torch.rand(1, 3, 16, 16) * 2 - 1
+    assert torch.equal(network(photos), photos)
+    network(photos).square().sum().backward()
+    assert network.decoder.head.weight.grad.abs().max() > 0
+
+
+def test_residual_output_has_a_gradient_where_it_leaves_the_range():
+    network = ResnetGenerator(base_channels=4, num_blocks=1, output="residual")
+    torch.nn.init.constant_(network.decoder.head.bias, 5.0)
+    pictures = network(torch.zeros(1, 3, 16, 16))
+    assert pictures.min() > 1
+    pictures.sum().backward()
+    assert network.decoder.head.bias.grad.tolist() == [256.0] * 3
+
+
+def test_options_that_cannot_be():
+    with pytest.raises(ValueError, match="'sigmoid'"):
+        ResnetGenerator(output="sigmoid")
+    with pytest.raises(ValueError, match="'bilinear'"):
+        ResnetGenerator(upsample="bilinear")
+    with pytest.raises(ValueError, match=r"in_channels \(1\) and out_channels \(3\)"):
+        ResnetGenerator(in_channels=1, output="residual")
+
+
+def test_a_block_adds_its_branch_to_an_input_that_stays_as_it_was():
+    block = ResidualBlock(8)
+    x = torch.randn(1, 8, 8, 8)
+    before = x.clone()
+    torch.testing.assert_close(block(x), before + block.branch(before))
+    assert torch.equal(x, before)
+
+
+def test_norms_have_no_parameters_and_no_running_statistics():
+    network = ResnetGenerator(base_channels=4, num_blocks=2)
+    assert sum(isinstance(module, InstanceNorm) for module in network.modules()) == 5 + 2 * 2
+    assert not list(network.buffers())
