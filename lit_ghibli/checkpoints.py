@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lit_ghibli.errors import UserError
+
 CONFIG_KEY = "lit_ghibli_config"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that is missing, damaged, or not one of this suite."""
 
 

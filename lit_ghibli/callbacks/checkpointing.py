@@ -8,6 +8,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from lit_ghibli import checkpoints
+from lit_ghibli.errors import UserError
 
 
 class RunCheckpoints(Checkpoint):
@@ -25,9 +26,9 @@ class RunCheckpoints(Checkpoint):
 
     def __init__(self, folder: str | Path, every_n_batches: int, keep_epochs: int) -> None:
         if every_n_batches < 1:
-            raise ValueError(f"every_n_batches must be at least 1; got {every_n_batches}")
+            raise UserError(f"every_n_batches must be at least 1; got {every_n_batches}")
         if keep_epochs < -1:
-            raise ValueError(f"keep_epochs must be -1 (all) or at least 0; got {keep_epochs}")
+            raise UserError(f"keep_epochs must be -1 (all) or at least 0; got {keep_epochs}")
         self.folder = Path(folder)
         self.every_n_batches, self.keep_epochs = every_n_batches, keep_epochs
         self.last = self.folder / "last.ckpt"

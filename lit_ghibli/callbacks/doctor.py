@@ -9,12 +9,13 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.images import luminance
 
 log = logging.getLogger(__name__)
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(UserError):
     """A loss or a weight is no longer a finite number."""
 
 

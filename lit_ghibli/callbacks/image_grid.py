@@ -31,7 +31,7 @@ class ImageGrid(Callback):
         pl_module.eval()
         rows = []
         for photo in trainer.datamodule.sample_photos(self.num_images):
-            columns = pl_module.picture_columns(photo.to(pl_module.device))
+            columns = pl_module.picture_columns(photo.to(pl_module.device, pl_module.dtype))
             rows.append({title: to_uint8(image[0]).permute(1, 2, 0).cpu().numpy() for title, image in columns.items()})
         pl_module.train()
         grid = labelled_grid(rows, max_side=self.max_side)

@@ -61,7 +61,7 @@ class RunProgress(Callback):
         elapsed = time.perf_counter() - self._epoch_started
         seconds = elapsed / max(self._epoch_steps, 1)
         waiting = getattr(trainer.train_dataloader, "seconds_waiting", 0.0) / elapsed
-        pl_module.log("train/data_wait_share", waiting, rank_zero_only=True)
+        pl_module.log("train/data_wait_share", waiting, sync_dist=trainer.world_size > 1)
         values = " ".join(
             f"{name.removeprefix('train/')}={float(value):.4g}"
             for name, value in sorted(trainer.callback_metrics.items())

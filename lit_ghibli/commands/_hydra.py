@@ -3,6 +3,7 @@
 import functools
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,12 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
-from lit_ghibli.callbacks.doctor import TrainingDiverged
-from lit_ghibli.checkpoints import CheckpointError
-from lit_ghibli.data.image_files import FolderError, ImageFileError
+from lit_ghibli.errors import UserError
 
-USER_ERRORS = (CheckpointError, FolderError, ImageFileError, TrainingDiverged, ValueError, FileNotFoundError)
 _TRUSTED = ("lit_ghibli.", "torch.optim.")
 
+# Lightning 2.6 under torch >= 2.10 speaks of its own use of a deprecated name.
+warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 OmegaConf.register_new_resolver("basename", lambda path: Path(path).name, replace=True)
 
 
@@ -40,11 +40,11 @@ def command(name: str) -> Callable[[Callable], Callable[[], Any]]:
         def run(config: Any) -> Any:
             try:
                 return function(config)
-            except USER_ERRORS as error:
+            except UserError as error:
                 raise SystemExit(f"lit-ghibli {name}: {error}") from error
             except InstantiationException as error:
                 cause = error.__cause__
-                if not isinstance(cause, USER_ERRORS):
+                if not isinstance(cause, ValueError):  # our networks' and metrics' checks of their arguments
                     raise
                 raise SystemExit(f"lit-ghibli {name}: {cause}") from error
 
@@ -67,7 +67,7 @@ def rewrite_arguments(rewrite: Callable[[list[str]], list[str]]) -> None:
     """
     try:
         sys.argv[1:] = rewrite(sys.argv[1:])
-    except USER_ERRORS as error:
+    except UserError as error:
         raise SystemExit(f"lit-ghibli: {error}") from error
 
 
@@ -75,11 +75,11 @@ def instantiate_trusted(config: dict[str, Any], **arguments: Any) -> Any:
     """Instantiate a configuration out of a checkpoint, which may come from a stranger.
 
     Raises:
-        CheckpointError: It names a class or function from outside this suite and torch's optimisers.
+        UserError: It names a class or function from outside this suite and torch's optimisers.
     """
     for target in _targets(config):
         if not _is_trusted(target):
-            raise CheckpointError(f"the checkpoint's configuration asks for '{target}', which is not of this suite")
+            raise UserError(f"the checkpoint's configuration asks for '{target}', which is not of this suite")
     return hydra.utils.instantiate(config, **arguments, _convert_="object")
 
 

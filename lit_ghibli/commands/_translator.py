@@ -7,6 +7,7 @@ import torch
 
 from lit_ghibli import checkpoints
 from lit_ghibli.commands._hydra import instantiate_trusted
+from lit_ghibli.errors import UserError
 from lit_ghibli.inference.translator import Translator
 
 
@@ -14,16 +15,16 @@ def choose_device(device: str) -> torch.device:
     """The device of this name; ``auto`` means a GPU where there is one.
 
     Raises:
-        ValueError: There is no GPU, or no such device.
+        UserError: There is no GPU, or no such device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={device}: no GPU that torch can use; choose device=cpu or device=auto")
+        raise UserError(f"device={device}: no GPU that torch can use; choose device=cpu or device=auto")
     try:
         return torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"device={device}: choose auto, cpu or cuda") from error
+        raise UserError(f"device={device}: choose auto, cpu or cuda") from error
 
 
 def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dict[str, Any]]:

@@ -6,18 +6,20 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.progress import track
 
-from lit_ghibli import checkpoints
 from lit_ghibli.commands._hydra import command, quote, rewrite_arguments
-from lit_ghibli.commands._translator import load_translator
 from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
+from lit_ghibli.errors import UserError
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
 
 
 @command("stylize")
 def stylize(config: DictConfig) -> None:
     """Translate ``inputs`` into the folder ``out``; a bad file does not keep the others from being translated."""
+    from lit_ghibli import checkpoints  # here, so that --help answers at once
+    from lit_ghibli.commands._translator import load_translator
+
     if not config.inputs:
-        raise ValueError("no photographs given: lit-ghibli stylize photo.jpg folder/ --out out/")
+        raise UserError("no photographs given: lit-ghibli stylize photo.jpg folder/ --out out/")
     plan = plan_outputs(config.inputs, config.out, overwrite=config.overwrite)
     checkpoint = checkpoints.find(config.checkpoint or checkpoints.newest_run())
     translator, _ = load_translator(checkpoint, config.device, config.tile)
@@ -42,7 +44,7 @@ def expand_inputs(arguments: list[str]) -> list[str]:
     """Turn ``photo.jpg folder/ --out out/`` into overrides; overrides and Hydra's own flags pass through.
 
     Raises:
-        ValueError: ``--out`` names no folder.
+        UserError: ``--out`` names no folder.
     """
     inputs: list[str] = []
     rest: list[str] = []
@@ -51,7 +53,7 @@ def expand_inputs(arguments: list[str]) -> list[str]:
         if word in ("--out", "-o"):
             folder = next(words, None)
             if folder is None:
-                raise ValueError("--out needs a folder")
+                raise UserError("--out needs a folder")
             rest.append(f"out={quote(folder)}")
         elif word.startswith("--out="):
             rest.append(f"out={quote(word.removeprefix('--out='))}")

@@ -4,13 +4,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
-from lightning import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli import checkpoints
 from lit_ghibli.commands._hydra import command, quote, rewrite_arguments
+from lit_ghibli.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +16,13 @@ log = logging.getLogger(__name__)
 @command("train")
 def train(config: DictConfig) -> float | None:
     """Train what ``conf/train.yaml`` composes; return ``optimized_metric`` for a sweeper."""
+    import torch  # here, so that --help and --cfg answer at once
+    from lightning import Trainer, seed_everything
+
+    from lit_ghibli import checkpoints
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # our callbacks say what matters
     seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -48,7 +53,7 @@ def train(config: DictConfig) -> float | None:
     if config.optimized_metric is None:
         return None
     if config.optimized_metric not in metrics:
-        raise ValueError(f"optimized_metric={config.optimized_metric} was not logged; there are {sorted(metrics)}")
+        raise UserError(f"optimized_metric={config.optimized_metric} was not logged; there are {sorted(metrics)}")
     return float(metrics[config.optimized_metric])
 
 
@@ -61,6 +66,8 @@ def expand_resume(arguments: list[str]) -> list[str]:
     given = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
     if not given or any(argument.startswith("hydra.run.dir=") for argument in arguments):
         return arguments  # nothing to resume, or a further process of a DDP run that has it expanded already
+    from lit_ghibli import checkpoints
+
     checkpoint = checkpoints.find(Path(given[-1].strip("\"'"))).resolve()
     run = checkpoint.parents[1]
     recorded = run / ".hydra" / "overrides.yaml"

@@ -15,6 +15,8 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from lit_ghibli.errors import UserError
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 
@@ -39,7 +41,7 @@ _warnings_lock = threading.Lock()
 _logger = logging.getLogger(__name__)
 
 
-class ImageFileError(ValueError):
+class ImageFileError(UserError):
     """A file that cannot be used as a picture.
 
     Attributes:
@@ -56,7 +58,7 @@ class ImageFileError(ValueError):
         return f"{self.path} {self.reason}"
 
 
-class FolderError(ValueError):
+class FolderError(UserError):
     """A folder, or a list of files, from which no data set can be made."""
 
 

@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 from lit_ghibli.data.cache import PackedImages
 from lit_ghibli.data.sampling import EpochSampler, Position, ResumableLoader
 from lit_ghibli.data.sources import FolderSource, SceneSource, Splits
+from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8
 from lit_ghibli.seeding import seeded
 
@@ -105,16 +106,16 @@ class UnpairedDataModule(LightningDataModule):
         """Serve a user's folders; ``folders`` are the fields of :class:`FolderSource`.
 
         Raises:
-            ValueError: No root was given, or pictures are loaded at a smaller size than their crops.
+            UserError: No root was given, or pictures are loaded at a smaller size than their crops.
         """
         source = FolderSource(**folders)
         if source.root is None:
-            raise ValueError(
+            raise UserError(
                 "data.root is not set: give the folder that holds "
                 f"{source.train_photo}/ and {source.train_anime}/, or use data=scenes for rendered pictures"
             )
         if source.load_size < crop_size:
-            raise ValueError(f"data.load_size = {source.load_size} is smaller than data.crop_size = {crop_size}")
+            raise UserError(f"data.load_size = {source.load_size} is smaller than data.crop_size = {crop_size}")
         return cls(source, crop_size, flip, batch_size, num_workers, seed)
 
     @classmethod
@@ -124,11 +125,11 @@ class UnpairedDataModule(LightningDataModule):
         """Serve rendered scenes; ``scenes`` are the fields of :class:`SceneSource`.
 
         Raises:
-            ValueError: The scenes are smaller than their crops.
+            UserError: The scenes are smaller than their crops.
         """
         source = SceneSource(**scenes)
         if source.size < crop_size:
-            raise ValueError(f"data.size = {source.size} is smaller than data.crop_size = {crop_size}")
+            raise UserError(f"data.size = {source.size} is smaller than data.crop_size = {crop_size}")
         return cls(source, crop_size, flip, batch_size, num_workers, seed)
 
     def prepare_data(self) -> None:
@@ -144,13 +145,13 @@ class UnpairedDataModule(LightningDataModule):
         """Random crops of both domains, in an order that a resumed run continues.
 
         Raises:
-            ValueError: One epoch has less than one batch.
+            UserError: One epoch has less than one batch.
         """
         dataset = UnpairedDataset(self.splits.train_photo, self.splits.train_anime, self.augment, self.seed)
         rank, world_size = self._process()
         sampler = EpochSampler(len(dataset), self.seed, rank, world_size)
         if len(sampler) < self.batch_size:
-            raise ValueError(
+            raise UserError(
                 f"{len(dataset)} images for {world_size} processes are no batch of data.batch_size = {self.batch_size}"
             )
         return ResumableLoader(dataset, sampler=sampler, drop_last=True, **self._loading())
@@ -175,9 +176,10 @@ class UnpairedDataModule(LightningDataModule):
         return f"{len(splits.train_photo):,} photos, {len(splits.train_anime):,} anime pictures, {held_out}"
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Turn pictures from ``uint8`` into ``[-1, 1]`` on the device."""
+        """Turn pictures from ``uint8`` into ``[-1, 1]`` on the device, in the networks' precision."""
+        dtype = self.trainer.lightning_module.dtype if self.trainer else torch.float32
         return {
-            key: from_uint8(value) if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
+            key: from_uint8(value).to(dtype) if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
             for key, value in batch.items()
         }
 

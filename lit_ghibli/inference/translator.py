@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8, to_uint8
 from lit_ghibli.inference.tiling import translate_tiled
 from lit_ghibli.training.translation import translate
@@ -21,7 +22,7 @@ class Translator:
 
     def __init__(self, network: nn.Module, device: torch.device | str = "cpu", tile: int = 1024) -> None:
         if tile < 0 or 0 < tile < 128:
-            raise ValueError(f"tile must be 0 (never) or at least 128 pixels; got {tile}")
+            raise UserError(f"tile must be 0 (never) or at least 128 pixels; got {tile}")
         self.network = network.eval().to(device)
         self.device, self.tile = torch.device(device), tile
 

@@ -1,12 +1,14 @@
 """Adversarial losses on discriminator outputs."""
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def lsgan_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """Half the sum of the mean squared distances of real logits to 1 and of fake logits to 0.
 
-    The means run over all positions, so the two tensors may differ in shape. Computed in float32.
+    The means run over all positions, so the two tensors may differ in shape. Computed in float32 under autocast.
 
     Args:
         real_logits: discriminator outputs on real images, any shape.
@@ -17,11 +19,12 @@ def lsgan_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor
 
     Source: Mao et al. 2017, Eq. 9 (a = 0, b = 1); the half as in Zhu et al. 2017, section 4.
     """
-    return 0.5 * ((real_logits.float() - 1.0).square().mean() + fake_logits.float().square().mean())
+    real, fake = torch.ones_like(real_logits), torch.zeros_like(fake_logits)
+    return 0.5 * (F.mse_loss(real_logits, real) + F.mse_loss(fake_logits, fake))
 
 
 def lsgan_generator_loss(fake_logits: Tensor) -> Tensor:
-    """Mean squared distance of the logits of generated images to 1, in float32.
+    """Mean squared distance of the logits of generated images to 1, in float32 under autocast.
 
     Args:
         fake_logits: discriminator outputs on generated images, any shape.
@@ -31,4 +34,4 @@ def lsgan_generator_loss(fake_logits: Tensor) -> Tensor:
 
     Source: Mao et al. 2017, Eq. 9 (c = 1), without its factor 1/2, as Zhu et al. 2017.
     """
-    return (fake_logits.float() - 1.0).square().mean()
+    return F.mse_loss(fake_logits, torch.ones_like(fake_logits))

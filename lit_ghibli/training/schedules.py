@@ -5,6 +5,8 @@ from functools import partial
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from lit_ghibli.errors import UserError
+
 
 def constant_then_linear(epoch: int, *, epochs: int, decay_epochs: int) -> float:
     """Factor on the learning rate in ``epoch`` (from 0): 1, then falling linearly over the last epochs.
@@ -25,8 +27,8 @@ def linear_decay(optimizer: Optimizer, *, epochs: int, decay_epochs: int) -> Lam
     """Schedule :func:`constant_then_linear` for ``optimizer``; step it once per epoch.
 
     Raises:
-        ValueError: ``decay_epochs`` is negative or more than ``epochs``.
+        UserError: ``decay_epochs`` is negative or more than ``epochs``.
     """
     if not 0 <= decay_epochs <= epochs:
-        raise ValueError(f"method.decay_epochs must lie in 0 ... method.epochs = {epochs}; got {decay_epochs}")
+        raise UserError(f"method.decay_epochs must lie in 0 ... method.epochs = {epochs}; got {decay_epochs}")
     return LambdaLR(optimizer, partial(constant_then_linear, epochs=epochs, decay_epochs=decay_epochs))

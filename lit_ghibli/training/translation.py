@@ -14,11 +14,11 @@ from lit_ghibli.training import rank_state
 class Translation(LightningModule):
     """A LightningModule that translates photographs and is judged on held-out ones.
 
-    A method implements :meth:`translator` and may extend :meth:`picture_columns`; :attr:`metrics` judges
-    held-out photographs and may be None.
+    A method implements :meth:`translator`, may extend :meth:`picture_columns`, and sets :attr:`metrics`, which
+    judges held-out photographs and may be None.
     """
 
-    metrics: MetricSuite | None = None
+    metrics: MetricSuite | None  # no value here: it would hide the sub-module of this name
 
     def translator(self) -> nn.Module:
         """The network that turns a photograph into a picture, the only one that inference needs."""
@@ -76,11 +76,11 @@ def translate(network: nn.Module, photo: Tensor) -> Tensor:
             network takes.
 
     Returns:
-        Pictures of the photographs' size, in ``[-1, 1]``.
+        Pictures of the photographs' size and type, in ``[-1, 1]``.
     """
     height, width = photo.shape[-2:]
     padded = pad_to_multiple(photo, network.size_multiple, network.minimum_size)
-    return network(padded)[..., :height, :width].float().clamp(-1.0, 1.0)
+    return network(padded)[..., :height, :width].to(photo.dtype).clamp(-1.0, 1.0)
 
 
 def pad_to_multiple(images: Tensor, multiple: int, minimum: int = 1) -> Tensor:

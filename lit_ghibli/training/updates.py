@@ -7,6 +7,8 @@ from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
+from lit_ghibli.errors import UserError
+
 
 @contextmanager
 def update(module: LightningModule, optimizer: LightningOptimizer) -> Iterator[None]:
@@ -47,11 +49,11 @@ def check_weights(weights: Mapping[str, float], names: set[str]) -> dict[str, fl
     """Return ``weights`` as a plain dict after checking that it names exactly the terms ``names``.
 
     Raises:
-        ValueError: A name is missing or unknown, or a weight is negative.
+        UserError: A name is missing or unknown, or a weight is negative.
     """
     if set(weights) != names:
-        raise ValueError(f"method.weights has the names {sorted(weights)}; this method has {sorted(names)}")
+        raise UserError(f"method.weights has the names {sorted(weights)}; this method has {sorted(names)}")
     negative = {name: weight for name, weight in weights.items() if weight < 0}
     if negative:
-        raise ValueError(f"method.weights must not be negative; got {negative}")
+        raise UserError(f"method.weights must not be negative; got {negative}")
     return dict(weights)

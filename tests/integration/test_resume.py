@@ -71,14 +71,18 @@ def test_killed_and_resumed_equals_straight(straight, tmp_path, tiny, cli, batch
 
 def test_interrupt_finishes_the_step_and_resumes(straight, tmp_path, tiny, cli):
     train = ["train", *tiny, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
-    stop = f"+callbacks.kill={{_target_: helpers.kill.KillAt, batch: 5, hook: on_train_batch_start, number: {signal.SIGTERM}}}"
+    when = f"batch: 5, hook: on_train_batch_start, number: {int(signal.SIGTERM)}"
+    stop = f"+callbacks.kill={{_target_: helpers.kill.KillAt, {when}}}"
 
     stopped = cli(*train, stop, cwd=tmp_path)
     assert stopped.returncode == 1
     assert "resume=" in stopped.stdout
-    assert checkpoints.load(tmp_path / "run/checkpoints/last.ckpt")["loops"]["fit_loop"]["epoch_loop.batch_progress"][
-        "total"
-    ]["ready"] == 5
+    assert (
+        checkpoints.load(tmp_path / "run/checkpoints/last.ckpt")["loops"]["fit_loop"]["epoch_loop.batch_progress"][
+            "total"
+        ]["ready"]
+        == 5
+    )
 
     resumed = cli("train", "resume=run", "callbacks.kill.batch=-1", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

@@ -21,8 +21,9 @@ def test_means_run_over_positions_of_each_tensor():
     assert loss.item() == pytest.approx(0.5 * (1 + 9))
 
 
-def test_losses_are_computed_in_float32():
-    # 256 + 1 is not a bfloat16, so a loss in the logits' precision would be 65536.
+def test_losses_are_computed_in_float32_under_autocast():
+    # 256 - 1 is not a bfloat16, so a loss in the logits' precision would be 65024.
     logits = torch.tensor([256.0], dtype=torch.bfloat16)
-    assert lsgan_generator_loss(logits).item() == 255.0**2
-    assert lsgan_discriminator_loss(logits, logits).dtype == torch.float32
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert lsgan_generator_loss(logits).item() == 255.0**2
+        assert lsgan_discriminator_loss(logits, logits).dtype == torch.float32

@@ -1,0 +1,251 @@
+"""Time and memory of lit_ghibli against the authors' CycleGAN code, alternated in one run.
+
+See README.md beside this file for what is measured and how to read it.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+SIDES = ("ours", "peer")
+MIB = 2**20
+
+
+# ---- the two sides ----------------------------------------------------------------------------------------
+
+
+def images(size: int, device: str) -> Tensor:
+    """One random picture ``(1, 3, size, size)`` in ``[-1, 1]``."""
+    return torch.rand(1, 3, size, size, device=device) * 2 - 1
+
+
+def our_generator(blocks: int, args: argparse.Namespace) -> nn.Module:
+    """Our ResNet generator; its time does not depend on its weights."""
+    from lit_ghibli.networks.resnet import ResnetGenerator
+
+    generator = ResnetGenerator(num_blocks=blocks).to(args.device).eval()
+    if args.compile:
+        generator.compile()
+    return generator
+
+
+def peer_generator(blocks: int, args: argparse.Namespace) -> nn.Module:
+    """The authors' generator, without their later antialiasing."""
+    from models.networks import define_G
+
+    generator = define_G(
+        3, 3, 64, f"resnet_{blocks}blocks", "instance", no_antialias=True, no_antialias_up=True, gpu_ids=[]
+    )
+    return generator.to(args.device).eval()
+
+
+def peer_model(args: argparse.Namespace) -> object:
+    """The authors' CycleGAN with the options of the recipe."""
+    from models.cycle_gan_model import CycleGANModel
+
+    shape = dict(input_nc=3, output_nc=3, ngf=64, ndf=64, netG="resnet_6blocks", netD="basic", n_layers_D=3)
+    norm = dict(normG="instance", normD="instance", no_dropout=True, no_antialias=True, no_antialias_up=True)
+    losses = dict(gan_mode="lsgan", lambda_A=10.0, lambda_B=10.0, lambda_identity=0.5, pool_size=50)
+    training = dict(isTrain=True, lr=2e-4, beta1=0.5, init_type="normal", init_gain=0.02, amp=False)
+    run = dict(checkpoints_dir="", name="", preprocess="crop", direction="AtoB")
+    gpu_ids = [0] if args.device == "cuda" else []
+    return CycleGANModel(SimpleNamespace(**shape, **norm, **losses, **training, **run, gpu_ids=gpu_ids))
+
+
+def peer_step(model: object, photo: Tensor, anime: Tensor) -> None:
+    """One training step of theirs."""
+    model.set_input({"A": photo, "B": anime, "A_paths": [], "B_paths": []})
+    model.optimize_parameters()
+
+
+def fit_ours(args: argparse.Namespace, steps: int, callbacks: list[Callback]) -> None:
+    """Train our CycleGAN on random pictures with a Lightning Trainer that does nothing else."""
+    from lit_ghibli.methods.cyclegan import CycleGAN
+
+    method = CycleGAN()
+    if args.compile:
+        for network in method.children():
+            network.compile()
+    batches = [{"photo": images(256, "cpu")[0], "anime": images(256, "cpu")[0]} for _ in range(steps)]
+    trainer = lightning.Trainer(
+        accelerator=args.device, devices=1, precision=args.precision, max_epochs=1, callbacks=callbacks, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(method, DataLoader(batches))
+
+
+# ---- time -------------------------------------------------------------------------------------------------
+
+
+def clock(device: str) -> float:
+    """Seconds, once the device has done all that it was asked to."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed(function: Callable[[], object], device: str) -> float:
+    """Seconds that one call takes."""
+    start = clock(device)
+    function()
+    return clock(device) - start
+
+
+def time_inference(args: argparse.Namespace, size: int, blocks: int) -> dict[str, list[float]]:
+    """Seconds per forward pass of both sides, alternated."""
+    photo = images(size, args.device)
+    generators = {"ours": our_generator(blocks, args), "peer": peer_generator(blocks, args)}
+    ours_in = torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16-mixed")
+    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    for repeat in range(args.repeats + 1):
+        for side, generator in generators.items():
+            with torch.inference_mode(), ours_in if side == "ours" else torch.inference_mode():
+                elapsed = timed(partial(generator, photo), args.device)
+            if repeat:  # the first pass of each warms up
+                seconds[side].append(elapsed)
+    return seconds
+
+
+class Alternate(Callback):
+    """Times our steps, and between any two of them one of the peer's on the same pictures."""
+
+    def __init__(self, model: object, device: str) -> None:
+        self.model, self.device = model, device
+        self.seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Start our clock."""
+        self.start = clock(self.device)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: nn.Module, outputs: object, batch: dict[str, Tensor], index: int
+    ) -> None:
+        """Stop our clock, and time the peer."""
+        ours = clock(self.device) - self.start
+        peer = timed(partial(peer_step, self.model, batch["photo"], batch["anime"]), self.device)
+        if index:  # the first step of each warms up
+            self.seconds["ours"].append(ours)
+            self.seconds["peer"].append(peer)
+
+
+def time_training(args: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds per CycleGAN training step of both sides, alternated."""
+    alternate = Alternate(peer_model(args), args.device)
+    fit_ours(args, args.repeats + 1, [alternate])
+    return alternate.seconds
+
+
+# ---- memory -----------------------------------------------------------------------------------------------
+
+
+def peak_bytes(device: str) -> int:
+    """High-water mark so far: of the device's tensors, or of this process's resident set (Linux)."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    # Not getrusage: the maximum that it gives survives exec, and so includes the parent's.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) * 1024
+
+
+def run_one_side(args: argparse.Namespace) -> None:
+    """In a child process: run one workload on one side and print its peak above the imports, in bytes."""
+    side, workload, *numbers = args.one_side
+    import models.cycle_gan_model  # noqa: F401
+
+    before = peak_bytes(args.device)
+    if workload == "training" and side == "ours":
+        fit_ours(args, args.repeats, [])
+    elif workload == "training":
+        model = peer_model(args)
+        for _ in range(args.repeats):
+            peer_step(model, images(256, args.device), images(256, args.device))
+    else:
+        size, blocks = map(int, numbers)
+        generator = (our_generator if side == "ours" else peer_generator)(blocks, args)
+        with torch.inference_mode():
+            for _ in range(args.repeats):
+                generator(images(size, args.device))
+    print("peak", peak_bytes(args.device) - before)
+
+
+def measure_memory(arguments: list[str], workload: list[str]) -> dict[str, list[float]]:
+    """Peak MiB above the imports of both sides, each in a process of its own."""
+    peaks = {}
+    for side in SIDES:
+        command = [sys.executable, __file__, *arguments, "--one-side", side, *workload]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        peaks[side] = [int(printed.split("peak")[-1]) / MIB]
+    return peaks
+
+
+# ---- the table --------------------------------------------------------------------------------------------
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", type=Path, required=True, help="folder of contrastive-unpaired-translation")
+    parser.add_argument("--what", nargs="+", choices=["inference", "training", "memory"],
+                        default=["inference", "training", "memory"])  # fmt: skip
+    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 1024], help="pixels, for inference")
+    parser.add_argument("--blocks", nargs="+", type=int, choices=[4, 6, 9], default=[6, 9], help="for inference")
+    parser.add_argument("--repeats", type=int, default=5, help="of each side, after one to warm up")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="of our side")
+    parser.add_argument("--compile", action="store_true", help="our networks")
+    parser.add_argument("--one-side", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    if not (args.peer / "models" / "cycle_gan_model.py").is_file():
+        parser.error(f"--peer {args.peer} holds no models/cycle_gan_model.py; README.md says how to get it")
+    return args
+
+
+def measurements(args: argparse.Namespace, arguments: list[str]) -> Iterator[tuple[str, str, dict[str, list[float]]]]:
+    """Name, unit and both sides' values of each measurement asked for."""
+    inference = [(size, blocks) for size in args.sizes for blocks in args.blocks]
+    if "inference" in args.what:
+        for size, blocks in inference:
+            yield f"ResNet-{blocks}, {size} px", "s", time_inference(args, size, blocks)
+    if "training" in args.what:
+        yield "CycleGAN step, 6 blocks, 256 px", "s", time_training(args)
+    if "memory" in args.what:
+        yield "CycleGAN step: peak", "MiB", measure_memory(arguments, ["training"])
+        for size, blocks in inference:
+            workload = ["inference", str(size), str(blocks)]
+            yield f"ResNet-{blocks}, {size} px: peak", "MiB", measure_memory(arguments, workload)
+
+
+def main(arguments: list[str]) -> None:
+    """Measure and print a Markdown table."""
+    args = parse(arguments)
+    sys.path.insert(0, str(args.peer.resolve()))
+    torch.set_num_threads(args.threads)
+    warnings.filterwarnings("ignore", module="lightning")
+    if args.one_side:
+        run_one_side(args)
+        return
+    print("| workload | unit | ours: median (least) | peer: median (least) | ratio of medians |")
+    print("|---|---|---|---|---|")
+    for name, unit, values in measurements(args, arguments):
+        ours, peer = (values[side] for side in SIDES)
+        digits = 0 if unit == "MiB" else 3
+        cells = [f"{median(side):.{digits}f} ({min(side):.{digits}f})" for side in (ours, peer)]
+        print(f"| {name} | {unit} | {cells[0]} | {cells[1]} | {median(ours) / median(peer):.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

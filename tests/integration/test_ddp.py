@@ -1,0 +1,47 @@
+"""Two processes with one picture each learn what one process with both pictures learns."""
+
+import csv
+
+import pytest
+import torch
+
+from lit_ghibli import checkpoints
+
+# No pool: each rank has its own. SGD: weights then differ as much as gradients do, which Adam would rescale.
+RECIPE = ["data.count=6", "method.epochs=1", "method.pool_size=0", "trainer.precision=64-true"]
+for name in ("optimizer_g", "optimizer_d"):
+    RECIPE += [f"method.{name}._target_=torch.optim.SGD", f"~method.{name}.betas", f"method.{name}.lr=0.001"]
+
+
+@pytest.mark.ddp
+def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, tiny, cli):
+    recipe = [argument for argument in tiny if argument != "trainer=cpu"] + RECIPE
+    one = cli("train", *recipe, "trainer=cpu", "data.batch_size=2", "hydra.run.dir=one", cwd=tmp_path)
+    assert one.returncode == 0, one.stderr
+    two = cli(
+        "train",
+        *recipe,
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "data.batch_size=1",
+        "hydra.run.dir=two",
+        cwd=tmp_path,
+    )
+    assert two.returncode == 0, two.stderr
+
+    ours, theirs = (checkpoints.load(tmp_path / run / "checkpoints/last.ckpt") for run in ("two", "one"))
+    assert len(ours["ranks"]) == 2
+    for name, weight in theirs["state_dict"].items():
+        torch.testing.assert_close(ours["state_dict"][name], weight, rtol=0, atol=1e-10)
+    biases = theirs["state_dict"]["discriminator_b.layers.0.bias"]
+    assert biases.abs().max() > 2e-4, "biases start at zero: nothing was learned, so equality says nothing"
+    # One folder, one log, whatever the number of processes.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    for metric in ("val/ssim", "val/psnr"):
+        assert read_last(tmp_path / "two", metric) == pytest.approx(read_last(tmp_path / "one", metric), rel=1e-4)
+
+
+def read_last(run, metric):
+    with open(run / "metrics.csv", newline="") as file:
+        return float([row[metric] for row in csv.DictReader(file) if row[metric]][-1])
