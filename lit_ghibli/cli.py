@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a method, or go on with a run",
     "stylize": "turn photographs into the style of a trained run",
     "evaluate": "measure a checkpoint on held-out pictures",
+    "scenes": "write rendered landscapes as files, to try things with",
 }
 
 

@@ -71,6 +71,27 @@ def rewrite_arguments(rewrite: Callable[[list[str]], list[str]]) -> None:
         raise SystemExit(f"lit-ghibli: {error}") from error
 
 
+def expand_out(arguments: list[str]) -> list[str]:
+    """Turn ``--out FOLDER``, ``--out=FOLDER`` or ``-o FOLDER`` into an override, and leave the rest.
+
+    Raises:
+        UserError: ``--out`` names no folder.
+    """
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word in ("--out", "-o"):
+            folder = next(words, None)
+            if folder is None:
+                raise UserError(f"{word} needs a folder")
+            rest.append(f"out={quote(folder)}")
+        elif word.startswith("--out="):
+            rest.append(f"out={quote(word.removeprefix('--out='))}")
+        else:
+            rest.append(word)
+    return rest
+
+
 def instantiate_trusted(config: dict[str, Any], **arguments: Any) -> Any:
     """Instantiate a configuration out of a checkpoint, which may come from a stranger.
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.progress import track
 
-from lit_ghibli.commands._hydra import command, quote, rewrite_arguments
+from lit_ghibli.commands._hydra import command, expand_out, quote, rewrite_arguments
 from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
+
+_FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
 
 
 @command("stylize")
@@ -48,18 +50,11 @@ def expand_inputs(arguments: list[str]) -> list[str]:
     """
     inputs: list[str] = []
     rest: list[str] = []
-    words = iter(arguments)
+    words = iter(expand_out(arguments))
     for word in words:
-        if word in ("--out", "-o"):
-            folder = next(words, None)
-            if folder is None:
-                raise UserError("--out needs a folder")
-            rest.append(f"out={quote(folder)}")
-        elif word.startswith("--out="):
-            rest.append(f"out={quote(word.removeprefix('--out='))}")
-        elif word in ("--cfg", "-c", "--package", "-p", "--info", "-i"):
-            rest += [word, *([value] if (value := next(words, None)) else [])]
-        elif word.startswith("-") or (("=" in word or word.startswith("~")) and not Path(word).exists()):
+        if word in _FLAGS_WITH_VALUE:
+            rest += [word, *[value for value in [next(words, None)] if value]]
+        elif word.startswith(("-", "out=")) or (("=" in word or word.startswith("~")) and not Path(word).exists()):
             rest.append(word)
         else:
             inputs.append(word)

@@ -13,6 +13,7 @@ Source: Lavin and Gray 2016, section 4; Winograd 1980.
 """
 
 import math
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -40,7 +41,7 @@ _OUTPUT_1D = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 
 
 
 def _in_2d(matrix: list[list[float]]) -> Tensor:
-    one_dimensional = torch.tensor(matrix, dtype=torch.float64)
+    one_dimensional = torch.tensor(matrix, dtype=torch.float64, device="cpu")  # also inside torch.device("meta")
     return torch.kron(one_dimensional, one_dimensional).float()
 
 
@@ -71,6 +72,21 @@ def _unpad_gradient(gradient: Tensor, x: Tensor, padding: int, padding_mode: str
     return gradient[:, :, padding:-padding, padding:-padding].contiguous()
 
 
+_kept = threading.local()
+
+
+def _workspace(num_buffers: int, elements: int) -> Tensor:
+    """Uninitialised memory (num_buffers, elements), which the thread's next call will get again.
+
+    Freed blocks of this size go back to the system, and fresh pages for each call cost a seventh of its time.
+    """
+    memory = getattr(_kept, "memory", None)
+    if memory is None or memory.numel() < num_buffers * elements:
+        with torch.inference_mode(False):  # else it could not be written to outside inference mode
+            memory = _kept.memory = torch.empty(num_buffers * elements)
+    return memory[: num_buffers * elements].view(num_buffers, elements)
+
+
 class _Chunks:
     """Rows of tiles in portions that stay in the caches, and the memory they take turns in."""
 
@@ -78,8 +94,7 @@ class _Chunks:
         tiles = max(_CHUNK_BYTES // (channels * 36 * 4), _MINIMUM_CHUNK_TILES)
         self.images, self.rows, self.columns = images, rows, columns
         self.step = min(max(tiles // columns, 1), rows)
-        # Allocated once: the allocator hands blocks of this size back to the system each time they are freed.
-        self.buffers = torch.empty(num_buffers, channels * 36 * self.step * columns)
+        self.buffers = _workspace(num_buffers, channels * 36 * self.step * columns)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Image, first and last + 1 row of tiles of each chunk."""

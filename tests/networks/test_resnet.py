@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lit_ghibli.networks.normalization import InstanceNorm
+from lit_ghibli.networks.normalization import InstanceNorm, frozen_statistics, record_statistics
 from lit_ghibli.networks.resnet import ResidualBlock, ResnetGenerator
 
 
@@ -120,3 +120,19 @@ def test_norms_have_no_parameters_and_no_running_statistics():
     network = ResnetGenerator(base_channels=4, num_blocks=2)
     assert sum(isinstance(module, InstanceNorm) for module in network.modules()) == 5 + 2 * 2
     assert not list(network.buffers())
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+def test_context_bounds_what_an_output_pixel_depends_on(upsample):
+    torch.manual_seed(0)
+    network = ResnetGenerator(base_channels=2, num_blocks=2, upsample=upsample).double()
+    photo = torch.randn(1, 3, 96, 96, dtype=torch.float64, requires_grad=True)
+    with record_statistics(network) as statistics:
+        network(photo)
+    seen = []
+    for position in (44, 45, 46, 47):  # all phases of the two strides
+        with frozen_statistics(network, statistics):
+            gradient = torch.autograd.grad(network(photo)[0, :, position, position].sum(), photo)[0]
+        rows = gradient.abs().sum((0, 1, 3)).nonzero()
+        seen += [position - rows.min().item(), rows.max().item() - position]
+    assert network.context - 4 <= max(seen) <= network.context

@@ -1,3 +1,7 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -74,3 +78,24 @@ def test_only_the_input_and_the_weight_are_kept_for_the_backward_pass():
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda t: t):
         winograd_conv3x3(x, weight, padding=1, padding_mode="reflect")
     assert {tensor.data_ptr() for tensor in kept} == {x.data_ptr(), weight.data_ptr()}
+
+
+def test_memory_first_used_in_inference_mode_serves_training_too(monkeypatch):
+    monkeypatch.setattr(winograd, "_kept", threading.local())
+    x, weight = torch.randn(1, 2, 9, 9), torch.randn(3, 2, 3, 3, requires_grad=True)
+    with torch.inference_mode():
+        small = winograd_conv3x3(x, weight)
+    large = winograd_conv3x3(torch.cat([x, x], dim=3), weight, padding=1)
+    large.sum().backward()
+    torch.testing.assert_close(small, F.conv2d(x, weight), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(large[..., :8, :8], F.conv2d(x, weight, padding=1)[..., :8, :8], atol=1e-4, rtol=1e-4)
+
+
+def test_calls_at_the_same_time_do_not_disturb_each_other():
+    torch.manual_seed(0)
+    weight = torch.randn(64, 64, 3, 3)
+    photos = [torch.randn(1, 64, 40, 40) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            for actual, photo in zip(pool.map(partial(winograd_conv3x3, weight=weight), photos), photos, strict=True):
+                torch.testing.assert_close(actual, F.conv2d(photo, weight), atol=2e-3, rtol=0)

@@ -1,0 +1,27 @@
+"""`lit-ghibli scenes`: write rendered landscapes as files."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from PIL import Image
+from rich.progress import track
+
+from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
+from lit_ghibli.data.scenes import render_pair
+
+
+@command("scenes")
+def scenes(config: DictConfig) -> None:
+    """Write ``count`` scenes to ``photo/NNNNNN.png`` and ``ghibli/NNNNNN.png`` below ``out``."""
+    folders = [Path(config.out) / name for name in ("photo", "ghibli")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    for index in track(range(config.first, config.first + config.count), description="Rendering"):
+        for folder, pixels in zip(folders, render_pair(config.seed, index, config.size), strict=True):
+            Image.fromarray(pixels).save(folder / f"{index:06d}.png")
+    print(f"{config.count} scenes in {folders[0]}/ and {folders[1]}/")
+
+
+if __name__ == "__main__":
+    rewrite_arguments(expand_out)
+    scenes()
