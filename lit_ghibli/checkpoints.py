@@ -122,6 +122,7 @@ def link(source: str | Path, target: str | Path) -> None:
     """Make ``target`` the same checkpoint as ``source``, atomically and, where possible, at no cost on disk."""
     source, target = Path(source), Path(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)  # of a killed process: a copy would be written into what it is linked to
     try:
         try:
             os.link(source, partial)

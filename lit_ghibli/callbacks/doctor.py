@@ -48,6 +48,7 @@ class Doctor(Callback):
         self.unopposed_below = unopposed_below
         self._unseen: list[tuple[int, dict[str, Tensor]]] = []
         self._in_a_row: dict[str, int] = {}
+        self._rung: set[str] = set()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -110,9 +111,9 @@ class Doctor(Callback):
 
     def _alarm(self, kind: str, symptom: bool, message: str) -> None:
         self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1 if symptom else 0
-        if self._in_a_row[kind] == self.patience:
+        if self._in_a_row[kind] >= self.patience and kind not in self._rung:
+            self._rung.add(kind)
             log.warning(message)
-            self._in_a_row[kind] = -math.inf  # rings once
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

@@ -28,21 +28,23 @@ class ImageGrid(Callback):
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the grid, save it, and hand it to every logger that takes images."""
+        training = [module for module in pl_module.modules() if module.training]  # frozen networks may not be
         pl_module.eval()
         rows = []
         for photo in trainer.datamodule.sample_photos(self.num_images):
             columns = pl_module.picture_columns(photo.to(pl_module.device, pl_module.dtype))
             rows.append({title: to_uint8(image[0]).permute(1, 2, 0).cpu().numpy() for title, image in columns.items()})
-        pl_module.train()
+        for module in training:
+            module.training = True
         grid = labelled_grid(rows, max_side=self.max_side)
         self.folder.mkdir(parents=True, exist_ok=True)
         grid.save(self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
         self._log(trainer, grid)
 
     def _log(self, trainer: Trainer, grid: Image.Image) -> None:
-        step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        step = trainer.fit_loop.epoch_loop.total_batch_idx  # the step under which the epoch's metrics are logged
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("val/grid", np.asarray(grid), step, dataformats="HWC")
             elif isinstance(logger, WandbLogger):
-                logger.log_image("val/grid", [grid])
+                logger.log_image("val/grid", [grid], step)

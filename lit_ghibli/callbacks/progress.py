@@ -24,9 +24,7 @@ class RunProgress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what runs where."""
         parameters = ", ".join(
-            f"{name} {sum(p.numel() for p in network.parameters()):,}"
-            for name, network in pl_module.named_children()
-            if any(True for _ in network.parameters())
+            f"{name} {sum(p.numel() for p in network.parameters()):,}" for name, network in pl_module.networks().items()
         )
         images = getattr(trainer.datamodule, "summary", lambda: "")()
         done = trainer.fit_loop.epoch_loop.total_batch_idx + 1

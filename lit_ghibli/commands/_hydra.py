@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ from omegaconf import OmegaConf
 
 from lit_ghibli.errors import UserError
 
-_TRUSTED = ("lit_ghibli.", "torch.optim.")
+# Only what describes networks, data and methods: the rest of the suite writes files where its arguments say.
+_TRUSTED = ("lit_ghibli.methods.", "lit_ghibli.networks.", "lit_ghibli.data.", "lit_ghibli.metrics.", "torch.optim.")
 
 # Lightning 2.6 under torch >= 2.10 speaks of its own use of a deprecated name.
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
@@ -55,7 +57,7 @@ def command(name: str) -> Callable[[Callable], Callable[[], Any]]:
 
 def quote(text: str) -> str:
     """``text`` as a value in Hydra's override grammar, whatever it contains."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = re.sub(r'(\\*)("|\$\{|$)', lambda found: 2 * found[1] + (found[2] and "\\" + found[2]), text)
     return f'"{escaped}"'
 
 
@@ -96,27 +98,31 @@ def instantiate_trusted(config: dict[str, Any], **arguments: Any) -> Any:
     """Instantiate a configuration out of a checkpoint, which may come from a stranger.
 
     Raises:
-        UserError: It names a class or function from outside this suite and torch's optimisers.
+        UserError: It names a class or function other than this suite's methods, networks, data and metrics and
+            torch's optimisers, or holds an interpolation, which could produce such a name.
     """
-    for target in _targets(config):
-        if not _is_trusted(target):
-            raise UserError(f"the checkpoint's configuration asks for '{target}', which is not of this suite")
+    for key, value in _leaves(config):
+        if key == "_target_" and not _is_trusted(str(value)):
+            raise UserError(f"the checkpoint's configuration asks for '{value}', which is no part of a method")
+        if "${" in str(value):
+            raise UserError(f"the checkpoint's configuration holds the interpolation '{value}', which may hide anything")
     return hydra.utils.instantiate(config, **arguments, _convert_="object")
 
 
-def _targets(config: Any) -> Iterator[str]:
+def _leaves(config: Any, key: Any = None) -> Iterator[tuple[Any, Any]]:
+    """Every value that is no container, with the nearest key above it."""
     if isinstance(config, dict):
-        if "_target_" in config:
-            yield str(config["_target_"])
-        for value in config.values():
-            yield from _targets(value)
-    elif isinstance(config, list):
+        for name, value in config.items():
+            yield from _leaves(value, name)
+    elif isinstance(config, list | tuple):
         for value in config:
-            yield from _targets(value)
+            yield from _leaves(value, key)
+    else:
+        yield key, config
 
 
 def _is_trusted(target: str) -> bool:
-    """Whether the object of this name was defined in a trusted module: 'lit_ghibli.checkpoints.os.system' was not."""
+    """Whether the object of this name was defined in a trusted module: 'lit_ghibli.data.cache.os.system' was not."""
     if not target.startswith(_TRUSTED):
         return False
     parts = target.split(".")
@@ -127,7 +133,7 @@ def _is_trusted(target: str) -> bool:
             continue
         for name in parts[length:]:
             found = getattr(found, name, None)
-            if not getattr(found, "__module__", "").startswith(_TRUSTED):
+            if not str(getattr(found, "__module__", "")).startswith(_TRUSTED):
                 return False
         return length < len(parts)
     return False

@@ -28,14 +28,14 @@ def train(config: DictConfig) -> float | None:
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     checkpoint = checkpoints.find(config.resume) if config.resume else None
     if checkpoint:
-        _report_differences(checkpoints.load(checkpoint)[checkpoints.CONFIG_KEY], resolved)
+        _report_differences(checkpoints.load(checkpoint, mmap=True)[checkpoints.CONFIG_KEY], resolved)
 
     datamodule = instantiate(config.data, _convert_="object")
     method = instantiate(config.method, metrics=instantiate(config.metrics), _convert_="object")
     if config.runtime.channels_last:
         method.to(memory_format=torch.channels_last)
     if config.runtime.compile:
-        for network in method.children():
+        for network in method.networks().values():
             network.compile()
     trainer: Trainer = instantiate(
         config.trainer,

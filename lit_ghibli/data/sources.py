@@ -104,10 +104,13 @@ class FolderSource:
         return Splits(*opened)
 
     def _list(self, folder: str) -> list[Path]:
-        return list_images(Path(self.root) / folder)
+        return list_images(self._folder(folder))
+
+    def _folder(self, name: str) -> Path:
+        return Path(self.root).expanduser() / name
 
     def _held_out(self, folder: str, train: list[Path]) -> list[Path]:
-        if (Path(self.root) / folder).is_dir():
+        if self._folder(folder).is_dir():
             held_out = self._list(folder)
             check_disjoint(train, held_out)
         else:

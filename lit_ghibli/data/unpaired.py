@@ -134,7 +134,7 @@ class UnpairedDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Fill the cache on disk once per machine, before other processes look for it."""
-        self.source.load()
+        self.setup("fit")  # kept: pictures in RAM are decoded once, and a warning is given once
 
     def setup(self, stage: str) -> None:
         """Open the pictures."""

@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lit_ghibli.networks.normalization import frozen_statistics, record_statistics
-from lit_ghibli.training.translation import translate
+from lit_ghibli.training.translation import pad_to_multiple, translate
 
 PATCH = 128  # pixels; side of the patches that stand for the whole photograph
 
@@ -30,8 +29,7 @@ def translate_tiled(network: nn.Module, photo: Tensor, tile: int) -> Tensor:
     multiple = network.size_multiple
     tile, context = _round_up(tile, multiple), _round_up(network.context, multiple)
     height, width = photo.shape[-2:]
-    bottom, right = -height % multiple, -width % multiple
-    padded = F.pad(photo, (0, right, 0, bottom), mode="reflect")
+    padded = pad_to_multiple(photo, multiple)
     with record_statistics(network) as statistics:
         translate(network, mosaic(padded, tile))
     picture = torch.empty(padded.shape)

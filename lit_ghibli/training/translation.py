@@ -24,6 +24,10 @@ class Translation(LightningModule):
         """The network that turns a photograph into a picture, the only one that inference needs."""
         raise NotImplementedError
 
+    def networks(self) -> dict[str, nn.Module]:
+        """The sub-modules that have parameters, by name."""
+        return {name: module for name, module in self.named_children() if any(True for _ in module.parameters())}
+
     def picture_columns(self, photo: Tensor) -> dict[str, Tensor]:
         """Columns of the sample grid by title, each ``(N, 3, H, W)`` in ``[-1, 1]``."""
         return {"photo": photo, "translated": translate(self.translator(), photo)}

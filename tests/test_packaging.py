@@ -1,0 +1,55 @@
+"""The built wheel is the whole program: it trains outside the checkout."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True, text=True)
+    return next(folder.glob("*.whl"))
+
+
+def train_a_step(python: str | Path, cwd: Path, tiny: list[str], **environment: str) -> str:
+    program = "import lit_ghibli, sys; sys.argv[0] = 'lit-ghibli'; from lit_ghibli.cli import main; main()"
+    where = [python, "-c", "import lit_ghibli.commands._hydra as h; print(h.config_dir())"]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    train = [python, "-c", program, "train", *tiny, "method.epochs=1", "data.count=2", "hydra.run.dir=run"]
+    result = subprocess.run(train, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert (cwd / "run/checkpoints/last.ckpt").is_file()
+    return subprocess.run(where, cwd=cwd, env=variables, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_wheel_holds_every_configuration(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if name.startswith("lit_ghibli/conf/")}
+    assert inside == {f"lit_ghibli/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
+
+
+def test_wheel_trains_outside_the_checkout(wheel, tmp_path, tiny):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    conf = train_a_step(sys.executable, tmp_path, tiny, PYTHONPATH=str(tmp_path / "site"))
+    assert conf == str(tmp_path / "site/lit_ghibli/conf")
+
+
+@pytest.mark.slow
+def test_wheel_trains_in_an_empty_environment(wheel, tmp_path, tiny):
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv/bin/python"
+    install = [*uv, "pip", "install", "--quiet", "--python", str(python), "--constraint", str(ROOT / "constraints.txt")]
+    subprocess.run([*install, str(wheel)], check=True)
+    conf = train_a_step(python, tmp_path, tiny, PYTHONPATH="")
+    assert Path(conf).is_relative_to(tmp_path / "venv")
+    assert (tmp_path / "venv/bin/lit-ghibli").is_file()
