@@ -11,7 +11,7 @@ from typing import Any
 
 import hydra
 from hydra.errors import InstantiationException
-from omegaconf import OmegaConf
+from omegaconf import MissingMandatoryValue, OmegaConf
 
 from lit_ghibli.errors import UserError
 
@@ -44,6 +44,8 @@ def command(name: str) -> Callable[[Callable], Callable[[], Any]]:
                 return function(config)
             except UserError as error:
                 raise SystemExit(f"lit-ghibli {name}: {error}") from error
+            except MissingMandatoryValue as error:
+                raise SystemExit(f"lit-ghibli {name}: no value for '{error.full_key}'; see --help") from error
             except InstantiationException as error:
                 cause = error.__cause__
                 if not isinstance(cause, ValueError):  # our networks' and metrics' checks of their arguments
@@ -105,7 +107,7 @@ def instantiate_trusted(config: dict[str, Any], **arguments: Any) -> Any:
         if key == "_target_" and not _is_trusted(str(value)):
             raise UserError(f"the checkpoint's configuration asks for '{value}', which is no part of a method")
         if "${" in str(value):
-            raise UserError(f"the checkpoint's configuration holds the interpolation '{value}', which may hide anything")
+            raise UserError(f"the checkpoint's configuration holds '{value}', an interpolation that may hide anything")
     return hydra.utils.instantiate(config, **arguments, _convert_="object")
 
 

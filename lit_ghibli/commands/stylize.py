@@ -11,7 +11,9 @@ from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
 
+# Of Hydra, so that their values are not taken for photographs.
 _FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
+_FLAGS_WITH_VALUE += ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
 @command("stylize")
@@ -22,7 +24,8 @@ def stylize(config: DictConfig) -> None:
 
     if not config.inputs:
         raise UserError("no photographs given: lit-ghibli stylize photo.jpg folder/ --out out/")
-    plan = plan_outputs(config.inputs, config.out, overwrite=config.overwrite)
+    inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
+    plan = plan_outputs(inputs, config.out, overwrite=config.overwrite)
     checkpoint = checkpoints.find(config.checkpoint or checkpoints.newest_run())
     translator, _ = load_translator(checkpoint, config.device, config.tile)
     print(f"{len(plan)} photographs with {checkpoint} on {translator.device}")

@@ -189,6 +189,8 @@ class UnpairedDataModule(LightningDataModule):
     def _held_out(self, dataset: Dataset) -> DataLoader:
         # Every picture goes to one rank only: padding the shorter shares would count some of them twice.
         rank, world_size = self._process()
+        if len(dataset) < world_size:  # a process without one would not join the others in computing the metrics
+            raise UserError(f"{len(dataset)} held-out images cannot be shared out among {world_size} processes")
         return DataLoader(dataset, batch_size=1, sampler=range(rank, len(dataset), world_size))
 
     def _loading(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Writing translated photographs beside each other, named and oriented like the originals."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,10 +25,12 @@ def plan_outputs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bo
         Output file by photograph, in order.
 
     Raises:
-        FolderError: An input is missing or no image; two pictures would have the same name; a photograph would
-            be overwritten by its picture, or, without ``overwrite``, any file.
+        FolderError: An input is missing or no image; ``out`` is a file; two pictures would have the same name; a
+            photograph would be overwritten by its picture, or, without ``overwrite``, any file.
     """
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise FolderError(f"{out} is a file: choose a folder with --out")
     plan: dict[Path, Path] = {}
     for given in map(Path, inputs):
         if given.is_dir():
@@ -51,8 +54,7 @@ def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int)
         path: Its extension decides the format.
         quality: Of JPEG and WebP, 1 ... 100.
     """
-    with Image.open(original) as opened:
-        exif = opened.getexif()
+    exif = _read_exif(original)
     orientation = exif.get(ExifTags.Base.Orientation, 1)
     if orientation in _BACK:
         picture = picture.transpose(_BACK[orientation])
@@ -63,6 +65,18 @@ def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _read_exif(path: Path) -> Image.Exif:
+    """EXIF data of a file; none where they are damaged, which `open_image` then takes as upright, too."""
+    with warnings.catch_warnings(), Image.open(path) as opened:
+        warnings.simplefilter("ignore")
+        try:
+            exif = opened.getexif()
+            exif.tobytes()
+        except Exception:  # Pillow raises many kinds on damaged data
+            return Image.Exif()
+    return exif
 
 
 def _check_collisions(plan: dict[Path, Path], overwrite: bool) -> None:

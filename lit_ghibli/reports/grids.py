@@ -16,7 +16,8 @@ def labelled_grid(rows: Sequence[dict[str, np.ndarray]], *, max_side: int) -> Im
 
     Args:
         rows: For each row, ``uint8`` pictures ``(H, W, 3)`` by title; the titles of the first row are drawn.
-        max_side: Pictures with a longer side are scaled down to it, in pixels.
+        max_side: Pictures with a longer side are scaled down to it, in pixels; those that fit into it several
+            times are enlarged by that whole number.
 
     Returns:
         One RGB picture.
@@ -47,5 +48,8 @@ def labelled_grid(rows: Sequence[dict[str, np.ndarray]], *, max_side: int) -> Im
 
 def _fit(image: np.ndarray, max_side: int) -> Image.Image:
     picture = Image.fromarray(image)
+    times = max_side // max(picture.size)
+    if times > 1:
+        return picture.resize((picture.width * times, picture.height * times), Image.Resampling.BICUBIC)
     picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     return picture

@@ -1,0 +1,96 @@
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch import nn
+
+from lit_ghibli.errors import UserError
+from lit_ghibli.training.updates import check_weights, update, weighted_sum
+
+
+class Pair(LightningModule):
+    """Two optimisers; ``frozen`` is in neither phase."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator, self.discriminator = nn.Linear(1, 1), nn.Linear(1, 1)
+        self.discriminator.bias.requires_grad_(False)  # frozen by its owner: must stay so
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(network.parameters(), 0.1) for network in (self.generator, self.discriminator)]
+
+
+@pytest.fixture
+def pair() -> Pair:
+    module = Pair()
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(module)
+    module.trainer = trainer
+    trainer.strategy.setup_optimizers(trainer)
+    return module
+
+
+def learning(module: Pair) -> dict[str, bool]:
+    return {name: parameter.requires_grad for name, parameter in module.named_parameters()}
+
+
+FREE = {"generator.weight": True, "generator.bias": True, "discriminator.weight": True, "discriminator.bias": False}
+
+
+def test_only_the_phases_own_parameters_take_gradients(pair):
+    optimizer_g, optimizer_d = pair.optimizers()
+    for parameter in pair.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    with update(pair, optimizer_g):
+        assert learning(pair) == FREE | {"discriminator.weight": False}
+        assert pair.generator.weight.grad is None, "gradients of an earlier step would be added"
+        pair.manual_backward(pair.discriminator(pair.generator(torch.ones(1, 1))).sum())
+    # d(w_d (w_g x + b_g) + b_d) / dw_g = w_d x
+    assert pair.generator.weight.grad.item() == pair.discriminator.weight.item()
+    assert pair.discriminator.weight.grad.item() == 1, "untouched by the other phase"
+    assert learning(pair) == FREE
+    with update(pair, optimizer_d):
+        assert learning(pair) == {name: name == "discriminator.weight" for name in FREE}
+    assert learning(pair) == FREE
+
+
+def test_an_exception_leaves_nothing_frozen(pair):
+    for optimizer in pair.optimizers():
+        with pytest.raises(ZeroDivisionError), update(pair, optimizer):
+            raise ZeroDivisionError
+        assert learning(pair) == FREE
+
+
+def test_weighted_sum():
+    terms = {"a": torch.tensor(2.0), "b": torch.tensor(5.0, requires_grad=True)}
+    total = weighted_sum(terms, {"a": 10.0, "b": 0.5, "unused": 7.0})
+    assert total.item() == 22.5
+    total.backward()
+    assert terms["b"].grad.item() == 0.5
+
+
+def test_a_term_of_weight_zero_adds_nothing():
+    term = torch.tensor(3.0, requires_grad=True)
+    total = weighted_sum({"a": term, "b": torch.tensor(1.0)}, {"a": 0.0, "b": 2.0})
+    total.backward()
+    assert (total.item(), term.grad.item()) == (2, 0)
+
+
+def test_terms_without_a_weight_are_named():
+    with pytest.raises(KeyError, match=r"\['cycel'\].*\['cycle', 'gan'\]"):
+        weighted_sum({"cycel": torch.ones(()), "gan": torch.ones(())}, {"cycle": 1.0, "gan": 1.0})
+    with pytest.raises(ValueError, match="at least one term"):
+        weighted_sum({}, {"a": 1.0})
+
+
+@pytest.mark.parametrize("wrong", [{"a": 1}, {"a": 1, "b": 1, "c": 1}, {"a": 1, "B": 1}, {"a": 1, "b": -0.5}])
+def test_weights_that_do_not_fit_the_method_are_refused(wrong):
+    with pytest.raises(UserError, match="method.weights"):
+        check_weights(wrong, {"a", "b"})
+
+
+def test_checked_weights_are_a_copy():
+    given = {"a": 1, "b": 0}
+    checked = check_weights(given, {"a", "b"})
+    given["a"] = 2
+    assert checked == {"a": 1, "b": 0}
