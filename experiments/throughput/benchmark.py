@@ -77,7 +77,7 @@ def fit_ours(args: argparse.Namespace, steps: int, callbacks: list[Callback]) ->
 
     method = CycleGAN()
     if args.compile:
-        for network in method.children():
+        for network in method.networks().values():
             network.compile()
     batches = [{"photo": images(256, "cpu")[0], "anime": images(256, "cpu")[0]} for _ in range(steps)]
     trainer = lightning.Trainer(
