@@ -18,15 +18,24 @@ class _ContinuedWriter(ExperimentWriter):
         """Append; the first time in a resumed run, drop old rows from the first new step on."""
         path = Path(self.metrics_file_path)
         if self.metrics and not self.metrics_keys and path.is_file():
-            with open(path, newline="") as file:
-                reader = csv.DictReader(file)
-                self.metrics_keys = list(reader.fieldnames or [])
-                kept = [row for row in reader if int(row["step"]) < self.metrics[0]["step"]]
-            with open(path, "w", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
-                writer.writeheader()
-                writer.writerows(kept)
+            self.metrics_keys = _drop_rows(path, from_step=self.metrics[0]["step"])
         super().save()
+
+
+def _drop_rows(path: Path, from_step: int) -> list[str]:
+    """Leave the complete rows of earlier steps in the file and return its columns; a crash may have cut it short."""
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file)
+        columns = list(reader.fieldnames or [])
+        rows = [row for row in reader if None not in row.values()]
+    if "step" not in columns:
+        path.unlink()
+        return []
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["step"].isdecimal() and int(row["step"]) < from_step)
+    return columns
 
 
 class ContinuedCSVLogger(CSVLogger):

@@ -69,10 +69,11 @@ def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int)
 
 def _read_exif(path: Path) -> Image.Exif:
     """EXIF data of a file; none where they are damaged, which `open_image` then takes as upright, too."""
-    with warnings.catch_warnings(), Image.open(path) as opened:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            exif = opened.getexif()
+            with Image.open(path) as opened:
+                exif = opened.getexif()
             exif.tobytes()
         except Exception:  # Pillow raises many kinds on damaged data
             return Image.Exif()

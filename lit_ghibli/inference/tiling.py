@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from lit_ghibli.networks.normalization import frozen_statistics, record_statistics
 from lit_ghibli.training.translation import pad_to_multiple, translate
 
-PATCH = 128  # pixels; side of the patches that stand for the whole photograph
+PATCH = 32  # pixels; many small patches stand for a photograph better than few large ones, for all their seams
 
 
 @torch.no_grad()

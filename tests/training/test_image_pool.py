@@ -19,7 +19,12 @@ def shown(images: torch.Tensor) -> list[int]:
 
 def test_images_pass_through_until_the_pool_is_full():
     pool = ImagePool(5)
-    assert [number for start in range(0, 4, 2) for number in shown(pool.query(numbered(start, start + 1)))] == [0, 1, 2, 3]
+    assert [number for start in range(0, 4, 2) for number in shown(pool.query(numbered(start, start + 1)))] == [
+        0,
+        1,
+        2,
+        3,
+    ]
     assert shown(pool.query(numbered(4))) == [4]
     assert len(pool.images) == 5
     for number in range(5, 100):

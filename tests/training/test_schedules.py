@@ -27,7 +27,7 @@ def test_the_published_schedule_at_its_start_middle_and_end():
     assert factor[100] == pytest.approx(100 / 101)
     assert factor[149] == pytest.approx(51 / 101)
     assert factor[199] == pytest.approx(1 / 101)
-    assert factor[200] == factor[500] == 0, "a run that goes on for longer must not climb down the gradient's back"
+    assert factor[200] == factor[500] == 0, "a run that goes on for longer gets no negative rate"
 
 
 def test_the_scheduler_multiplies_the_optimisers_rate():

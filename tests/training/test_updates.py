@@ -85,7 +85,7 @@ def test_terms_without_a_weight_are_named():
 
 @pytest.mark.parametrize("wrong", [{"a": 1}, {"a": 1, "b": 1, "c": 1}, {"a": 1, "B": 1}, {"a": 1, "b": -0.5}])
 def test_weights_that_do_not_fit_the_method_are_refused(wrong):
-    with pytest.raises(UserError, match="method.weights"):
+    with pytest.raises(UserError, match=r"method\.weights"):
         check_weights(wrong, {"a", "b"})
 
 

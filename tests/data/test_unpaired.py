@@ -1,0 +1,214 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from lit_ghibli.data.sampling import Position
+from lit_ghibli.data.sources import Splits
+from lit_ghibli.data.unpaired import HeldOutDataset, UnpairedDataModule, UnpairedDataset
+from lit_ghibli.errors import UserError
+
+SCENES = {"scene_seed": 0, "count": 7, "test_count": 3, "size": 32, "cache": "ram", "cache_dir": None}
+LOADING = {"crop_size": 28, "flip": 0.5, "batch_size": 2, "num_workers": 0, "seed": 4}
+
+
+class Pictures(list):
+    """Stands for PackedImages."""
+
+    def __init__(self, *images: torch.Tensor) -> None:
+        super().__init__(images)
+        self.names = [f"{number}.png" for number in range(len(images))]
+
+
+def mapped(number: int, height: int = 40, width: int = 50) -> torch.Tensor:
+    """Pixels that say where they are, and in which picture: (row, column, number)."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([rows, columns, torch.full_like(rows, number)]).to(torch.uint8)
+
+
+def scenes(**changes) -> UnpairedDataModule:
+    module = UnpairedDataModule.from_scenes(**LOADING | SCENES | changes)
+    module.setup("fit")
+    return module
+
+
+def dataset(photos: int, animes: int, seed: int = 0, flip: float = 0.5) -> UnpairedDataset:
+    augment = v2.Compose([v2.RandomCrop(16), v2.RandomHorizontalFlip(flip)])
+    pictures = [Pictures(*(mapped(number) for number in range(count))) for count in (photos, animes)]
+    return UnpairedDataset(*pictures, augment, seed)
+
+
+def place(crop: torch.Tensor) -> tuple[int, int, int, bool]:
+    """Top, left, picture number and mirroring of a crop, after checking every one of its pixels."""
+    assert crop.shape == (3, 16, 16)
+    rows, columns, numbers = crop.int()
+    top, number = rows[0, 0].item(), numbers[0, 0].item()
+    mirrored = (columns[0, 0] > columns[0, 1]).item()
+    columns = columns.flip(1) if mirrored else columns
+    left = columns[0, 0].item()
+    assert torch.equal(rows, torch.arange(top, top + 16).view(16, 1).expand(16, 16).int())
+    assert torch.equal(columns, torch.arange(left, left + 16).view(1, 16).expand(16, 16).int())
+    assert (numbers == number).all()
+    assert 0 <= top <= 40 - 16
+    assert 0 <= left <= 50 - 16
+    return top, left, number, mirrored
+
+
+def test_crops_come_from_everywhere_inside_and_half_are_mirrored():
+    ours = dataset(1, 1)
+    places = [place(ours[Position(epoch, 0)][key]) for epoch in range(300) for key in ("photo", "anime")]
+    tops, lefts, _, mirrored = zip(*places, strict=True)
+    assert set(tops) == set(range(25))
+    assert set(lefts) == set(range(35))
+    assert abs(sum(mirrored) - 300) < 5 * np.sqrt(600 / 4)
+
+
+@pytest.mark.parametrize(("flip", "expected"), [(0.0, {False}), (1.0, {True})])
+def test_mirroring_is_a_probability(flip, expected):
+    ours = dataset(1, 1, flip=flip)
+    assert {place(ours[Position(epoch, 0)]["photo"])[3] for epoch in range(20)} == expected
+
+
+@pytest.mark.parametrize(("photos", "animes"), [(3, 8), (8, 3), (5, 5)])
+def test_an_epoch_is_as_long_as_the_larger_set_and_shows_every_photograph(photos, animes):
+    ours = dataset(photos, animes)
+    assert len(ours) == max(photos, animes)
+    shown = Counter(place(ours[Position(0, index)]["photo"])[2] for index in range(len(ours)))
+    assert set(shown) == set(range(photos))
+    assert max(shown.values()) - min(shown.values()) <= 1
+
+
+def test_the_anime_picture_is_drawn_at_random_and_anew_in_every_epoch():
+    ours = dataset(4, 4)
+    drawn = [[place(ours[Position(epoch, index)]["anime"])[2] for index in range(4)] for epoch in range(250)]
+    assert len({tuple(numbers) for numbers in drawn}) > 100  # of 256
+    counts = Counter((index, number) for numbers in drawn for index, number in enumerate(numbers))
+    # Each of 16 combinations is binomial with n = 250, p = 1/4.
+    assert len(counts) == 16
+    assert all(abs(count - 62.5) < 5 * np.sqrt(250 * 3 / 16) for count in counts.values())
+
+
+def test_a_position_decides_everything_and_the_global_generator_nothing():
+    state = torch.get_rng_state()
+    first = dataset(3, 5, seed=1)[Position(2, 1)]
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(5)
+    again = dataset(3, 5, seed=1)[Position(2, 1)]
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    others = [
+        dataset(3, 5, seed=2)[Position(2, 1)],
+        dataset(3, 5, seed=1)[Position(3, 1)],
+        dataset(3, 5, seed=1)[Position(2, 4)],
+    ]
+    assert all(not torch.equal(first["anime"], other["anime"]) for other in others)
+
+
+def test_batches_are_crops_in_the_range_of_images():
+    module = scenes()
+    batches = list(module.train_dataloader())
+    assert len(batches) == 7 // 2
+    for batch in batches:
+        assert batch["photo"].dtype == torch.uint8, "to the device at a quarter of the size"
+        ready = module.on_after_batch_transfer(batch, 0)
+        for key in ("photo", "anime"):
+            assert ready[key].shape == (2, 3, 28, 28)
+            assert ready[key].dtype == torch.float32
+            assert ready[key].min() >= -1
+            assert ready[key].max() <= 1
+            torch.testing.assert_close(ready[key], batch[key].double().mul(2 / 255).sub(1).float(), rtol=0, atol=1e-6)
+
+
+def test_workers_make_no_difference():
+    plain, with_workers = (list(scenes(num_workers=number).train_dataloader()) for number in (0, 2))
+    assert len(plain) == len(with_workers)
+    for ours, theirs in zip(plain, with_workers, strict=True):
+        assert all(torch.equal(ours[key], theirs[key]) for key in ("photo", "anime"))
+
+
+def test_held_out_pictures_come_whole_with_their_partners():
+    module = scenes(size=36)
+    photos, animes = (list(loader) for loader in module.val_dataloader())
+    assert len(photos) == len(animes) == 3
+    for number, (photo, anime) in enumerate(zip(photos, animes, strict=True)):
+        assert torch.equal(photo["photo"][0], module.splits.test_photo[number])
+        assert torch.equal(photo["anime"], anime["anime"])
+        assert photo["photo"].shape == (1, 3, 36, 36)
+        assert photo["name"] == [f"{number:06d}"]
+
+
+def test_a_partner_one_pixel_larger_is_brought_to_the_photographs_size():
+    photos, animes = Pictures(mapped(0, 10, 13)), Pictures(mapped(1), mapped(2, 10, 14))
+    item = HeldOutDataset("photo", photos, (animes, [1]))[0]
+    assert item["anime"].shape == item["photo"].shape == (3, 10, 13)
+    assert (item["anime"][2] == 2).all()
+
+
+def test_samples_are_spread_over_the_held_out_photographs():
+    module = scenes()
+    module.splits = Splits(None, None, Pictures(*(mapped(number) for number in range(10))), None)
+    for count, expected in ((1, [0]), (4, [0, 2, 5, 7]), (10, list(range(10))), (99, list(range(10)))):
+        samples = module.sample_photos(count)
+        assert [round((sample[0, 2, 0, 0].item() + 1) * 127.5) for sample in samples] == expected
+        assert all(sample.shape == (1, 3, 40, 50) for sample in samples)
+
+
+def test_summary_counts():
+    assert scenes().summary() == "7 photos, 7 anime pictures, 3 photos and 3 anime pictures held out"
+
+
+def test_pictures_in_memory_are_prepared_once(monkeypatch):
+    module = UnpairedDataModule.from_scenes(**LOADING | SCENES)
+    loads, load = [], module.source.load
+    monkeypatch.setattr(module.source, "load", lambda: loads.append(1) or load())
+    module.prepare_data()
+    module.setup("fit")
+    module.setup("validate")
+    assert len(loads) == 1
+
+
+def test_shares_of_two_processes(monkeypatch):
+    module = scenes()
+    trained, held_out = [], []
+    for rank in range(2):
+        monkeypatch.setattr(module, "_process", lambda rank=rank: (rank, 2))
+        trained.append([position.index for position in module.train_dataloader().sampler])
+        held_out.append([name for batch in module.val_dataloader()[0] for name in batch["name"]])
+    assert len(trained[0]) == len(trained[1]) == 3
+    assert not set(trained[0]) & set(trained[1])
+    assert held_out == [["000000", "000002"], ["000001"]], "each once: nothing is padded"
+
+
+def folders(root: Path | None, **changes) -> UnpairedDataModule:
+    names = {"train_photo": "trainA", "train_anime": "trainB", "test_photo": "testA", "test_anime": "testB"}
+    sizes = {"load_size": 32, "eval_size": 28, "resize": "squash", "min_side": 28, "eval_limit": 0}
+    rest = {"on_bad_file": "error", "cache": "ram", "cache_dir": None}
+    return UnpairedDataModule.from_folders(**LOADING | names | sizes | rest | {"root": root} | changes)
+
+
+def test_a_users_folders_are_served(tmp_path):
+    for folder, count in (("trainA", 2), ("trainB", 3)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            Image.fromarray(mapped(number, 36, 36).permute(1, 2, 0).numpy()).save(tmp_path / folder / f"{number} ö.png")
+    module = folders(tmp_path, batch_size=1)
+    module.setup("fit")
+    assert [batch["photo"].shape for batch in module.train_dataloader()] == [(1, 3, 28, 28)] * 3
+
+
+def test_mistakes_are_named(monkeypatch):
+    with pytest.raises(UserError, match=r"data\.root is not set.*trainA/ and trainB/"):
+        folders(None)
+    with pytest.raises(UserError, match=r"data\.load_size = 20 is smaller than data\.crop_size = 28"):
+        folders(Path(), load_size=20)
+    with pytest.raises(UserError, match=r"data\.size = 32 is smaller than data\.crop_size = 33"):
+        UnpairedDataModule.from_scenes(**LOADING | SCENES | {"crop_size": 33})
+    module = scenes(batch_size=8)
+    with pytest.raises(UserError, match=r"7 images for 1 processes are no batch of data\.batch_size = 8"):
+        module.train_dataloader()
+    monkeypatch.setattr(module, "_process", lambda: (0, 4))
+    with pytest.raises(UserError, match="3 held-out images cannot be shared out among 4 processes"):
+        module.val_dataloader()

@@ -1,0 +1,203 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image, ImageOps
+from torch import nn
+
+from lit_ghibli.data.image_files import FolderError, open_image
+from lit_ghibli.inference.picture_files import plan_outputs, save_like
+from lit_ghibli.inference.translator import Translator
+
+RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 40), (30, 40, 220), (240, 240, 240)
+
+
+class Untouched(nn.Module):
+    """The translation that changes nothing."""
+
+    size_multiple, minimum_size = 4, 8
+
+    def forward(self, photos):
+        assert not any(length % 4 for length in photos.shape[-2:])
+        assert photos.shape[1] == 3
+        return photos
+
+
+def quadrants(width: int = 48, height: int = 32) -> Image.Image:
+    """Red and green above blue and white: shows how it is turned."""
+    picture = Image.new("RGB", (width, height))
+    for number, colour in enumerate((RED, GREEN, BLUE, WHITE)):
+        picture.paste(colour, (number % 2 * width // 2, number // 2 * height // 2, width, height))
+    return picture
+
+
+def corners(picture: Image.Image) -> list[tuple[int, ...]]:
+    width, height = picture.size
+    return [picture.getpixel((x, y)) for y in (6, height - 7) for x in (6, width - 7)]
+
+
+def assert_close(ours, theirs, tolerance: int = 4) -> None:
+    assert np.abs(np.array(ours, dtype=int) - np.array(theirs, dtype=int)).max() <= tolerance
+
+
+def stylized(original: Path, path: Path) -> Path:
+    """One photograph through the whole path from file to file."""
+    save_like(Translator(Untouched())(open_image(original)), original, path, quality=95)
+    return path
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    quadrants().save(path)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp"])
+def test_a_turned_photograph_stays_turned_and_is_shown_alike(tmp_path, orientation, extension):
+    original = tmp_path / f"a.{extension}"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Model] = orientation, "Camera"
+    quadrants().save(original, exif=exif, quality=95)
+    stylized(original, tmp_path / "out" / original.name)
+
+    with Image.open(original) as before, Image.open(tmp_path / "out" / original.name) as after:
+        assert after.size == before.size == (48, 32)
+        assert after.format == before.format
+        assert after.getexif()[ExifTags.Base.Orientation] == orientation
+        assert after.getexif()[ExifTags.Base.Model] == "Camera"
+        assert_close(corners(after.convert("RGB")), corners(before.convert("RGB")))
+        shown = ImageOps.exif_transpose(after)
+        assert shown.size == ((48, 32) if orientation < 5 else (32, 48))
+        assert_close(corners(shown.convert("RGB")), corners(open_image(original)))
+
+
+def test_photographs_without_metadata_get_none(tmp_path):
+    with Image.open(stylized(touch(tmp_path / "a.jpg"), tmp_path / "b.jpg")) as picture:
+        assert len(picture.getexif()) == 0
+
+
+def test_damaged_metadata_do_not_cost_the_picture(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.ImageDescription] = 6, "a description"
+    for number, damage in enumerate((b"garbage!", b"II*\0\xff\xff\xff\x7f")):
+        original = tmp_path / f"{number}.jpg"
+        quadrants().save(original, exif=exif, quality=95)
+        content = bytearray(original.read_bytes())
+        start = content.index(b"Exif\0\0") + 6
+        content[start : start + 8] = damage
+        original.write_bytes(content)
+        with Image.open(stylized(original, tmp_path / f"out{number}.jpg")) as picture:
+            assert_close(corners(picture), (RED, GREEN, BLUE, WHITE))
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "expected"),
+    [
+        ("L", "a.png", [(87,) * 3, (131,) * 3]),  # 0.299 R + 0.587 G + 0.114 B
+        ("RGBA", "a.png", [(255,) * 3, GREEN]),
+        ("P", "a.png", [(204, 51, 51), (51, 204, 51)]),  # the nearest web colours
+        ("CMYK", "a.jpg", [RED, GREEN]),
+        ("1", "a.bmp", [(0,) * 3, (255,) * 3]),
+    ],
+)
+def test_photographs_of_other_kinds(tmp_path, mode, name, expected):
+    picture = quadrants().convert(mode, dither=Image.Dither.NONE)
+    if mode == "RGBA":
+        picture.putalpha(Image.new("L", picture.size, 255))
+        picture.paste((9, 9, 9, 0), (0, 0, 24, 16))  # see-through, on white
+    picture.save(tmp_path / name, quality=95)
+    with Image.open(stylized(tmp_path / name, tmp_path / "out" / name)) as written:
+        assert written.size == (48, 32)
+        assert_close(corners(written.convert("RGB"))[:2], expected, 6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (13, 9)])
+def test_every_size_is_kept(tmp_path, size):
+    quadrants(*size).save(tmp_path / "a.png")
+    with Image.open(stylized(tmp_path / "a.png", tmp_path / "b.png")) as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(quadrants(*size)))
+
+
+def test_nothing_is_left_half_written(tmp_path, monkeypatch):
+    original, target = touch(tmp_path / "a.png"), touch(tmp_path / "out" / "a.png")
+    before = target.read_bytes()
+
+    def half(self, path, **options):
+        Path(path).write_bytes(before[:20])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(OSError, match="no space"):
+        save_like(quadrants(), original, target, quality=95)
+    assert target.read_bytes() == before
+    assert list(target.parent.iterdir()) == [target]
+
+
+# --- names ---------------------------------------------------------------------
+
+
+def test_pictures_keep_their_names_and_subfolders(tmp_path):
+    single = touch(tmp_path / "a b=c 'ü'.JPG")
+    nested = [touch(tmp_path / "holiday" / name) for name in ("1.png", "sub dir/1.png", "sub dir/x.webp")]
+    (tmp_path / "holiday" / "notes.txt").write_text("no image")
+    out = tmp_path / "out"
+    assert plan_outputs([str(single), tmp_path / "holiday"], out, overwrite=False) == {
+        single: out / single.name,
+        nested[0]: out / "1.png",
+        nested[1]: out / "sub dir" / "1.png",
+        nested[2]: out / "sub dir" / "x.webp",
+    }
+    assert not out.exists(), "planning writes nothing"
+
+
+def failure(*inputs: Path, out: Path, overwrite: bool = False) -> str:
+    with pytest.raises(FolderError) as caught:
+        plan_outputs(inputs, out, overwrite=overwrite)
+    return str(caught.value)
+
+
+def test_inputs_that_cannot_be_read_are_named(tmp_path):
+    assert "missing.jpg: no such" in failure(tmp_path / "missing.jpg", out=tmp_path / "out")
+    (tmp_path / "notes.txt").write_text("x")
+    assert "notes.txt: not an image" in failure(tmp_path / "notes.txt", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_two_pictures_of_one_name_are_refused(tmp_path, overwrite):
+    first, second = touch(tmp_path / "a" / "1.png"), touch(tmp_path / "b" / "1.png")
+    message = failure(tmp_path / "a", second, out=tmp_path / "out", overwrite=overwrite)
+    assert str(first) in message
+    assert str(second) in message
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_photographs_are_never_overwritten(tmp_path, overwrite):
+    photo = touch(tmp_path / "a" / "1.png")
+    assert "would overwrite a photograph" in failure(photo.parent, out=photo.parent, overwrite=overwrite)
+    (tmp_path / "link").symlink_to(photo.parent, target_is_directory=True)
+    assert "would overwrite a photograph" in failure(photo, out=tmp_path / "link", overwrite=overwrite)
+    # Another photograph's file counts as well.
+    other = touch(tmp_path / "b" / "1.png")
+    assert "would overwrite a photograph" in failure(
+        photo, other.parent / "1.png", out=other.parent, overwrite=overwrite
+    )
+
+
+def test_existing_pictures_are_replaced_on_request_only(tmp_path):
+    photo, target = touch(tmp_path / "1.png"), touch(tmp_path / "out" / "1.png")
+    assert "overwrite=true" in failure(photo, out=target.parent)
+    assert plan_outputs([photo], target.parent, overwrite=True) == {photo: target}
+
+
+def test_a_file_is_no_folder_for_pictures(tmp_path):
+    photo = touch(tmp_path / "1.png")
+    assert "is a file" in failure(photo, out=photo)
+
+
+def test_the_translator_runs_in_evaluation_mode():
+    network = nn.Sequential(nn.Dropout(0.5))
+    network.size_multiple = network.minimum_size = 1
+    photo = torch.rand(1, 3, 8, 8)
+    assert torch.equal(Translator(network).translate(photo), photo)

@@ -1,0 +1,229 @@
+import copy
+import inspect
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from lightning import Trainer
+from omegaconf import OmegaConf
+
+import lit_ghibli
+from lit_ghibli.errors import UserError
+from lit_ghibli.methods.cyclegan import CycleGAN
+from lit_ghibli.networks.patchgan import PatchDiscriminator
+from lit_ghibli.networks.resnet import ResnetGenerator
+
+RECIPE = Path(lit_ghibli.__file__).parents[1] / "conf" / "method" / "cyclegan.yaml"
+NETWORKS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
+SMALL = {
+    "generator": partial(ResnetGenerator, base_channels=4, num_blocks=1),
+    "discriminator": partial(PatchDiscriminator, base_channels=4, num_layers=2),
+}
+
+
+def ready(**arguments) -> CycleGAN:
+    """A method whose training_step can be called by hand, with tiny networks unless others are given."""
+    torch.manual_seed(0)
+    method = CycleGAN(**SMALL | arguments)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(method)
+    method.trainer = trainer
+    trainer.strategy.setup_optimizers(trainer)
+    method.log_dict = lambda *values, **options: None  # there is no loop that would collect them
+    return method
+
+
+def pictures(count: int = 2, dtype=torch.float64) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {name: torch.rand(count, 3, 24, 28, generator=generator, dtype=dtype) * 2 - 1 for name in ("photo", "anime")}
+
+
+def gradients(network) -> dict[str, torch.Tensor]:
+    return {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
+
+
+def test_defaults_are_those_of_the_recipe():
+    ours, theirs = CycleGAN(), instantiate(OmegaConf.load(RECIPE), _convert_="object")
+    for name in NETWORKS:
+        assert repr(getattr(ours, name)) == repr(getattr(theirs, name))
+    plain = ("output", "context", "size_multiple", "minimum_size")
+    assert [getattr(ours.generator_ab, a) for a in plain] == [getattr(theirs.generator_ab, a) for a in plain]
+    for name in ("weights", "epochs", "decay_epochs", "metrics"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert (ours.pool_a.size, ours.pool_b.size) == (theirs.pool_a.size, theirs.pool_b.size)
+    for pair in zip(ours.configure_optimizers()[0], theirs.configure_optimizers()[0], strict=True):
+        assert type(pair[0]) is type(pair[1])
+        groups = [dict(optimizer.param_groups[0]) for optimizer in pair]
+        for group in groups:
+            group["params"], group["betas"] = len(group["params"]), tuple(group["betas"])
+        assert groups[0] == groups[1]
+
+
+def test_the_recipe_names_every_argument_and_none_besides():
+    recipe = set(OmegaConf.load(RECIPE)) - {"_target_"}
+    assert recipe == set(inspect.signature(CycleGAN).parameters) - {"metrics"}
+
+
+def test_the_recipe_is_the_published_one():
+    method = CycleGAN()
+    assert method.weights == {"gan": 1.0, "cycle": 10.0, "identity": 5.0}
+    assert (method.pool_a.size, method.epochs, method.decay_epochs) == (50, 50, 0)
+    for optimizer in method.configure_optimizers()[0]:
+        assert isinstance(optimizer, torch.optim.Adam)
+        assert (optimizer.defaults["lr"], tuple(optimizer.defaults["betas"])) == (2e-4, (0.5, 0.999))
+
+
+def test_parameter_counts():
+    method = CycleGAN()
+    counts = [sum(p.numel() for p in getattr(method, name).parameters()) for name in NETWORKS]
+    # 6 blocks: 3*64*49+64 | 64*128*9+128 | 128*256*9+256 | 12*(256*256*9+256) | the same up | 64*3*49+3
+    assert counts[:2] == [7_837_699] * 2
+    # 4x4 convolutions: 3 -> 64 -> 128 -> 256 -> 512 -> 1, with biases
+    assert counts[2:] == [16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512) + 64 + 128 + 256 + 512 + 1] * 2
+    assert {
+        len(group["params"]) for optimizer in method.configure_optimizers()[0] for group in optimizer.param_groups
+    } == {sum(1 for name in pair for _ in getattr(method, name).parameters()) for pair in (NETWORKS[:2], NETWORKS[2:])}
+
+
+def reference_gradients(method: CycleGAN, batch, weights) -> dict[str, dict[str, torch.Tensor]]:
+    """Gradients by the paper's formulas, with every image of both cycles in one graph and one backward pass."""
+    g, f, d_a, d_b = (copy.deepcopy(getattr(method, name)) for name in NETWORKS)
+    a, b = batch["photo"], batch["anime"]
+    fake_b, fake_a = g(a), f(b)
+    rec_a, rec_b = f(fake_b), g(fake_a)
+    gan = ((d_b(fake_b) - 1) ** 2).mean() + ((d_a(fake_a) - 1) ** 2).mean()
+    cycle = (rec_a - a).abs().mean() + (rec_b - b).abs().mean()
+    identity = (g(b) - b).abs().mean() + (f(a) - a).abs().mean()
+    objective = weights["gan"] * gan + weights["cycle"] * cycle + weights["identity"] * identity
+    parameters = [*g.parameters(), *f.parameters()]
+    for parameter, gradient in zip(parameters, torch.autograd.grad(objective, parameters), strict=True):
+        parameter.grad = gradient
+    fake_a, fake_b = fake_a.detach(), fake_b.detach()
+    loss_b = ((d_b(b) - 1) ** 2).mean() + (d_b(fake_b) ** 2).mean()
+    loss_a = ((d_a(a) - 1) ** 2).mean() + (d_a(fake_a) ** 2).mean()
+    ((loss_a + loss_b) / 2).backward()  # "we divide the objective by 2 while optimizing D", section 4
+    return {name: gradients(network) for name, network in zip(NETWORKS, (g, f, d_a, d_b), strict=True)}
+
+
+@pytest.mark.parametrize("pool_size", [0, 50])
+def test_a_step_has_the_gradients_of_the_formulas(pool_size):
+    weights = {"gan": 0.7, "cycle": 9.0, "identity": 4.0}
+    method = ready(weights=weights, pool_size=pool_size).double()
+    batch = pictures()
+    expected = reference_gradients(method, batch, weights)
+    for parameter in method.parameters():
+        parameter.grad = torch.full_like(parameter, 1e3)  # of the step before: must not count
+    method.training_step(batch, 0)
+    for name in NETWORKS:
+        ours = gradients(getattr(method, name))
+        assert ours.keys() == expected[name].keys()
+        assert max(gradient.abs().max() for gradient in ours.values()) > 1e-4
+        for parameter, gradient in ours.items():
+            torch.testing.assert_close(gradient, expected[name][parameter], rtol=0, atol=1e-10)
+
+
+def test_a_step_moves_all_networks_and_returns_detached_values():
+    method = ready().double()
+    before = copy.deepcopy(method.state_dict())
+    batch = pictures()
+    expected = method.generator_ab(batch["photo"]).detach()
+    outputs = method.training_step(batch, 0)
+    for name in NETWORKS:
+        assert any(
+            not torch.equal(value, before[f"{name}.{key}"]) for key, value in getattr(method, name).state_dict().items()
+        )
+    assert set(outputs["losses"]) == {"gan", "cycle", "identity", "discriminator_a", "discriminator_b"}
+    assert not any(loss.requires_grad for loss in outputs["losses"].values())
+    assert outputs["photo"] is batch["photo"]
+    assert torch.equal(outputs["translated"], expected)
+    assert not outputs["translated"].requires_grad
+
+
+def test_losses_are_logged_unweighted():
+    method = ready(weights={"gan": 3.0, "cycle": 10.0, "identity": 5.0}).double()
+    batch, logged = pictures(), {}
+    method.log_dict = lambda values, **options: logged.update(values)
+    g, f = copy.deepcopy(method.generator_ab), copy.deepcopy(method.generator_ba)
+    method.training_step(batch, 0)
+    a, b = batch["photo"], batch["anime"]
+    cycle = (f(g(a)) - a).abs().mean() + (g(f(b)) - b).abs().mean()
+    assert logged["train/cycle"].item() == pytest.approx(cycle.item(), abs=1e-12)
+    identity = (g(b) - b).abs().mean() + (f(a) - a).abs().mean()
+    assert logged["train/identity"].item() == pytest.approx(identity.item(), abs=1e-12)
+
+
+def test_the_discriminators_phase_leaves_the_generators_gradients_alone():
+    method = ready().double()
+    seen = []
+    optimizer_d = method.optimizers()[1]
+    step = optimizer_d.optimizer.step
+
+    def spy(*arguments, **options):
+        seen.append({n: {k: v.clone() for k, v in gradients(getattr(method, n)).items()} for n in NETWORKS[:2]})
+        return step(*arguments, **options)
+
+    kept = {}
+    optimizer_g = method.optimizers()[0].optimizer
+    step_g = optimizer_g.step
+
+    def spy_g(*arguments, **options):
+        kept.update({n: {k: v.clone() for k, v in gradients(getattr(method, n)).items()} for n in NETWORKS[:2]})
+        assert not gradients(method.discriminator_a), "the generators' phase left gradients in a discriminator"
+        assert not gradients(method.discriminator_b)
+        return step_g(*arguments, **options)
+
+    optimizer_d.optimizer.step, optimizer_g.step = spy, spy_g
+    method.training_step(pictures(), 0)
+    (after,) = seen
+    for name in NETWORKS[:2]:
+        assert after[name].keys() == kept[name].keys() != set()
+        assert all(torch.equal(after[name][key], value) for key, value in kept[name].items())
+
+
+@pytest.mark.parametrize(
+    ("zero", "generator_calls", "discriminator_calls"),
+    # Both generators: translate, return, identity. Both discriminators: for the generator, a real, a fake one.
+    [((), 3, 3), (("identity",), 2, 3), (("cycle",), 2, 3), (("gan",), 3, 2), (("gan", "cycle", "identity"), 1, 2)],
+)
+def test_a_weight_of_zero_removes_the_computation(zero, generator_calls, discriminator_calls):
+    weights = {name: 0.0 if name in zero else 1.0 for name in ("gan", "cycle", "identity")}
+    method = ready(weights=weights)
+    calls = Counter()
+    for name in NETWORKS:
+        getattr(method, name).register_forward_hook(lambda *_, name=name: calls.update([name]))
+    outputs = method.training_step(pictures(1, torch.float32), 0)
+    assert [calls[name] for name in NETWORKS] == [generator_calls] * 2 + [discriminator_calls] * 2
+    assert set(outputs["losses"]) == {*weights, "discriminator_a", "discriminator_b"} - set(zero)
+
+
+@pytest.mark.parametrize("wrong", [{"gan": 1.0, "cycle": 10.0}, {"gan": 1.0, "cycle": 10.0, "idt": 5.0}])
+def test_weights_of_other_names_are_refused(wrong):
+    with pytest.raises(UserError, match=r"this method has \['cycle', 'gan', 'identity'\]"):
+        CycleGAN(**SMALL, weights=wrong)
+
+
+def test_picture_columns_are_real_generated_reconstructed_at_any_size():
+    method = ready()
+    photo = torch.rand(1, 3, 13, 18) * 2 - 1
+    columns = method.picture_columns(photo)
+    assert list(columns) == ["real", "generated", "reconstructed"]
+    assert {tuple(image.shape) for image in columns.values()} == {(1, 3, 13, 18)}
+    padded = torch.nn.functional.pad(photo, (0, 2, 0, 3), mode="reflect")
+    expected = method.generator_ab(padded)[..., :13, :18]
+    assert torch.equal(columns["generated"], expected)
+    assert method.translator() is method.generator_ab
+
+
+def test_it_overfits_one_photograph_and_one_picture():
+    fast = partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.999))
+    method = ready(optimizer_g=fast, optimizer_d=fast)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 24), torch.linspace(-1, 1, 24), indexing="ij")
+    photo = torch.stack([x, y, x * y]).unsqueeze(0)
+    batch = {"photo": photo, "anime": torch.stack([-x, (x > y).float(), y]).unsqueeze(0)}
+    losses = [method.training_step(batch, 0)["losses"] for _ in range(250)]
+    first, last = ({name: loss[name].item() for name in ("cycle", "identity")} for loss in (losses[0], losses[-1]))
+    assert last["cycle"] < 0.25 * first["cycle"]
+    assert last["identity"] < 0.25 * first["identity"]
