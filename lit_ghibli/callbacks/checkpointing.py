@@ -37,7 +37,10 @@ class RunCheckpoints(Checkpoint):
         self._previous_handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals that ask for a stop."""
+        """Take over the signals that ask for a stop; remove what a killed process was writing."""
+        if trainer.is_global_zero:
+            for partial in self.folder.glob(".*.partial"):
+                partial.unlink()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous_handlers[number] = signal.signal(number, self._request_stop)
 

@@ -14,20 +14,24 @@ from lit_ghibli.reports.grids import labelled_grid
 
 
 class ImageGrid(Callback):
-    """At the end of every epoch, one row per sample photograph with the method's own columns.
+    """At the end of epochs, one row per sample photograph with the method's own columns.
 
     Args:
         folder: Where ``epoch_NNNN.png`` goes.
+        every_n_epochs: Epochs from one grid to the next.
         num_images: Rows.
         max_side: Pictures are shown no larger than this, in pixels.
     """
 
-    def __init__(self, folder: str | Path, num_images: int, max_side: int) -> None:
-        self.folder, self.num_images, self.max_side = Path(folder), num_images, max_side
+    def __init__(self, folder: str | Path, every_n_epochs: int, num_images: int, max_side: int) -> None:
+        self.folder, self.every_n_epochs = Path(folder), every_n_epochs
+        self.num_images, self.max_side = num_images, max_side
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the grid, save it, and hand it to every logger that takes images."""
+        if (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
         training = [module for module in pl_module.modules() if module.training]  # frozen networks may not be
         pl_module.eval()
         rows = []

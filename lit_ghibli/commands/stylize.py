@@ -25,6 +25,8 @@ def stylize(config: DictConfig) -> None:
     if not config.inputs:
         raise UserError("no photographs given: lit-ghibli stylize photo.jpg folder/ --out out/")
     inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
+    if not 1 <= config.quality <= 100:
+        raise UserError(f"quality must lie in 1 ... 100; got {config.quality}")
     plan = plan_outputs(inputs, config.out, overwrite=config.overwrite)
     checkpoint = checkpoints.find(config.checkpoint or checkpoints.newest_run())
     translator, _ = load_translator(checkpoint, config.device, config.tile)

@@ -73,8 +73,9 @@ def expand_resume(arguments: list[str]) -> list[str]:
     recorded = run / ".hydra" / "overrides.yaml"
     if not recorded.is_file():
         raise checkpoints.CheckpointError(f"{run}: not a run's folder, since it has no .hydra/overrides.yaml")
-    before = [override for override in OmegaConf.load(recorded) if not override.startswith("resume=")]
     now = [argument for argument in arguments if not argument.startswith("resume=")]
+    replaced = {"resume", *(argument.split("=")[0] for argument in now)}
+    before = [override for override in OmegaConf.load(recorded) if override.split("=")[0] not in replaced]
     return [*before, *now, f"resume={quote(str(checkpoint))}", f"hydra.run.dir={quote(str(run))}"]
 
 

@@ -21,14 +21,14 @@ class Splits:
     """Pictures for training and held out, all ``uint8``.
 
     Attributes:
-        train_photo: Photographs to train on.
-        train_anime: Pictures of the target style to train on.
+        train_photo: Photographs to train on; None where only held-out pictures were asked for.
+        train_anime: Pictures of the target style to train on; None likewise.
         test_photo: Held-out photographs.
         test_anime: Held-out pictures of the target style.
     """
 
-    train_photo: PackedImages
-    train_anime: PackedImages
+    train_photo: PackedImages | None
+    train_anime: PackedImages | None
     test_photo: PackedImages
     test_anime: PackedImages
 
@@ -61,7 +61,6 @@ class FolderSource:
         on_bad_file: ``error`` stops and lists all of them; ``skip`` goes on without them.
         cache: Where decoded pictures are kept: ``disk`` or ``ram``.
         cache_dir: Folder of the cache; None for the user's cache folder.
-        eval_limit: Held-out pictures used per domain at most; 0 for all.
     """
 
     root: str | Path
@@ -76,27 +75,25 @@ class FolderSource:
     on_bad_file: Literal["error", "skip"]
     cache: Literal["disk", "ram"]
     cache_dir: str | Path | None
-    eval_limit: int
 
-    def load(self) -> Splits:
+    def load(self, training: bool = True) -> Splits:
         """Decode everything once, or find it in the cache.
+
+        Args:
+            training: Open the training pictures too; without them, folders that hold held-out ones are enough.
 
         Raises:
             FolderError: A folder is missing, empty or has bad pictures, or a picture is in training and test.
         """
-        photos, animes = self._list(self.train_photo), self._list(self.train_anime)
-        test_photos = self._held_out(self.test_photo, photos)
-        test_animes = self._held_out(self.test_anime, animes)
-        requests = [
-            (photos, self.load_size),
-            (animes, self.load_size),
-            (test_photos, self.eval_size),
-            (test_animes, self.eval_size),
-        ]
+        domains = ((self.train_photo, self.test_photo), (self.train_anime, self.test_anime))
+        train = [self._list(name) if training or not self._folder(test).is_dir() else None for name, test in domains]
+        held_out = [self._held_out(test, paths) for (_, test), paths in zip(domains, train, strict=True)]
+        requests = [(paths, self.load_size) for paths in train] if training else [(None, 0), (None, 0)]
+        requests += [(paths, self.eval_size) for paths in held_out]
         opened, errors = [], []
         for paths, size in requests:
             try:
-                opened.append(self._open(paths, size))
+                opened.append(None if paths is None else self._open(paths, size))
             except FolderError as error:
                 errors.append(str(error))
         if errors:
@@ -109,14 +106,14 @@ class FolderSource:
     def _folder(self, name: str) -> Path:
         return Path(self.root).expanduser() / name
 
-    def _held_out(self, folder: str, train: list[Path]) -> list[Path]:
-        if self._folder(folder).is_dir():
-            held_out = self._list(folder)
-            check_disjoint(train, held_out)
-        else:
+    def _held_out(self, folder: str, train: list[Path] | None) -> list[Path]:
+        if not self._folder(folder).is_dir():
             log.warning("no folder %s in %s: pictures and metrics use training images instead", folder, self.root)
-            held_out = train[:8]
-        return held_out[: self.eval_limit or None]
+            return train[:8]
+        held_out = self._list(folder)
+        if train is not None:
+            check_disjoint(train, held_out)
+        return held_out
 
     def _open(self, paths: list[Path], size: int) -> PackedImages:
         return cached_folder(
@@ -152,12 +149,12 @@ class SceneSource:
     cache: Literal["disk", "ram"]
     cache_dir: str | Path | None
 
-    def load(self) -> Splits:
-        """Render everything once, or find it in the cache."""
+    def load(self, training: bool = True) -> Splits:
+        """Render everything once, or find it in the cache; ``training`` as for folders."""
         held_out = 2 * self.count
         return Splits(
-            self._render("photo", 0, self.count),
-            self._render("ghibli", self.count, self.count),
+            self._render("photo", 0, self.count) if training else None,
+            self._render("ghibli", self.count, self.count) if training else None,
             self._render("photo", held_out, self.test_count),
             self._render("ghibli", held_out, self.test_count),
         )

@@ -137,9 +137,10 @@ class UnpairedDataModule(LightningDataModule):
         self.setup("fit")  # kept: pictures in RAM are decoded once, and a warning is given once
 
     def setup(self, stage: str) -> None:
-        """Open the pictures."""
-        if self.splits is None:
-            self.splits = self.source.load()
+        """Open the pictures, those to train on only if the stage is ``fit``."""
+        training = stage == "fit"
+        if self.splits is None or (training and self.splits.train_photo is None):
+            self.splits = self.source.load(training)
 
     def train_dataloader(self) -> DataLoader:
         """Random crops of both domains, in an order that a resumed run continues.

@@ -17,7 +17,7 @@ def plan_outputs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bo
     """Where every photograph's picture goes: its own name, below ``out`` as it lies below its input folder.
 
     Args:
-        inputs: Photographs, and folders that are searched with their subfolders.
+        inputs: Photographs, and folders that are searched with their subfolders, ``out`` excepted.
         out: Folder for the pictures.
         overwrite: Allow pictures that exist already to be replaced.
 
@@ -34,7 +34,8 @@ def plan_outputs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bo
     plan: dict[Path, Path] = {}
     for given in map(Path, inputs):
         if given.is_dir():
-            plan |= {photo: out / photo.relative_to(given) for photo in list_images(given)}
+            photos = [photo for photo in list_images(given) if out.resolve() not in photo.resolve().parents]
+            plan |= {photo: out / photo.relative_to(given) for photo in photos}
         elif not given.exists():
             raise FolderError(f"{given}: no such photograph or folder")
         elif given.suffix.lower() not in EXTENSIONS:

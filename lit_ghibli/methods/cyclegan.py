@@ -91,7 +91,7 @@ class CycleGAN(Translation):
 
         losses = {name: terms_a[name] + terms_b[name] for name in terms_a}
         losses |= {"discriminator_a": loss_d_a.detach(), "discriminator_b": loss_d_b.detach()}
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, batch_size=len(real_a))
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
         return {"losses": losses, "photo": real_a, "translated": fake_b}
 
     def update_from(

@@ -151,4 +151,4 @@ def _unit(images: Tensor, what: str) -> Tensor:
     low, high = (float(extreme) for extreme in images.detach().aminmax())
     if not (low >= -1.0 - _RANGE_SLACK and high <= 1.0 + _RANGE_SLACK):  # also true of NaN
         raise ValueError(f"{what} must lie in [-1, 1], got [{low:g}, {high:g}]")
-    return to_unit(images.detach())
+    return to_unit(images.detach()).contiguous()  # torchmetrics views some tensors

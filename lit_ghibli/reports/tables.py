@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def write_table(rows: Sequence[Row], folder: str | Path, name: str) -> None:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)
-    (folder / f"{name}.json").write_text(json.dumps(list(rows), indent=2), encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(_finite(rows), indent=2), encoding="utf-8")
     (folder / f"{name}.md").write_text(markdown_table(rows), encoding="utf-8")
 
 
@@ -35,6 +36,17 @@ def markdown_table(rows: Sequence[Row]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|" + "|".join("--:" if numeric[c] else "---" for c in columns) + "|"]
     lines += ["| " + " | ".join(_cell(row.get(column, "")) for column in columns) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _finite(rows: Sequence[Row]) -> list[Row]:
+    """Rows for JSON, which knows no infinity and no NaN: those become words."""
+    return [
+        {
+            name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
 
 
 def _cell(value: Any) -> str:

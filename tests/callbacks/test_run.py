@@ -84,7 +84,7 @@ def run(tmp_path_factory):
         ],
         callbacks=[
             RunProgress(estimate_after=8),
-            ImageGrid(folder / "pictures", num_images=2, max_side=20),
+            ImageGrid(folder / "pictures", every_n_epochs=1, num_images=2, max_side=20),
             RunCheckpoints(folder / "checkpoints", every_n_batches=3, keep_epochs=2),
             record,
         ],

@@ -1,4 +1,5 @@
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,6 @@ def source(root: Path, **changes) -> FolderSource:
         "on_bad_file": "error",
         "cache": "ram",
         "cache_dir": None,
-        "eval_limit": 0,
     }
     return FolderSource(**fields | changes)
 
@@ -161,10 +161,13 @@ def test_without_held_out_folders_training_pictures_are_shown_and_this_is_said(r
     assert "training images" in caplog.text
 
 
-def test_eval_limit_cuts_the_held_out_pictures(root):
-    splits = source(root, eval_limit=2).load()
-    assert splits.test_photo.names == ["1.png", "10.png"]
-    assert (len(splits.test_anime), len(splits.train_photo)) == (2, 3)
+def test_held_out_pictures_need_no_training_folders(root):
+    shutil.rmtree(root / "trainA")
+    shutil.rmtree(root / "trainB")
+    splits = source(root).load(training=False)
+    assert (splits.train_photo, splits.train_anime) == (None, None)
+    assert (len(splits.test_photo), len(splits.test_anime)) == (3, 4)
+    assert "trainA" in failure(source(root))
 
 
 def test_the_disk_cache_gives_the_same_pictures(root, tmp_path):

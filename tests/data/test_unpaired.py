@@ -184,7 +184,7 @@ def test_shares_of_two_processes(monkeypatch):
 
 def folders(root: Path | None, **changes) -> UnpairedDataModule:
     names = {"train_photo": "trainA", "train_anime": "trainB", "test_photo": "testA", "test_anime": "testB"}
-    sizes = {"load_size": 32, "eval_size": 28, "resize": "squash", "min_side": 28, "eval_limit": 0}
+    sizes = {"load_size": 32, "eval_size": 28, "resize": "squash", "min_side": 28}
     rest = {"on_bad_file": "error", "cache": "ram", "cache_dir": None}
     return UnpairedDataModule.from_folders(**LOADING | names | sizes | rest | {"root": root} | changes)
 
