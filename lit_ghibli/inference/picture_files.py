@@ -34,7 +34,9 @@ def plan_outputs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bo
     plan: dict[Path, Path] = {}
     for given in map(Path, inputs):
         if given.is_dir():
-            photos = [photo for photo in list_images(given) if out.resolve() not in photo.resolve().parents]
+            photos = list_images(given)
+            if given.resolve() in out.resolve().parents:  # pictures of an earlier call are no photographs
+                photos = [photo for photo in photos if out.resolve() not in photo.resolve().parents]
             plan |= {photo: out / photo.relative_to(given) for photo in photos}
         elif not given.exists():
             raise FolderError(f"{given}: no such photograph or folder")

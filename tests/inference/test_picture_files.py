@@ -172,6 +172,11 @@ def test_two_pictures_of_one_name_are_refused(tmp_path, overwrite):
     assert str(second) in message
 
 
+def test_pictures_of_an_earlier_call_are_no_photographs(tmp_path):
+    photo, picture = touch(tmp_path / "a" / "1.png"), touch(tmp_path / "a" / "out" / "1.png")
+    assert plan_outputs([photo.parent], picture.parent, overwrite=True) == {photo: picture}
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_photographs_are_never_overwritten(tmp_path, overwrite):
     photo = touch(tmp_path / "a" / "1.png")
