@@ -1,4 +1,4 @@
-"""`lit-ghibli COMMAND [arguments]`."""
+"""`lit-ghibli COMMAND [arguments]`, where a command is one word or two."""
 
 import runpy
 import sys
@@ -10,12 +10,15 @@ COMMANDS = {
     "stylize": "turn photographs into the style of a trained run",
     "evaluate": "measure a checkpoint on held-out pictures",
     "scenes": "write rendered landscapes as files, to try things with",
+    "data fetch": "download a published data set",
 }
+_HELP = ("-h", "--help", "help")
 
 
 def usage() -> str:
     """The overview that `lit-ghibli --help` prints."""
-    commands = "\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())
+    width = max(map(len, COMMANDS)) + 1
+    commands = "\n".join(f"  {name:<{width}} {what}" for name, what in COMMANDS.items())
     return (
         f"lit_ghibli {__version__}: photographs into Studio Ghibli and anime pictures\n\n"
         f"usage: lit-ghibli COMMAND [key=value ...]\n\n{commands}\n\n"
@@ -23,19 +26,37 @@ def usage() -> str:
     )
 
 
+def split_command(words: list[str]) -> tuple[str, list[str]]:
+    """Split what was typed into a command and its arguments.
+
+    Raises:
+        SystemExit: There is no such command; the message says which there are.
+    """
+    for length in (2, 1):
+        if (command := " ".join(words[:length])) in COMMANDS:
+            return command, words[length:]
+    first, *rest = words
+    seconds = ", ".join(command.removeprefix(f"{first} ") for command in COMMANDS if command.startswith(f"{first} "))
+    if not seconds:
+        sys.exit(f"lit-ghibli: there is no command '{first}'\n\n{usage()}")
+    if not rest:
+        sys.exit(f"lit-ghibli: '{first}' is half a command; {first} has: {seconds}")
+    sys.exit(f"lit-ghibli: there is no command '{first} {rest[0]}'; {first} has: {seconds}")
+
+
 def main() -> None:
-    """Run a command as the module `lit_ghibli.commands.COMMAND`."""
-    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
+    """Run a command: `data fetch` is the module `lit_ghibli.commands.data_fetch`."""
+    words = sys.argv[1:]
+    groups = {command.split()[0] for command in COMMANDS if " " in command}
+    if not words or words[0] in _HELP or (words[0] in groups and words[1:] and words[1] in _HELP):
         print(usage())
         return
-    command = sys.argv.pop(1)
-    if command == "--version":
+    if words[0] == "--version":
         print(__version__)
         return
-    if command not in COMMANDS:
-        sys.exit(f"lit-ghibli: there is no command '{command}'\n\n{usage()}")
+    command, sys.argv[1:] = split_command(words)
     # As __main__, so that the further processes of a DDP run are started as `python -m` of the same command.
-    runpy.run_module(f"lit_ghibli.commands.{command}", run_name="__main__", alter_sys=True)
+    runpy.run_module(f"lit_ghibli.commands.{command.replace(' ', '_')}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ class TrainingDiverged(UserError):
 class Doctor(Callback):
     """Stops a run whose losses are NaN or infinite; warns of identical, inverted or unopposed outputs.
 
-    Reads what a training step returns: ``losses`` by name, and ``photo`` and ``translated``, both
-    ``(N, 3, H, W)`` in ``[-1, 1]``. Values are looked at every few steps and before every checkpoint, since
-    looking makes a GPU wait; the step named is nevertheless the one in which it happened. Each alarm rings
-    once.
+    Reads what a training step returns: ``losses`` by name and, of methods whose outputs should keep what their
+    inputs show, ``input`` and ``output``, both ``(N, 3, H, W)`` in ``[-1, 1]``. Values are looked at every few
+    steps and before every checkpoint, since looking makes a GPU wait; the step named is nevertheless the one in
+    which it happened. Each alarm rings once.
 
     Args:
         every_n_batches: Steps between two looks.
@@ -58,7 +58,9 @@ class Doctor(Callback):
         self._unseen.append((step, outputs["losses"]))
         if step % self.every_n_batches == 0:
             self._check_losses()
-            self._check_pictures(step, outputs)
+            self._check_discriminators(step, outputs["losses"])
+            if "output" in outputs:
+                self._check_pictures(step, outputs["input"].float(), outputs["output"].float())
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse to overwrite a good checkpoint with a broken one."""
@@ -84,23 +86,24 @@ class Doctor(Callback):
                     )
         self._unseen.clear()
 
-    def _check_pictures(self, step: int, outputs: dict[str, Any]) -> None:
-        photo, translated = outputs["photo"].float(), outputs["translated"].float()
-        difference = (photo - translated).abs().mean().item()
+    def _check_pictures(self, step: int, photo: Tensor, output: Tensor) -> None:
+        difference = (photo - output).abs().mean().item()
         self._alarm(
             "identical",
             difference < self.identical_below,
             f"step {step}: outputs equal their photographs (mean difference {difference:.3f} in [-1, 1]): lower "
             "method.weights.identity or method.weights.cycle, or raise method.weights.gan",
         )
-        correlation = _correlation(luminance(photo), luminance(translated))
+        correlation = _correlation(luminance(photo), luminance(output))
         self._alarm(
             "inverted",
             correlation < self.inverted_below,
             f"step {step}: light and dark are exchanged (correlation {correlation:.2f}): raise "
             "method.weights.identity, or start again with another seed",
         )
-        for name, loss in outputs["losses"].items():
+
+    def _check_discriminators(self, step: int, losses: dict[str, Tensor]) -> None:
+        for name, loss in losses.items():
             if name.startswith("discriminator"):
                 self._alarm(
                     name,

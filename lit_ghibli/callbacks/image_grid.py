@@ -35,8 +35,9 @@ class ImageGrid(Callback):
         training = [module for module in pl_module.modules() if module.training]  # frozen networks may not be
         pl_module.eval()
         rows = []
-        for photo in trainer.datamodule.sample_photos(self.num_images):
-            columns = pl_module.picture_columns(photo.to(pl_module.device, pl_module.dtype))
+        for sample in trainer.datamodule.samples(self.num_images):
+            images = {name: image.to(pl_module.device, pl_module.dtype) for name, image in sample.items()}
+            columns = pl_module.picture_columns(**images)
             rows.append({title: to_uint8(image[0]).permute(1, 2, 0).cpu().numpy() for title, image in columns.items()})
         for module in training:
             module.training = True

@@ -17,10 +17,12 @@ from lit_ghibli.errors import UserError
 
 # Only what describes networks, data and methods: the rest of the suite writes files where its arguments say.
 _TRUSTED = ("lit_ghibli.methods.", "lit_ghibli.networks.", "lit_ghibli.data.", "lit_ghibli.metrics.", "torch.optim.")
+_NOT_TRUSTED = "lit_ghibli.data.download"
 
 # Lightning 2.6 under torch >= 2.10 speaks of its own use of a deprecated name.
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 OmegaConf.register_new_resolver("basename", lambda path: Path(path).name, replace=True)
+OmegaConf.register_new_resolver("half", lambda number: number // 2, replace=True)
 
 
 def config_dir() -> str:
@@ -35,6 +37,7 @@ def command(name: str) -> Callable[[Callable], Callable[[], Any]]:
 
     Mistakes of the user end in one clear message and exit status 1, without a traceback.
     """
+    typed = name.replace("_", " ")
 
     def decorate(function: Callable) -> Callable[[], Any]:
         @hydra.main(version_base="1.3", config_path=config_dir(), config_name=name)
@@ -43,14 +46,14 @@ def command(name: str) -> Callable[[Callable], Callable[[], Any]]:
             try:
                 return function(config)
             except UserError as error:
-                raise SystemExit(f"lit-ghibli {name}: {error}") from error
+                raise SystemExit(f"lit-ghibli {typed}: {error}") from error
             except MissingMandatoryValue as error:
-                raise SystemExit(f"lit-ghibli {name}: no value for '{error.full_key}'; see --help") from error
+                raise SystemExit(f"lit-ghibli {typed}: no value for '{error.full_key}'; see --help") from error
             except InstantiationException as error:
                 cause = error.__cause__
                 if not isinstance(cause, ValueError):  # our networks' and metrics' checks of their arguments
                     raise
-                raise SystemExit(f"lit-ghibli {name}: {cause}") from error
+                raise SystemExit(f"lit-ghibli {typed}: {cause}") from error
 
         return run
 
@@ -135,7 +138,8 @@ def _is_trusted(target: str) -> bool:
             continue
         for name in parts[length:]:
             found = getattr(found, name, None)
-            if not str(getattr(found, "__module__", "")).startswith(_TRUSTED):
+            module = str(getattr(found, "__module__", ""))
+            if not module.startswith(_TRUSTED) or module.startswith(_NOT_TRUSTED):
                 return False
         return length < len(parts)
     return False

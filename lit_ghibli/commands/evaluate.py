@@ -1,4 +1,4 @@
-"""`lit-ghibli evaluate`: measure a checkpoint on held-out pictures, beside the untouched photographs."""
+"""`lit-ghibli evaluate`: measure a checkpoint on held-out pictures, beside the untouched inputs."""
 
 from pathlib import Path
 
@@ -21,13 +21,13 @@ def evaluate(config: DictConfig) -> None:
     translator, run = load_translator(checkpoint, config.device, tile=0)
     datamodule = instantiate_trusted(run["data"] | OmegaConf.to_container(config.data, resolve=True))
     datamodule.setup("validate")
-    suites = {name: instantiate(config.metrics, _convert_="object") for name in ("translated", "untouched photo")}
+    suites = {name: instantiate(config.metrics, _convert_="object") for name in ("output", "untouched input")}
     pictures = measure(translator, datamodule, *suites.values(), num_images=config.num_images)
     rows = [
         {
             "pictures": name,
             **suite.compute(),
-            "images": len(datamodule.splits.test_photo),
+            "images": len(datamodule.splits.test_input),
             "checkpoint": str(checkpoint),
         }
         for name, suite in suites.items()

@@ -5,6 +5,8 @@ Layout of a packed file: the magic, the byte lengths of the pixels and of the in
 (names, and heights and widths). The index comes last because it is known only when all is decoded.
 """
 
+import copy
+import functools
 import hashlib
 import io
 import json
@@ -21,20 +23,13 @@ from typing import BinaryIO, Literal, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from lit_ghibli.data.image_files import (
-    FolderError,
-    OnBadFile,
-    decode_all,
-    list_images,
-    require_images,
-)
+from lit_ghibli.data.image_files import FolderError, OnBadFile, decode_all, require_images
+from lit_ghibli.data.transforms import Step
 
-Mode = Literal["squash", "short_side"]
 Storage = Literal["disk", "ram"]
 Picture = tuple[str, NDArray[np.uint8]]  # name, pixels (H, W, 3)
 
@@ -69,9 +64,10 @@ class PackedImages:
         """
         self._content = content
         self._path = path
-        self.names, self._shapes = _read_index(content)
-        lengths = [3 * height * width for height, width in self._shapes]
-        self._starts = _PREFIX.size + np.cumsum([0, *lengths])
+        self._taken: Sequence[int] | None = None
+        self.names, shapes = _read_index(content)
+        starts = _PREFIX.size + np.cumsum([0, *(3 * height * width for height, width in shapes)])
+        self._places = list(zip(starts.tolist(), shapes, strict=False))  # the last start is the end
 
     @classmethod
     def open(cls, path: Path) -> "PackedImages":
@@ -90,21 +86,37 @@ class PackedImages:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Tensor:
-        index = range(len(self))[index]  # checks the bounds and counts negative indices from the end
-        pixels = self._content[self._starts[index] : self._starts[index + 1]]
-        return pixels.view(3, *self._shapes[index]).clone()
+        start, (height, width) = self._places[index]
+        return self._content[start : start + 3 * height * width].view(3, height, width).clone()
+
+    def take(self, indices: Sequence[int]) -> "PackedImages":
+        """Return the same pictures in another order, or some of them; the pixels are shared."""
+        if self._taken is not None:
+            raise ValueError("pictures were taken from these already")
+        some = copy.copy(self)
+        some._taken = list(indices)
+        some.names = [self.names[index] for index in indices]
+        some._places = [self._places[index] for index in indices]
+        return some
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Height and width of a picture."""
+        return self._places[index][1]
 
     def __reduce__(self) -> tuple:
-        if self._path is not None:
-            return PackedImages.open, (self._path,)
-        return PackedImages, (self._content,)
+        return _unpickle, (self._content if self._path is None else self._path, self._taken)
+
+
+def _unpickle(source: Path | Tensor, taken: Sequence[int] | None) -> PackedImages:
+    packed = PackedImages(source) if isinstance(source, Tensor) else PackedImages.open(source)
+    return packed if taken is None else packed.take(taken)
 
 
 def cached_folder(
-    folder_or_paths: str | os.PathLike | Sequence[Path],
+    folder: str | os.PathLike,
+    paths: Sequence[Path],
     *,
-    size: int,
-    mode: Mode,
+    steps: Sequence[Step],
     cache_dir: str | os.PathLike,
     storage: Storage,
     on_bad_file: OnBadFile = "error",
@@ -112,15 +124,14 @@ def cached_folder(
     min_side: int = 1,
     progress: bool = True,
 ) -> PackedImages:
-    """Decode and resize the pictures of a folder, once: later calls map the cached file.
+    """Decode and transform pictures of a folder, once: later calls map the cached file.
 
     The cache is used again as long as the files keep their names, sizes and modification times.
 
     Args:
-        folder_or_paths: a folder, searched with its subfolders, or the files themselves.
-        size: pixels.
-        mode: ``"squash"`` resizes to ``size`` x ``size`` whatever the aspect ratio (as Zhu et al. 2017
-            do), ``"short_side"`` makes the shorter side ``size`` and keeps the aspect ratio.
+        folder: the folder, which the pictures' names are relative to.
+        paths: files below it.
+        steps: what is done to each picture after decoding, in order; their ``repr`` tells them apart.
         cache_dir: where packed files are kept.
         storage: ``"disk"`` maps a file in ``cache_dir``, ``"ram"`` holds the pictures and writes nothing.
         on_bad_file: see `decode_all`.
@@ -131,23 +142,22 @@ def cached_folder(
     Raises:
         FolderError: no images, bad images, too few images, or a cache folder that cannot be written.
     """
-    resize = _resizer(size, mode)
-    paths, base = _resolve(folder_or_paths)
-    names = {path: path.relative_to(base).as_posix() for path in paths}
+    folder = Path(folder)
+    names = {path: path.relative_to(folder).as_posix() for path in paths}
     files = [(names[path], path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
     def pictures() -> Iterator[Picture]:
-        shown = _bar(paths, len(paths), f"Preparing {base.name}", progress)
+        shown = _bar(paths, len(paths), f"Preparing {folder.name}", progress)
         decoded = decode_all(
             shown,
-            lambda image: np.asarray(resize(image)),
+            lambda image: np.asarray(functools.reduce(lambda picture, step: step(picture), steps, image)),
             on_bad_file=on_bad_file,
             min_images=min_images,
             min_side=min_side,
         )
         return ((names[path], pixels) for path, pixels in decoded)
 
-    key = ("folder", files, size, mode, on_bad_file, min_side)
+    key = ("folder", files, *steps, on_bad_file, min_side)
     packed = _load_or_build(key, pictures, len(paths), cache_dir, storage)
     require_images(len(packed), min_images, of=len(paths))
     return packed
@@ -187,32 +197,6 @@ def cached_renders(
 def default_cache_dir() -> Path:
     """Return the folder of packed files: ``$LIT_GHIBLI_CACHE``, or ``~/.cache/lit_ghibli``."""
     return Path(os.environ.get("LIT_GHIBLI_CACHE") or "~/.cache/lit_ghibli").expanduser()
-
-
-def _resizer(size: int, mode: Mode) -> Callable[[Image.Image], Image.Image]:
-    if mode not in ("squash", "short_side"):
-        raise ValueError(f"mode must be 'squash' or 'short_side', got {mode!r}")
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, got {size}")
-
-    def resize(image: Image.Image) -> Image.Image:
-        target = (size, size)
-        if mode == "short_side":
-            shorter = min(image.size)
-            target = tuple(max(size, round(side * size / shorter)) for side in image.size)
-        return image.resize(target, Image.Resampling.BICUBIC)  # antialiased where it reduces
-
-    return resize
-
-
-def _resolve(folder_or_paths: str | os.PathLike | Sequence[Path]) -> tuple[list[Path], Path]:
-    """Return the files and the folder that their names are relative to."""
-    if isinstance(folder_or_paths, str | os.PathLike):
-        return list_images(folder_or_paths), Path(folder_or_paths)
-    paths = [Path(path) for path in folder_or_paths]
-    if not paths:
-        raise FolderError("no images to pack: the list of files is empty")
-    return paths, Path(os.path.commonpath([path.parent for path in paths]))
 
 
 def _render_all(render: Callable[[int], T], count: int) -> Iterator[T]:

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from lit_ghibli.data.transforms import UnsuitablePicture
 from lit_ghibli.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -127,7 +128,7 @@ def decode_all(
 
     Args:
         paths: files to open with `open_image`.
-        convert: called in several threads at once.
+        convert: called in several threads at once; what it refuses with `UnsuitablePicture` is a bad file.
         on_bad_file: ``"error"`` ends with an error that lists the bad files, ``"skip"`` logs the list.
         min_images: fewest good pictures to accept.
         min_side: shortest side accepted, in pixels.
@@ -144,9 +145,11 @@ def decode_all(
             if min(image.size) < min_side:
                 size = f"{image.width}x{image.height}"
                 raise ImageFileError(path, f"is {size}, smaller than {min_side} pixels on its shorter side")
+            return path, convert(image)
         except ImageFileError as error:
             return error
-        return path, convert(image)
+        except UnsuitablePicture as error:
+            return ImageFileError(path, str(error))
 
     bad: list[ImageFileError] = []
     good = 0
@@ -194,7 +197,7 @@ def check_disjoint(train: Sequence[Path], test: Sequence[Path]) -> None:
         lines = [f"{test_path} is the training image {train_path}" for train_path, test_path in same]
         raise FolderError(
             f"test images were seen in training ({len(same)} of {len(test)}), which makes every score "
-            f"too good; remove them from one of the two:{_bullets(lines)}"
+            f"too good; remove them from one of the two:{bullets(lines)}"
         )
 
 
@@ -291,15 +294,16 @@ def _report(bad: Sequence[ImageFileError], good: int, on_bad_file: OnBadFile) ->
     if not bad:
         return
     counts = f"{len(bad)} of {good + len(bad)} images cannot be used"
-    listed = _bullets([str(error) for error in bad])
+    listed = bullets([str(error) for error in bad])
     if on_bad_file == "error":
         raise FolderError(f"{counts}; repair or remove them, or set data.on_bad_file=skip:{listed}")
     _logger.warning("%s and are skipped:%s", counts, listed)
 
 
-def _bullets(lines: Sequence[str]) -> str:
-    more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
-    return "".join(f"\n  {line}" for line in [*lines[:_LISTED], *more])
+def bullets(lines: Sequence[str], at_most: int = _LISTED) -> str:
+    """Lines as an indented list, cut after ``at_most`` of them."""
+    more = [f"... and {len(lines) - at_most} more"] if len(lines) > at_most else []
+    return "".join(f"\n  {line}" for line in [*lines[:at_most], *more])
 
 
 def _digest(path: Path) -> str:

@@ -2,58 +2,104 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
 from lit_ghibli.data.cache import PackedImages, cached_folder, cached_renders, default_cache_dir
 from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images
 from lit_ghibli.data.scenes import render_pair
+from lit_ghibli.data.transforms import Resize, Step
+from lit_ghibli.errors import UserError
 
 log = logging.getLogger(__name__)
+
+_SHOWN = 8  # training pictures that stand for held-out ones where there are none
 
 
 @dataclass
 class Splits:
     """Pictures for training and held out, all ``uint8``.
 
+    Inputs are what is translated, photographs for most methods; targets are of the domain that they are
+    translated to. Of paired sources, training pictures of equal index belong together.
+
     Attributes:
-        train_photo: Photographs to train on; None where only held-out pictures were asked for.
-        train_anime: Pictures of the target style to train on; None likewise.
-        test_photo: Held-out photographs.
-        test_anime: Held-out pictures of the target style.
+        train_input: Inputs to train on; None where only held-out pictures were asked for.
+        train_target: Targets to train on; None likewise.
+        test_input: Held-out inputs.
+        test_target: Held-out targets.
     """
 
-    train_photo: PackedImages | None
-    train_anime: PackedImages | None
-    test_photo: PackedImages
-    test_anime: PackedImages
+    train_input: PackedImages | None
+    train_target: PackedImages | None
+    test_input: PackedImages
+    test_target: PackedImages
 
     def partners(self) -> list[int] | None:
-        """Index in ``test_anime`` of each held-out photograph's true partner: named alike but for the extension.
+        """Index in ``test_target`` of each held-out input's true partner: named alike but for the extension.
 
-        None where any photograph has none.
+        None where any input has none.
         """
-        index = {Path(name).with_suffix(""): number for number, name in enumerate(self.test_anime.names)}
-        partners = [index.get(Path(name).with_suffix("")) for name in self.test_photo.names]
+        index = {stem(name): number for number, name in enumerate(self.test_target.names)}
+        partners = [index.get(stem(name)) for name in self.test_input.names]
         return None if None in partners else partners
 
 
-@dataclass
-class FolderSource:
-    """Two folders of pictures to train on, and two that are held out if the user has them.
+def stem(name: str | Path) -> Path:
+    """A relative path without its extension, by which partners know each other."""
+    return Path(name).with_suffix("")
 
-    Without held-out folders the first training pictures are shown and measured instead, which a warning says.
+
+class Source(Protocol):
+    """What a data module asks of a source."""
+
+    def check(self, crop_size: int) -> None:
+        """Refuse settings that cannot work, before anything is read.
+
+        Raises:
+            UserError: Saying which value to change.
+        """
+
+    def load(self, training: bool = True) -> Splits:
+        """Decode or render everything once, or find it in the cache.
+
+        Args:
+            training: Open the training pictures too; without them, folders that hold held-out ones are enough.
+
+        Raises:
+            FolderError: A folder is missing, empty or has bad pictures, or a picture is in training and test.
+        """
+
+
+@dataclass
+class Files:
+    """Picture files and the folder that their names are relative to."""
+
+    folder: Path
+    paths: list[Path]
+
+
+@dataclass
+class Domain:
+    """Files of one domain, and what is done to each picture before and after it is resized."""
+
+    train: Files | None
+    test: Files
+    before: Sequence[Step] = ()
+    after: Sequence[Step] = ()
+
+
+@dataclass(kw_only=True)
+class Folders:
+    """How pictures in the folders below a root are found, read and held out.
 
     Attributes:
         root: Folder that holds the others.
-        train_photo: Subfolder of photographs.
-        train_anime: Subfolder of pictures in the target style.
-        test_photo: Subfolder of held-out photographs.
-        test_anime: Subfolder of held-out pictures; those named like a photograph are its true partner.
         load_size: Pixels that training pictures are resized to before the crop.
         eval_size: Pixels that held-out pictures are resized to.
         resize: ``squash`` makes squares, ``short_side`` keeps the aspect.
@@ -64,10 +110,6 @@ class FolderSource:
     """
 
     root: str | Path
-    train_photo: str
-    train_anime: str
-    test_photo: str
-    test_anime: str
     load_size: int
     eval_size: int
     resize: Literal["squash", "short_side"]
@@ -76,50 +118,50 @@ class FolderSource:
     cache: Literal["disk", "ram"]
     cache_dir: str | Path | None
 
-    def load(self, training: bool = True) -> Splits:
-        """Decode everything once, or find it in the cache.
+    TRAINED_ON: ClassVar[tuple[str, ...]]  # fields that name the folders to train on
 
-        Args:
-            training: Open the training pictures too; without them, folders that hold held-out ones are enough.
+    def check(self, crop_size: int) -> None:
+        """Refuse a missing root, and pictures smaller than their crops."""
+        if self.root is None:
+            raise UserError(
+                "data.root is not set: give the folder that holds "
+                f"{' and '.join(f'{getattr(self, field)}/' for field in self.TRAINED_ON)}, or use rendered scenes"
+            )
+        if self.load_size < crop_size:
+            raise UserError(f"data.load_size = {self.load_size} is smaller than data.crop_size = {crop_size}")
 
-        Raises:
-            FolderError: A folder is missing, empty or has bad pictures, or a picture is in training and test.
-        """
-        domains = ((self.train_photo, self.test_photo), (self.train_anime, self.test_anime))
-        train = [self._list(name) if training or not self._folder(test).is_dir() else None for name, test in domains]
-        held_out = [self._held_out(test, paths) for (_, test), paths in zip(domains, train, strict=True)]
-        requests = [(paths, self.load_size) for paths in train] if training else [(None, 0), (None, 0)]
-        requests += [(paths, self.eval_size) for paths in held_out]
+    def _find(self, train: str, test: str, training: bool) -> Domain:
+        """Files of a folder to train on and of a held-out one; without the latter, the first of the former."""
+        folder = Path(self.root).expanduser()
+        if not (folder / test).is_dir():
+            log.warning("no folder %s in %s: pictures and metrics use training images instead", test, folder)
+            found = Files(folder / train, list_images(folder / train))
+            return Domain(found if training else None, Files(found.folder, found.paths[:_SHOWN]))
+        held_out = Files(folder / test, list_images(folder / test))
+        if not training:
+            return Domain(None, held_out)
+        found = Files(folder / train, list_images(folder / train))
+        check_disjoint(found.paths, held_out.paths)
+        return Domain(found, held_out)
+
+    def _open(self, inputs: Domain, targets: Domain) -> Splits:
+        """Decode both domains; the errors of all folders come together."""
         opened, errors = [], []
-        for paths, size in requests:
-            try:
-                opened.append(None if paths is None else self._open(paths, size))
-            except FolderError as error:
-                errors.append(str(error))
+        for split, size in (("train", self.load_size), ("test", self.eval_size)):
+            for domain in (inputs, targets):
+                try:
+                    opened.append(self._decode(getattr(domain, split), domain, size))
+                except FolderError as error:
+                    errors.append(str(error))
         if errors:
             raise FolderError("\n".join(dict.fromkeys(errors)))
         return Splits(*opened)
 
-    def _list(self, folder: str) -> list[Path]:
-        return list_images(self._folder(folder))
-
-    def _folder(self, name: str) -> Path:
-        return Path(self.root).expanduser() / name
-
-    def _held_out(self, folder: str, train: list[Path] | None) -> list[Path]:
-        if not self._folder(folder).is_dir():
-            log.warning("no folder %s in %s: pictures and metrics use training images instead", folder, self.root)
-            return train[:8]
-        held_out = self._list(folder)
-        if train is not None:
-            check_disjoint(train, held_out)
-        return held_out
-
-    def _open(self, paths: list[Path], size: int) -> PackedImages:
-        return cached_folder(
-            paths,
-            size=size,
-            mode=self.resize,
+    def _decode(self, files: Files | None, domain: Domain, size: int) -> PackedImages | None:
+        return files and cached_folder(
+            files.folder,
+            files.paths,
+            steps=[*domain.before, Resize(size, self.resize), *domain.after],
             min_side=self.min_side,
             on_bad_file=self.on_bad_file,
             storage=self.cache,
@@ -127,11 +169,35 @@ class FolderSource:
         )
 
 
-@dataclass
+@dataclass(kw_only=True)
+class FolderSource(Folders):
+    """Two folders of pictures to train on, and two that are held out if the user has them.
+
+    Without held-out folders the first training pictures are shown and measured instead, which a warning says.
+
+    Attributes:
+        train_photo: Subfolder of photographs.
+        train_anime: Subfolder of pictures in the target style.
+        test_photo: Subfolder of held-out photographs.
+        test_anime: Subfolder of held-out pictures; those named like a photograph are its true partner.
+    """
+
+    train_photo: str
+    train_anime: str
+    test_photo: str
+    test_anime: str
+
+    TRAINED_ON = ("train_photo", "train_anime")
+
+    def load(self, training: bool = True) -> Splits:
+        """Decode everything once, or find it in the cache; see :class:`Source`."""
+        photos = self._find(self.train_photo, self.test_photo, training)
+        return self._open(photos, self._find(self.train_anime, self.test_anime, training))
+
+
+@dataclass(kw_only=True)
 class SceneSource:
     """Rendered landscapes: every photograph has a true partner in the painted style.
-
-    Training photographs and training pictures are of different scenes; held-out ones are pairs.
 
     Attributes:
         scene_seed: Seed of the world that the scenes are of.
@@ -140,6 +206,7 @@ class SceneSource:
         size: Side in pixels, 32 to 512.
         cache: ``disk`` or ``ram``.
         cache_dir: Folder of the cache; None for the user's cache folder.
+        paired: Train on pairs; otherwise training photographs and training pictures are of different scenes.
     """
 
     scene_seed: int
@@ -148,13 +215,19 @@ class SceneSource:
     size: int
     cache: Literal["disk", "ram"]
     cache_dir: str | Path | None
+    paired: bool
+
+    def check(self, crop_size: int) -> None:
+        """Refuse scenes smaller than their crops."""
+        if self.size < crop_size:
+            raise UserError(f"data.size = {self.size} is smaller than data.crop_size = {crop_size}")
 
     def load(self, training: bool = True) -> Splits:
         """Render everything once, or find it in the cache; ``training`` as for folders."""
         held_out = 2 * self.count
         return Splits(
             self._render("photo", 0, self.count) if training else None,
-            self._render("ghibli", self.count, self.count) if training else None,
+            self._render("ghibli", 0 if self.paired else self.count, self.count) if training else None,
             self._render("photo", held_out, self.test_count),
             self._render("ghibli", held_out, self.test_count),
         )

@@ -17,36 +17,36 @@ def measure(
     untouched: MetricSuite,
     num_images: int,
 ) -> list[dict[str, np.ndarray]]:
-    """Feed two suites with the translations of all held-out photographs, and with the photographs themselves.
+    """Feed two suites with the translations of all held-out inputs, and with the inputs themselves.
 
     Args:
         translator: What is measured.
-        datamodule: Its validation loaders give photographs, with partners where known, and pictures of the style.
+        datamodule: Its validation loaders give inputs, with targets where known, and pictures of the target domain.
         translated: Receives the translations.
-        untouched: Receives the photographs, the mark to beat.
-        num_images: How many photographs to return.
+        untouched: Receives the inputs, the mark to beat.
+        num_images: How many inputs to return.
 
     Returns:
-        The first photographs as rows of a grid: ``photo``, ``translated`` and, where known, ``target``.
+        The first inputs as rows of a grid: ``input``, ``output`` and, where known, ``target``.
     """
-    photos, animes = datamodule.val_dataloader()
+    inputs, targets = datamodule.val_dataloader()
     rows: list[dict[str, np.ndarray]] = []
-    for batch in track(photos, description="Translating"):
+    for batch in track(inputs, description="Translating"):
         batch = datamodule.on_after_batch_transfer(batch, 0)
-        photo = batch["photo"]
-        images = {"photo": photo, "translated": translator.translate(photo.to(translator.device)).cpu()}
-        for suite, output in ((translated, images["translated"]), (untouched, photo)):
+        image = batch["input"]
+        images = {"input": image, "output": translator.translate(image.to(translator.device)).cpu()}
+        for suite, output in ((translated, images["output"]), (untouched, image)):
             suite.update_fake(output)
-            if "anime" in batch:
-                suite.update_pair(output, batch["anime"])
-        if "anime" in batch:
-            images["target"] = batch["anime"]
+            if "target" in batch:
+                suite.update_pair(output, batch["target"])
+        if "target" in batch:
+            images["target"] = batch["target"]
         if len(rows) < num_images:
             rows.append({title: _pixels(image) for title, image in images.items()})
-    for batch in animes:
-        anime = datamodule.on_after_batch_transfer(batch, 1)["anime"]
-        translated.update_real(anime)
-        untouched.update_real(anime)
+    for batch in targets:
+        target = datamodule.on_after_batch_transfer(batch, 1)["target"]
+        translated.update_real(target)
+        untouched.update_real(target)
     return rows
 
 

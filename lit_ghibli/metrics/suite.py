@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MeanSquaredError, Metric
+from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, Metric
 from torchmetrics.functional.image import peak_signal_noise_ratio
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
@@ -27,6 +27,7 @@ PAIR_METRICS: dict[str, Callable[[], Metric]] = {
     "ssim": lambda: StructuralSimilarityIndexMeasure(data_range=1.0),
     "psnr": MeanPSNR,
     "mse": MeanSquaredError,
+    "l1": MeanAbsoluteError,
 }
 # update(images, real=...), in [0, 1]; made from the seed
 SET_METRICS: dict[str, Callable[[int], Metric]] = {
@@ -45,6 +46,7 @@ class MetricSuite(nn.Module):
     - ``psnr``: peak signal-to-noise ratio in dB, the mean over images of each image's own; infinite as
       soon as one output equals its target.
     - ``mse``: mean squared error over all values of all images.
+    - ``l1``: mean absolute error over all values of all images.
 
     Of sets (outputs, and real images of the style):
 
@@ -61,7 +63,7 @@ class MetricSuite(nn.Module):
         ValueError: an unknown name.
     """
 
-    def __init__(self, metrics: Iterable[str] = ("ssim", "psnr", "mse", "swd"), seed: int = 0) -> None:
+    def __init__(self, metrics: Iterable[str] = ("ssim", "psnr", "mse", "l1", "swd"), seed: int = 0) -> None:
         super().__init__()
         self.names = tuple(metrics)
         unknown = [name for name in self.names if name not in PAIR_METRICS | SET_METRICS]

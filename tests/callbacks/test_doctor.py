@@ -17,7 +17,7 @@ def pictures() -> dict[str, torch.Tensor]:
     """A photograph and a brighter, noisier picture of the same."""
     torch.manual_seed(0)
     photo = torch.rand(2, 3, 16, 16) * 1.6 - 0.8
-    return {"photo": photo, "translated": (0.6 * photo + 0.2 + 0.05 * torch.randn_like(photo)).clamp(-1, 1)}
+    return {"input": photo, "output": (0.6 * photo + 0.2 + 0.05 * torch.randn_like(photo)).clamp(-1, 1)}
 
 
 def step(ours: Doctor, number: int, losses=None, **changes) -> None:
@@ -60,9 +60,9 @@ def test_broken_weights_refuse_the_checkpoint(dtype):
     save(doctor(), **{"generator.layer": torch.ones(3, dtype=dtype)})
 
 
-INVERTED = {"translated": -pictures()["photo"]}
+INVERTED = {"output": -pictures()["input"]}
 SYMPTOMS = {
-    "outputs equal their photographs": {"translated": pictures()["photo"] + 0.015},
+    "outputs equal their photographs": {"output": pictures()["input"] + 0.015},
     "light and dark are exchanged": INVERTED,
     "discriminator_a has won": {"losses": {"discriminator_a": torch.tensor(9e-4)}},
 }
@@ -102,6 +102,6 @@ def test_quiet_on_a_healthy_run(caplog):
     grey = torch.zeros(2, 3, 16, 16)
     for number in range(1, 40):
         step(ours, number, {"discriminator_a": torch.tensor(2e-3), "cycle": torch.tensor(1e-5)})
-        step(ours, number, photo=grey, translated=grey + 0.1)  # nothing to correlate
+        step(ours, number, input=grey, output=grey + 0.1)  # nothing to correlate
     save(ours)
     assert not caplog.records

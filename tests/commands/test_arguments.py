@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lit_ghibli.checkpoints import CheckpointError
@@ -17,6 +18,7 @@ from lit_ghibli.errors import UserError
 CONF = Path(config_dir())
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 PRESETS = sorted(path.stem for path in (CONF / "preset").glob("*.yaml"))
+METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 TRAINERS = sorted(path.stem for path in (CONF / "trainer").glob("*.yaml"))
 
 AWKWARD = [
@@ -64,6 +66,19 @@ def test_every_experiment_composes_with_every_preset(experiment, preset):
     assert config["trainer"]["max_epochs"] == config["method"]["epochs"] > 0
     assert config["data"]["seed"] == config["seed"] == config["metrics"]["seed"]
     assert "${" not in str(config)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_has_a_size_for_every_method(preset, method):
+    plain, sized = (train_config(f"method={method}", *more)["method"] for more in ([], [f"preset={preset}"]))
+    assert plain != sized
+
+
+@pytest.mark.parametrize("derive", sorted(path.stem for path in (CONF / "data" / "derive").glob("*.yaml")))
+def test_every_derivation_composes(derive):
+    config = train_config("experiment=pix2pix_colorize", f"data/derive={derive}", "data.root=/x")
+    assert instantiate(config["data"], _convert_="object").source.derive == instantiate(config["data"]["derive"])
 
 
 @pytest.mark.parametrize("logger", ["csv", "tensorboard", "wandb"])

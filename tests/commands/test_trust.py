@@ -25,6 +25,8 @@ RECIPE = f"{_hydra.config_dir()}/method/cyclegan.yaml"
         "lit_ghibli.methods.cyclegan.CycleGAN",
         "lit_ghibli.networks.resnet.ResnetGenerator",
         "lit_ghibli.data.unpaired.UnpairedDataModule.from_scenes",
+        "lit_ghibli.data.paired.PairedDataModule.from_layout",
+        "lit_ghibli.data.transforms.Grayscale",
         "lit_ghibli.metrics.suite.MetricSuite",
     ],
 )
@@ -55,6 +57,8 @@ def test_what_a_method_consists_of_is_trusted(target):
         "torch.optim.adam.torch.load",
         # This suite's own functions that write files, or run what they are given.
         "lit_ghibli.checkpoints.save",
+        "lit_ghibli.data.download.fetch",
+        "lit_ghibli.data.download.unpack",
         "lit_ghibli.reports.tables.write_table",
         "lit_ghibli.commands._hydra.instantiate_trusted",
         "lit_ghibli.cli.main",

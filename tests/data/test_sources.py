@@ -60,22 +60,22 @@ def failure(source: FolderSource) -> str:
 
 def test_four_folders_are_read_at_their_sizes(root):
     splits = source(root).load()
-    assert splits.train_photo.names == ["a.png", "sub folder/c.png", "ü b.png"]
-    assert splits.train_anime.names == ["x.png", "y.jpg"]
-    assert {tuple(image.shape) for image in (*splits.train_photo, *splits.train_anime)} == {(3, 32, 32)}
-    assert {tuple(image.shape) for image in (*splits.test_photo, *splits.test_anime)} == {(3, 24, 24)}
+    assert splits.train_input.names == ["a.png", "sub folder/c.png", "ü b.png"]
+    assert splits.train_target.names == ["x.png", "y.jpg"]
+    assert {tuple(image.shape) for image in (*splits.train_input, *splits.train_target)} == {(3, 32, 32)}
+    assert {tuple(image.shape) for image in (*splits.test_input, *splits.test_target)} == {(3, 24, 24)}
 
 
 def test_short_side_keeps_the_aspect(root):
     splits = source(root, resize="short_side").load()
-    assert {tuple(image.shape) for image in splits.train_photo} == {(3, 32, round(40 * 32 / 36))}
+    assert {tuple(image.shape) for image in splits.train_input} == {(3, 32, round(40 * 32 / 36))}
 
 
 def test_partners_are_recognised_by_name_whatever_the_extension(root):
     splits = source(root).load()
     pairs = [
-        (name, splits.test_anime.names[number])
-        for name, number in zip(splits.test_photo.names, splits.partners(), strict=True)
+        (name, splits.test_target.names[number])
+        for name, number in zip(splits.test_input.names, splits.partners(), strict=True)
     ]
     assert pairs == [("1.png", "1.jpg"), ("10.png", "10.png"), ("nested/2.png", "nested/2.bmp")]
 
@@ -86,12 +86,12 @@ def test_one_photograph_without_a_partner_means_no_pairs(root):
 
 
 def test_scenes_are_pairs_and_training_shows_none_of_them():
-    splits = SceneSource(scene_seed=5, count=3, test_count=2, size=32, cache="ram", cache_dir=None).load()
+    splits = SceneSource(scene_seed=5, count=3, test_count=2, size=32, cache="ram", cache_dir=None, paired=False).load()
     shown = {
-        "train_photo": [render_pair(5, index, 32)[0] for index in (0, 1, 2)],
-        "train_anime": [render_pair(5, index, 32)[1] for index in (3, 4, 5)],
-        "test_photo": [render_pair(5, index, 32)[0] for index in (6, 7)],
-        "test_anime": [render_pair(5, index, 32)[1] for index in (6, 7)],
+        "train_input": [render_pair(5, index, 32)[0] for index in (0, 1, 2)],
+        "train_target": [render_pair(5, index, 32)[1] for index in (3, 4, 5)],
+        "test_input": [render_pair(5, index, 32)[0] for index in (6, 7)],
+        "test_target": [render_pair(5, index, 32)[1] for index in (6, 7)],
     }
     for name, expected in shown.items():
         images = getattr(splits, name)
@@ -103,7 +103,7 @@ def test_scenes_are_pairs_and_training_shows_none_of_them():
 
 def test_home_is_found(root, monkeypatch):
     monkeypatch.setenv("HOME", str(root.parent))
-    assert len(source(f"~/{root.name}").load().train_photo) == 3
+    assert len(source(f"~/{root.name}").load().train_input) == 3
 
 
 def test_a_missing_root_or_folder_is_named(root, tmp_path):
@@ -130,8 +130,8 @@ def test_bad_files_are_skipped_on_request(root, caplog):
     picture(root / "testA" / "small.png", height=5)
     with caplog.at_level(logging.WARNING):
         splits = source(root, on_bad_file="skip").load()
-    assert splits.train_photo.names == ["a.png", "sub folder/c.png", "ü b.png"]
-    assert splits.test_photo.names == ["1.png", "10.png", "nested/2.png"]
+    assert splits.train_input.names == ["a.png", "sub folder/c.png", "ü b.png"]
+    assert splits.test_input.names == ["1.png", "10.png", "nested/2.png"]
     assert "broken.png" in caplog.text
     assert "small.png" in caplog.text
 
@@ -155,8 +155,8 @@ def test_without_held_out_folders_training_pictures_are_shown_and_this_is_said(r
         picture(root / "trainA" / f"{number:02}.png")
     with caplog.at_level(logging.WARNING):
         splits = source(root, test_photo="none", test_anime="none either").load()
-    assert splits.test_photo.names == [f"{number:02}.png" for number in range(8)]
-    assert splits.test_anime.names == ["x.png", "y.jpg"]
+    assert splits.test_input.names == [f"{number:02}.png" for number in range(8)]
+    assert splits.test_target.names == ["x.png", "y.jpg"]
     assert "no folder none in" in caplog.text
     assert "training images" in caplog.text
 
@@ -165,8 +165,8 @@ def test_held_out_pictures_need_no_training_folders(root):
     shutil.rmtree(root / "trainA")
     shutil.rmtree(root / "trainB")
     splits = source(root).load(training=False)
-    assert (splits.train_photo, splits.train_anime) == (None, None)
-    assert (len(splits.test_photo), len(splits.test_anime)) == (3, 4)
+    assert (splits.train_input, splits.train_target) == (None, None)
+    assert (len(splits.test_input), len(splits.test_target)) == (3, 4)
     assert "trainA" in failure(source(root))
 
 
@@ -174,6 +174,6 @@ def test_the_disk_cache_gives_the_same_pictures(root, tmp_path):
     ram = source(root).load()
     for _ in range(2):
         disk = source(root, cache="disk", cache_dir=tmp_path / "cache").load()
-        for name in ("train_photo", "train_anime", "test_photo", "test_anime"):
+        for name in ("train_input", "train_target", "test_input", "test_target"):
             assert all((a == b).all() for a, b in zip(getattr(ram, name), getattr(disk, name), strict=True))
     assert len(list((tmp_path / "cache").iterdir())) == 4

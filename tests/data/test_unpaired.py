@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from lit_ghibli.data.module import HeldOutDataset
 from lit_ghibli.data.sampling import Position
 from lit_ghibli.data.sources import Splits
-from lit_ghibli.data.unpaired import HeldOutDataset, UnpairedDataModule, UnpairedDataset
+from lit_ghibli.data.unpaired import UnpairedDataModule, UnpairedDataset
 from lit_ghibli.errors import UserError
 
 SCENES = {"scene_seed": 0, "count": 7, "test_count": 3, "size": 32, "cache": "ram", "cache_dir": None}
@@ -131,29 +132,33 @@ def test_workers_make_no_difference():
 
 def test_held_out_pictures_come_whole_with_their_partners():
     module = scenes(size=36)
-    photos, animes = (list(loader) for loader in module.val_dataloader())
-    assert len(photos) == len(animes) == 3
-    for number, (photo, anime) in enumerate(zip(photos, animes, strict=True)):
-        assert torch.equal(photo["photo"][0], module.splits.test_photo[number])
-        assert torch.equal(photo["anime"], anime["anime"])
-        assert photo["photo"].shape == (1, 3, 36, 36)
-        assert photo["name"] == [f"{number:06d}"]
+    inputs, targets = (list(loader) for loader in module.val_dataloader())
+    assert len(inputs) == len(targets) == 3
+    for number, (pair, target) in enumerate(zip(inputs, targets, strict=True)):
+        assert torch.equal(pair["input"][0], module.splits.test_input[number])
+        assert torch.equal(pair["target"], target["target"])
+        assert pair["input"].shape == (1, 3, 36, 36)
+        assert pair["name"] == [f"{number:06d}"]
 
 
-def test_a_partner_one_pixel_larger_is_brought_to_the_photographs_size():
-    photos, animes = Pictures(mapped(0, 10, 13)), Pictures(mapped(1), mapped(2, 10, 14))
-    item = HeldOutDataset("photo", photos, (animes, [1]))[0]
-    assert item["anime"].shape == item["photo"].shape == (3, 10, 13)
-    assert (item["anime"][2] == 2).all()
+def test_a_partner_one_pixel_larger_is_brought_to_the_inputs_size():
+    inputs, targets = Pictures(mapped(0, 10, 13)), Pictures(mapped(1), mapped(2, 10, 14))
+    item = HeldOutDataset("input", inputs, (targets, [1]))[0]
+    assert item["target"].shape == item["input"].shape == (3, 10, 13)
+    assert (item["target"][2] == 2).all()
 
 
-def test_samples_are_spread_over_the_held_out_photographs():
+def test_samples_are_spread_over_the_held_out_inputs_and_come_with_their_targets():
     module = scenes()
-    module.splits = Splits(None, None, Pictures(*(mapped(number) for number in range(10))), None)
+    held_out = Pictures(*(mapped(number) for number in range(10)))
+    module.splits = Splits(None, None, held_out, Pictures(*(mapped(100 + number) for number in range(10))))
     for count, expected in ((1, [0]), (4, [0, 2, 5, 7]), (10, list(range(10))), (99, list(range(10)))):
-        samples = module.sample_photos(count)
-        assert [round((sample[0, 2, 0, 0].item() + 1) * 127.5) for sample in samples] == expected
-        assert all(sample.shape == (1, 3, 40, 50) for sample in samples)
+        samples = module.samples(count)
+        assert [round((sample["input"][0, 2, 0, 0].item() + 1) * 127.5) for sample in samples] == expected
+        assert [round((sample["target"][0, 2, 0, 0].item() + 1) * 127.5) - 100 for sample in samples] == expected
+        assert all(image.shape == (1, 3, 40, 50) for sample in samples for image in sample.values())
+    module.splits.test_target = Pictures(mapped(0))
+    assert {tuple(sample) for sample in module.samples(10)[1:]} == {("input",)}, "not all have a partner"
 
 
 def test_summary_counts():

@@ -61,10 +61,10 @@ def test_pair_metrics_match_skimage_over_batches_of_different_sizes():
 def test_psnr_is_the_mean_over_images_in_closed_form():
     target = torch.zeros(2, 3, 16, 16)
     output = torch.stack([torch.full((3, 16, 16), 0.2), torch.full((3, 16, 16), 0.02)])
-    suite = MetricSuite(("psnr", "mse"))
+    suite = MetricSuite(("psnr", "mse", "l1"))
     suite.update_pair(output, target)
     # errors of 0.1 and 0.01 on [0, 1]: 20 and 40 dB, where the PSNR of the mean error were 23 dB
-    assert suite.compute() == pytest.approx({"psnr": 30.0, "mse": (0.01 + 0.0001) / 2}, rel=1e-4)
+    assert suite.compute() == pytest.approx({"psnr": 30.0, "mse": (0.01 + 0.0001) / 2, "l1": 0.055}, rel=1e-4)
 
 
 def test_perfect_outputs():
@@ -91,7 +91,7 @@ def test_only_metrics_with_data_are_returned():
     suite.update_real(images(1, 16, 16))
     assert list(suite.compute()) == ["swd"]
     suite.update_pair(images(1, 16, 16), images(1, 16, 16, seed=1))
-    assert list(suite.compute()) == ["ssim", "psnr", "mse", "swd"]
+    assert list(suite.compute()) == ["ssim", "psnr", "mse", "l1", "swd"]
     suite.reset()
     assert suite.compute() == {}
 
@@ -144,7 +144,7 @@ def test_too_small_for_ssim_is_named():
 
 
 def test_unknown_metric_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"\['fog'\]; known: \['ssim', 'psnr', 'mse', 'swd'\]"):
+    with pytest.raises(ValueError, match=r"\['fog'\]; known: \['ssim', 'psnr', 'mse', 'l1', 'swd'\]"):
         MetricSuite(("ssim", "fog"))
     assert MetricSuite(metrics=[]).compute() == {}
     assert not PAIR_METRICS.keys() & SET_METRICS.keys()

@@ -1,0 +1,87 @@
+"""`lit-ghibli data fetch`: download a published data set and unpack it."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from lit_ghibli.commands._hydra import command, expand_out, quote, rewrite_arguments
+from lit_ghibli.data.download import Report, fetch
+from lit_ghibli.errors import UserError
+
+
+@command("data_fetch")
+def data_fetch(config: DictConfig) -> None:
+    """Make the folder ``out/name`` from the data set's archive, unless it is there."""
+    if config.name not in config.datasets:
+        raise UserError(_no_such_name(config.name, config.datasets))
+    published = config.datasets[config.name]
+    sha256 = config.sha256 or published.sha256
+    with _progress_bar(config.name) as report:
+        fetched = fetch(
+            config.name,
+            config.url or published.url,
+            Path(config.out).expanduser(),
+            sha256=None if sha256 is None else str(sha256),
+            max_bytes=config.max_megabytes * 10**6,
+            timeout=config.timeout,
+            report=report,
+        )
+    splits = sorted(path for path in fetched.folder.iterdir() if path.is_dir())
+    print(f"{fetched.folder}: {', '.join(f'{len(list(split.iterdir()))} files in {split.name}' for split in splits)}")
+    if not fetched.fresh:
+        print("it was there already, so nothing was downloaded")
+    if fetched.sha256:
+        print(f"sha256 of its archive, noted in {fetched.folder}.sha256: {fetched.sha256}")
+
+
+def expand_name(arguments: list[str]) -> list[str]:
+    """Turn ``maps --out FOLDER`` into overrides; overrides and Hydra's own flags pass through.
+
+    Raises:
+        UserError: Several names are given, or ``--out`` names no folder.
+    """
+    words = expand_out(arguments)
+    # A word after a flag of Hydra's, as in `--cfg job`, belongs to the flag.
+    names = [
+        word
+        for word, before in zip(words, ["", *words], strict=False)
+        if "=" not in word and not word.startswith(("-", "~")) and not before.startswith("-")
+    ]
+    if len(names) > 1:
+        raise UserError(f"one data set at a time can be fetched; got {' '.join(names)}")
+    return [f"name={quote(word)}" if word in names else word for word in words]
+
+
+def _no_such_name(name: str | None, known: Iterable[str]) -> str:
+    known = sorted(known)
+    if name is None:
+        return f"which data set? lit-ghibli data fetch {'|'.join(known)}"
+    nearest = difflib.get_close_matches(str(name), known, n=1)
+    return f"there is no data set '{name}', only {', '.join(known)}" + "".join(f"; did you mean {n}?" for n in nearest)
+
+
+@contextmanager
+def _progress_bar(description: str) -> Iterator[Report]:
+    """Yield what a download reports to; it is shown on a terminal only."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    text = TextColumn("{task.description}")
+    with Progress(text, *columns, console=console, disable=not console.is_terminal) as bar:
+
+        def report(done: int, total: int | None) -> None:
+            if bar.tasks:
+                bar.update(bar.task_ids[0], completed=done, total=total)
+            else:  # only now, so that what an earlier run has received does not count as speed
+                bar.add_task(description, completed=done, total=total)
+
+        yield report
+
+
+if __name__ == "__main__":
+    rewrite_arguments(expand_name)
+    data_fetch()

@@ -1,0 +1,392 @@
+"""Fetch a packed folder of pictures over HTTP, such that being killed at any moment costs nothing but time.
+
+What lies in the folder for a data set called ``maps``:
+
+    maps/                      all of it or nothing, since it is renamed into place
+    maps.sha256                checksum of the archive that it came from, as sha256sum writes it
+    maps.tar.gz                the archive: downloaded, or put there by the user, who then needs no internet
+    maps.tar.gz.partial        what has arrived of it
+    maps.tar.gz.partial.json   which file of which server that is a part of
+    maps.tar.gz.rejected       an archive that failed a check
+    .maps.unpacking-*          a folder that is being filled
+"""
+
+import glob
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import socket
+import tarfile
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from pathlib import Path, PureWindowsPath
+from typing import IO
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from lit_ghibli import __version__
+from lit_ghibli.errors import UserError
+
+Report = Callable[[int, int | None], None]
+
+_CHUNK = 1 << 16  # bytes
+_DAMAGE = (gzip.BadGzipFile, zlib.error, EOFError, tarfile.TarError, ValueError)  # the last: headers without sense
+
+
+class DownloadError(UserError):
+    """A data set cannot be fetched."""
+
+
+class _TransferError(Exception):
+    """The network or the server failed."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A data set on disk.
+
+    Attributes:
+        folder: Where its files are.
+        sha256: Checksum of the archive that they came from; None if someone else put them there.
+        fresh: Whether they were unpacked just now.
+    """
+
+    folder: Path
+    sha256: str | None
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """The file that a partial download is a part of."""
+
+    url: str
+    length: int | None  # bytes
+    validator: str | None  # differs whenever the file does
+
+
+def fetch(
+    name: str,
+    url: str,
+    folder: Path,
+    *,
+    sha256: str | None,
+    max_bytes: int,
+    timeout: float,
+    report: Report = lambda done, total: None,
+) -> Fetched:
+    """Download and unpack a data set into ``folder/name``, as far as that has not been done already.
+
+    Args:
+        name: What the folder and, with ``.tar.gz``, the archive are called.
+        url: Address of the archive; not asked where ``folder/name.tar.gz`` exists.
+        folder: Where all files go; made if missing.
+        sha256: What the archive's checksum must be. None accepts that of an earlier fetch, and any at the first.
+        max_bytes: Largest size of the unpacked archive.
+        timeout: Seconds without a byte after which the server counts as silent.
+        report: Called with the bytes that have arrived and the bytes in all (None where the server does not say).
+
+    Raises:
+        DownloadError: No connection, no such file, a wrong checksum, a damaged or unsafe archive, or no room.
+    """
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise DownloadError(f"sha256={sha256} is no checksum; 64 hexadecimal digits are needed")
+    target, archive, record = (folder / f"{name}{ending}" for ending in ("", ".tar.gz", ".sha256"))
+    expected = sha256.lower() if sha256 else None
+    try:
+        if there := target.is_dir() and any(target.iterdir()):
+            _check_source(target, record, expected)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            put_by_user = archive.exists()
+            if not put_by_user:
+                download(url, archive, timeout=timeout, report=report)
+            _install(archive, target, record, expected, max_bytes)
+            if not put_by_user:
+                archive.unlink()
+        _sweep(target, archive)
+    except OSError as error:
+        raise DownloadError(
+            f"cannot read or write {error.filename or folder} ({error.strerror or error}); mend that, "
+            "or choose another folder with --out"
+        ) from error
+    return Fetched(target, _recorded(record), fresh=not there)
+
+
+def download(url: str, path: Path, *, timeout: float, report: Report) -> None:
+    """Receive ``url`` into ``path``, going on where an earlier call was stopped if the file is still the same.
+
+    Raises:
+        DownloadError: The address is no HTTP address, the transfer failed, or the disk has no room for it.
+        OSError: Something cannot be written.
+    """
+    if not url.lower().startswith(("http://", "https://")):
+        raise DownloadError(f"url={url}: an address that begins with http:// or https:// is needed")
+    partial, note = _append(path, ".partial"), _append(path, ".partial.json")
+    origin, done = _unfinished(url, partial, note)
+    try:
+        if origin is None or done != origin.length:
+            response, start = _connect(url, origin, done, timeout)
+            with response:
+                if start == 0:
+                    origin = _begin(url, response, partial, note)
+                if origin.length is not None:
+                    # The pictures inside are compressed already: unpacked they take about as much again.
+                    check_room(path.parent, 2 * origin.length - start)
+                _receive(_chunks(response, timeout), partial, start, origin.length, report)
+    except _TransferError as error:
+        raise DownloadError(
+            f"cannot download {url}: {error}; try again (what has arrived is kept), choose another address with "
+            f"url=..., or download the file by hand, put it at {path} and run this again"
+        ) from error
+    partial.replace(path)
+    note.unlink(missing_ok=True)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Check that a folder's disk has ``needed`` bytes free.
+
+    Raises:
+        DownloadError: It has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DownloadError(
+            f"not enough space in {folder}: the archive and what is in it need {_megabytes(needed)}, and "
+            f"{_megabytes(free)} are free; make room, or choose another folder with --out"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 checksum of a file, as lower-case hexadecimal digits."""
+    checksum = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            checksum.update(chunk)
+    return checksum.hexdigest()
+
+
+def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
+    """Write the files of a ``.tar.gz`` from a stranger below ``folder``, reading it to its last byte.
+
+    Only plain files and folders are made, with the permissions that new files have here, so nothing can lead
+    outside: tarfile's own filter, which allows links, is not in every Python 3.10.
+
+    Raises:
+        tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError: It is damaged, larger than ``max_bytes``
+            when unpacked, empty, or has a member that is no plain file or folder or would lie outside.
+    """
+    files = 0
+    with gzip.open(archive) as stream:
+        limited = _Limited(stream, max_bytes)
+        with tarfile.open(fileobj=limited, mode="r|", tarinfo=_StrictMember) as members:
+            for member in members:
+                files += _write_member(members, member, folder)
+        while limited.read(_CHUNK):  # gzip compares its checksum only at the very end
+            pass
+    if not files:
+        raise tarfile.TarError("no files in it")
+
+
+class _StrictMember(tarfile.TarInfo):
+    """A member whose header must be sound: tarfile takes a damaged one for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(archive)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+            raise tarfile.ReadError(str(error)) from error
+
+
+class _Limited:
+    """A stream that raises before it has given more than so many bytes."""
+
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        self._stream, self._limit, self._given = stream, limit, 0
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._given += len(data)
+        if self._given > self._limit:
+            raise tarfile.TarError(f"more than the {_megabytes(self._limit)} that max_megabytes allows to unpack")
+        return data
+
+
+def _write_member(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> bool:
+    """Write one member and return whether it is a file."""
+    name = PureWindowsPath(member.name)  # whose rules refuse all that POSIX rules refuse, on any system
+    if name.drive or name.root or ".." in name.parts or "\0" in member.name:
+        raise tarfile.TarError(f"its member {member.name!r} would lie outside")
+    path = folder / member.name
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return False
+    if not member.isreg() or member.issparse():  # a sparse file may be of any size, whatever was read
+        raise tarfile.TarError(f"its member {member.name!r} is neither a plain file nor a folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with members.extractfile(member) as content, path.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    return True
+
+
+def _install(archive: Path, target: Path, record: Path, sha256: str | None, max_bytes: int) -> None:
+    """Check an archive, unpack it beside ``target`` and rename that, noting the checksum in ``record``."""
+    received = sha256_of(archive)
+    expected = sha256 or _recorded(record)
+    if expected not in (None, received):
+        source = "" if sha256 else f" (as {record} says of an earlier fetch; delete that file to accept another)"
+        raise _reject(archive, f"its sha256 is {received}, expected was {expected}{source}")
+    filling = target.with_name(f".{target.name}.unpacking-{uuid.uuid4().hex}")
+    filling.mkdir()
+    try:
+        unpack(archive, filling, max_bytes)
+        inside = list(filling.iterdir())
+        record.write_text(f"{received}  {archive.name}\n")
+        # maps.tar.gz holds one folder, maps/, which is the data set
+        (inside[0] if len(inside) == 1 and inside[0].is_dir() else filling).rename(target)
+    except _DAMAGE as error:
+        raise _reject(archive, f"no good archive: {error}") from error
+    finally:
+        shutil.rmtree(filling, ignore_errors=True)
+
+
+def _reject(archive: Path, reason: str) -> DownloadError:
+    """Put an archive out of the way and return the error that says why."""
+    rejected = _append(archive, ".rejected")
+    archive.replace(rejected)
+    return DownloadError(
+        f"{archive}: {reason}; it was renamed to {rejected.name}: run this again to download it anew, "
+        "or put a good archive in its place first"
+    )
+
+
+def _check_source(target: Path, record: Path, sha256: str | None) -> None:
+    """Refuse a complete data set that is known to come from another archive than the one asked for."""
+    if sha256 and _recorded(record) not in (None, sha256):
+        raise DownloadError(
+            f"{target} came from an archive with sha256 {_recorded(record)}, and {sha256} is asked for; "
+            f"remove {target} and {record} to fetch it again"
+        )
+
+
+def _recorded(record: Path) -> str | None:
+    """The checksum noted at an earlier fetch, if there was one."""
+    found = re.match("[0-9a-f]{64}", record.read_text(errors="replace")) if record.is_file() else None
+    return found and found[0]
+
+
+def _sweep(target: Path, archive: Path) -> None:
+    """Remove what calls that were killed have left."""
+    for leftover in target.parent.glob(f"{glob.escape(archive.name)}.partial*"):
+        leftover.unlink()
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.unpacking-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _unfinished(url: str, partial: Path, note: Path) -> tuple[_Origin | None, int]:
+    """What an earlier call has received of ``url``: of which file, and how many bytes."""
+    try:
+        origin = _Origin(**json.loads(note.read_text()))
+        done = partial.stat().st_size
+    except (FileNotFoundError, ValueError, TypeError):  # nothing, or killed while the note was written
+        return None, 0
+    # Without a length nobody could tell a complete file from a part.
+    return (origin, done) if origin.url == url and origin.length and 0 < done <= origin.length else (None, 0)
+
+
+def _begin(url: str, response: HTTPResponse, partial: Path, note: Path) -> _Origin:
+    """Note which file the response holds, after removing what has arrived of another."""
+    partial.unlink(missing_ok=True)  # first, so that a note never stands beside bytes of another file
+    length = response.headers.get("Content-Length", "")
+    origin = _Origin(url, int(length) if length.isdecimal() else None, _validator(response.headers))
+    note.write_text(json.dumps(asdict(origin)))
+    return origin
+
+
+def _connect(url: str, origin: _Origin | None, done: int, timeout: float) -> tuple[HTTPResponse, int]:
+    """Ask for the bytes after ``done``, or for all where the server has no ranges or another file by now.
+
+    Returns:
+        The response, and the number of bytes before its first one.
+    """
+    if origin is not None:
+        condition = {"If-Range": origin.validator} if origin.validator else {}
+        response = _open(url, {"Range": f"bytes={done}-", **condition}, timeout)
+        rest = f"bytes {done}-{origin.length - 1}/{origin.length}"
+        same = _validator(response.headers) in (None, origin.validator)
+        if response.status == 206 and response.headers.get("Content-Range", "").strip() == rest and same:
+            return response, done
+        if response.status == 200:
+            return response, 0
+        response.close()
+    return _open(url, {}, timeout), 0
+
+
+def _open(url: str, headers: dict[str, str], timeout: float) -> HTTPResponse:
+    request_headers = {"User-Agent": f"lit-ghibli/{__version__}", **headers}
+    try:
+        return urlopen(Request(url, headers=request_headers), timeout=timeout)
+    except HTTPError as error:
+        if error.code == 416 and "Range" in headers:  # the file is shorter now: the caller asks for all of it
+            return error
+        error.close()
+        raise _TransferError(f"the server answers {error.code} {error.reason}") from None
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that cannot be parsed
+        raise _TransferError(_describe(error, timeout)) from error
+
+
+def _chunks(response: HTTPResponse, timeout: float) -> Iterator[bytes]:
+    try:
+        while chunk := response.read(_CHUNK):
+            yield chunk
+    except (OSError, HTTPException) as error:
+        raise _TransferError(_describe(error, timeout)) from error
+
+
+def _receive(chunks: Iterator[bytes], partial: Path, start: int, length: int | None, report: Report) -> None:
+    """Write what arrives after the first ``start`` bytes.
+
+    Raises:
+        _TransferError: It ends too early.
+    """
+    done = start
+    report(done, length)
+    with partial.open("r+b" if start else "wb") as file:
+        file.seek(start)
+        for chunk in chunks:
+            file.write(chunk)
+            done += len(chunk)
+            report(done, length)
+    if length is not None and done != length:
+        raise _TransferError(f"the connection ended after {_megabytes(done)} of {_megabytes(length)}")
+
+
+def _validator(headers: HTTPMessage) -> str | None:
+    """What If-Range may be asked with: a strong entity tag, or else the date of the last change."""
+    tag = headers.get("ETag")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+
+
+def _describe(error: Exception, timeout: float) -> str:
+    cause = getattr(error, "reason", error)  # urllib wraps what the socket raised
+    if isinstance(cause, socket.gaierror):
+        return f"the server's name is not found, so there may be no internet here ({cause})"
+    if isinstance(cause, TimeoutError):
+        return f"the server is silent for {timeout:g} s"
+    if isinstance(cause, ConnectionRefusedError):
+        return "the server refuses the connection"
+    return str(cause) or type(cause).__name__
+
+
+def _append(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -1,0 +1,159 @@
+"""Where pairs come from: one picture that holds both, two folders, or photographs whose inputs are derived."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lit_ghibli.data.cache import PackedImages
+from lit_ghibli.data.image_files import FolderError, bullets
+from lit_ghibli.data.sources import Domain, Files, Folders, Splits, stem
+from lit_ghibli.data.transforms import Half, Step
+from lit_ghibli.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class SideBySideSource(Folders):
+    """Pictures that hold A in their left and B in their right half, of any size.
+
+    Attributes:
+        train: Subfolder to train on.
+        test: Held-out subfolder.
+        direction: ``AtoB`` translates the left half into the right one, ``BtoA`` the right into the left.
+        max_half_aspect: Pictures with halves longer than this, in either direction, count as bad files.
+    """
+
+    train: str
+    test: str
+    direction: Literal["AtoB", "BtoA"]
+    max_half_aspect: float
+
+    TRAINED_ON = ("train",)
+
+    def check(self, crop_size: int) -> None:
+        """Refuse an unknown direction, too."""
+        super().check(crop_size)
+        if self.direction not in ("AtoB", "BtoA"):
+            raise UserError(f"data.direction must be AtoB (left to right) or BtoA; got {self.direction!r}")
+
+    def load(self, training: bool = True) -> Splits:
+        """Decode both halves of every picture; see :class:`~lit_ghibli.data.sources.Source`."""
+        found = self._find(self.train, self.test, training)
+        left, right = (
+            Domain(found.train, found.test, before=[Half(side, self.max_half_aspect)]) for side in ("left", "right")
+        )
+        return self._open(left, right) if self.direction == "AtoB" else self._open(right, left)
+
+
+@dataclass(kw_only=True)
+class DerivedSource(Folders):
+    """Photographs as targets, whose inputs are computed from them.
+
+    Attributes:
+        train: Subfolder to train on.
+        test: Held-out subfolder.
+        derive: Computes the input from the resized target.
+    """
+
+    train: str
+    test: str
+    derive: Step
+
+    TRAINED_ON = ("train",)
+
+    def load(self, training: bool = True) -> Splits:
+        """Decode every photograph and derive its input; see :class:`~lit_ghibli.data.sources.Source`."""
+        found = self._find(self.train, self.test, training)
+        return self._open(Domain(found.train, found.test, after=[self.derive]), found)
+
+
+@dataclass(kw_only=True)
+class TwoFolderSource(Folders):
+    """Two folders whose files belong together if they are named alike but for the extension.
+
+    Attributes:
+        train_input: Subfolder of inputs to train on.
+        train_target: Subfolder of their targets.
+        test_input: Subfolder of held-out inputs.
+        test_target: Subfolder of their targets.
+    """
+
+    train_input: str
+    train_target: str
+    test_input: str
+    test_target: str
+
+    TRAINED_ON = ("train_input", "train_target")
+
+    def load(self, training: bool = True) -> Splits:
+        """Decode both pictures of every pair; see :class:`~lit_ghibli.data.sources.Source`.
+
+        Raises:
+            FolderError: Also where a file has no partner, or two pictures of a pair have different aspects.
+        """
+        inputs = self._find(self.train_input, self.test_input, training)
+        targets = self._find(self.train_target, self.test_target, training)
+        if training:
+            inputs.train, targets.train = self._matched(inputs.train, targets.train)
+        inputs.test, targets.test = self._matched(inputs.test, targets.test)
+        splits = self._open(inputs, targets)
+        if training:
+            splits.train_input, splits.train_target = self._aligned(splits.train_input, splits.train_target)
+        splits.test_input, splits.test_target = self._aligned(splits.test_input, splits.test_target)
+        return splits
+
+    def _matched(self, inputs: Files, targets: Files) -> tuple[Files, Files]:
+        """Partners in the same order, and a complaint about all files that have none."""
+        input_of, target_of = _by_stem(inputs), _by_stem(targets)
+        pairs = [(path, target_of[name]) for name, path in input_of.items() if name in target_of]
+        alone = [(path, targets) for name, path in input_of.items() if name not in target_of]
+        alone += [(path, inputs) for name, path in target_of.items() if name not in input_of]
+        self._complain("no partner", [f"{path} has no partner in {other.folder}" for path, other in alone])
+        if not pairs:
+            raise FolderError(f"{inputs.folder} and {targets.folder} have no two files named alike")
+        paths = zip(*pairs, strict=True)
+        return Files(inputs.folder, list(next(paths))), Files(targets.folder, list(next(paths)))
+
+    def _aligned(self, inputs: PackedImages, targets: PackedImages) -> tuple[PackedImages, PackedImages]:
+        """Pairs of which both pictures could be decoded and have one shape, up to the rounding of a resize."""
+        index = {stem(name): number for number, name in enumerate(targets.names)}
+        pairs, unequal = [], []
+        for number, name in enumerate(inputs.names):
+            if (partner := index.get(stem(name))) is not None:
+                shapes = inputs.shape(number), targets.shape(partner)
+                if all(abs(a - b) <= 2 for a, b in zip(*shapes, strict=True)):
+                    pairs.append((number, partner))
+                else:
+                    sizes = " and ".join(f"{width}x{height}" for height, width in shapes)
+                    unequal.append(f"{name} and its partner {targets.names[partner]} have different aspects: {sizes}")
+        self._complain("two aspects", unequal)
+        if not pairs:
+            raise FolderError("no pair is left of which both pictures can be used")
+        inputs_kept, targets_kept = zip(*pairs, strict=True)
+        return inputs.take(inputs_kept), targets.take(targets_kept)
+
+    def _complain(self, what: str, lines: list[str]) -> None:
+        if not lines:
+            return
+        listed = bullets(lines, at_most=len(lines))  # all of them: a shifted numbering shows only in the whole
+        if self.on_bad_file == "error":
+            raise FolderError(
+                f"{len(lines)} files or pairs with {what}; repair or remove them, or set data.on_bad_file=skip:{listed}"
+            )
+        log.warning("%d files or pairs with %s are skipped:%s", len(lines), what, listed)
+
+
+def _by_stem(files: Files) -> dict[Path, Path]:
+    """Files by their relative path without extension.
+
+    Raises:
+        FolderError: Two files differ in their extension only.
+    """
+    named: dict[Path, Path] = {}
+    for path in files.paths:
+        twin = named.setdefault(stem(path.relative_to(files.folder)), path)
+        if twin is not path:
+            raise FolderError(f"{twin} and {path} would both be the same half of a pair: remove one of them")
+    return named

@@ -1,0 +1,69 @@
+"""Paired pictures: an input and the target that it should become."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from lit_ghibli.data.cache import PackedImages
+from lit_ghibli.data.module import PictureDataModule, resized_like
+from lit_ghibli.data.pair_sources import DerivedSource, SideBySideSource, TwoFolderSource
+from lit_ghibli.data.sampling import Position
+from lit_ghibli.data.sources import SceneSource
+from lit_ghibli.seeding import seeded
+
+LAYOUTS = {
+    "side_by_side": SideBySideSource,
+    "two_folders": TwoFolderSource,
+    "derived": DerivedSource,
+    "scenes": partial(SceneSource, paired=True),
+}
+
+
+class PairedDataset(Dataset):
+    """The same random crop, mirrored alike, of an input and of its target.
+
+    Args:
+        inputs: What is translated.
+        targets: What it should become, in the same order.
+        augment: Makes a training crop of ``uint8`` ``(C, H, W)`` whatever C, drawing from torch's generator.
+        seed: Seed of all draws.
+    """
+
+    def __init__(self, inputs: PackedImages, targets: PackedImages, augment: v2.Transform, seed: int) -> None:
+        self.inputs, self.targets, self.augment, self.seed = inputs, targets, augment, seed
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, position: Position) -> dict[str, Tensor]:
+        image = self.inputs[position.index]
+        target = resized_like(self.targets[position.index], image)
+        with seeded(self.seed, position.epoch, position.index):
+            pair = self.augment(torch.cat([image, target]))  # six channels of one picture: cropped as one
+        return {"input": pair[:3], "target": pair[3:]}
+
+
+class PairedDataModule(PictureDataModule):
+    """Paired training pictures: batches of ``input`` and ``target``, ``(N, 3, crop_size, crop_size)`` in ``[-1, 1]``.
+
+    Arguments are those of :class:`~lit_ghibli.data.module.PictureDataModule`.
+    """
+
+    @classmethod
+    def from_layout(
+        cls, layout: str, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **fields: Any
+    ) -> "PairedDataModule":
+        """Serve pairs that lie as ``layout`` says: a name in :data:`LAYOUTS`, whose fields the others are."""
+        return cls(LAYOUTS[layout](**fields), crop_size, flip, batch_size, num_workers, seed)
+
+    def training_set(self) -> Dataset:
+        """Crops of pairs."""
+        return PairedDataset(self.splits.train_input, self.splits.train_target, self.augment, self.seed)
+
+    def summary(self) -> str:
+        """How many pairs there are, in words."""
+        return f"{len(self.splits.train_input):,} pairs, {len(self.splits.test_input)} held out"
