@@ -16,6 +16,16 @@ from lit_ghibli.networks.winograd import winograd_conv3x3
 _MINIMUM_WINOGRAD_CHANNELS = 128
 _MINIMUM_WINOGRAD_POSITIONS = 32 * 32
 
+# Positions of a batch from which channels_last pays: below, to reorder the weights costs more than it saves.
+_MINIMUM_CHANNELS_LAST_POSITIONS = 32 * 32
+
+# Up to so many positions, this many weights are read for so few products that PyTorch's kernels, which reorder
+# them first, take two to four times as long as one matrix product that reads them as they lie.
+_MAXIMUM_PRODUCT_POSITIONS = 16 * 16
+_MINIMUM_PRODUCT_WEIGHTS = 2**20
+# PyTorch's transposed convolution computes 16 channels at a time, however few there are.
+_MAXIMUM_NARROW_CHANNELS = 4
+
 
 def _is_eager_cpu_float32(images: Tensor) -> bool:
     return (
@@ -81,6 +91,34 @@ def _from_channels_last(images: Tensor) -> Tensor:
     return result
 
 
+def _product_pays(weight: Tensor, positions: int) -> bool:
+    return positions <= _MAXIMUM_PRODUCT_POSITIONS and weight.numel() >= _MINIMUM_PRODUCT_WEIGHTS
+
+
+def _convolve_as_product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: list[int], padding: list[int]
+) -> Tensor:
+    """(N, C, H, W) -> (N, K, H', W'): the weights times the windows of all images, as columns of one matrix."""
+    windows = F.unfold(x, weight.shape[2:], padding=padding, stride=stride)  # (N, C * taps, H' * W')
+    products = weight.flatten(1) @ windows.transpose(0, 1).flatten(1)
+    y = products.unflatten(1, (len(x), -1)).transpose(0, 1).contiguous()
+    height = (x.shape[2] + 2 * padding[0] - weight.shape[2]) // stride[0] + 1
+    y = y.unflatten(2, (height, -1))
+    return y if bias is None else y + bias.view(-1, 1, 1)
+
+
+def _convolve_transposed_as_product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: list[int], padding: list[int], output_padding: list[int]
+) -> Tensor:
+    """(N, C, H, W) -> (N, K, H', W'): each position's product with all weights, then overlaps added."""
+    windows = weight.flatten(1).t() @ x.transpose(0, 1).flatten(1)  # (K * taps, N * H * W)
+    windows = windows.unflatten(1, (len(x), -1)).transpose(0, 1)
+    lengths = zip(x.shape[2:], stride, padding, weight.shape[2:], output_padding, strict=True)
+    size = [(length - 1) * step - 2 * pad + taps + extra for length, step, pad, taps, extra in lengths]
+    y = F.fold(windows, size, weight.shape[2:], padding=padding, stride=stride)
+    return y if bias is None else y + bias.view(-1, 1, 1)
+
+
 class _TransposedConvolution(torch.autograd.Function):
     """The forward pass in channels_last, for which the CPU kernel is two to three times as quick."""
 
@@ -108,7 +146,7 @@ class _TransposedConvolution(torch.autograd.Function):
 
 
 class TransposedConv2d(nn.ConvTranspose2d):
-    """``nn.ConvTranspose2d`` whose forward pass runs in channels_last."""
+    """``nn.ConvTranspose2d`` as a product for few positions or channels, else in channels_last in its forward pass."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Convolve as ``nn.ConvTranspose2d`` does."""
@@ -116,7 +154,12 @@ class TransposedConv2d(nn.ConvTranspose2d):
         if not (plain and _is_eager_cpu_float32(input)):
             return super().forward(input, output_size)
         geometry = (list(self.stride), list(self.padding), list(self.output_padding))
-        return _TransposedConvolution.apply(input, self.weight, self.bias, geometry)
+        positions = input.numel() // self.in_channels
+        if self.out_channels <= _MAXIMUM_NARROW_CHANNELS or _product_pays(self.weight, positions):
+            return _convolve_transposed_as_product(input, self.weight, self.bias, *geometry)
+        if positions >= _MINIMUM_CHANNELS_LAST_POSITIONS:
+            return _TransposedConvolution.apply(input, self.weight, self.bias, geometry)
+        return super().forward(input)
 
 
 class _StridedConvolution(torch.autograd.Function):
@@ -149,11 +192,16 @@ class _StridedConvolution(torch.autograd.Function):
 
 
 class StridedConv2d(nn.Conv2d):
-    """``nn.Conv2d`` of stride 2 or more, whose gradient to the input is computed in channels_last."""
+    """``nn.Conv2d`` of stride 2 or more: a product for few positions; for many the gradient in channels_last."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         plain = (self.dilation, self.groups, self.padding_mode) == ((1, 1), 1, "zeros")
         if not (plain and not isinstance(self.padding, str) and _is_eager_cpu_float32(input)):
             return super()._conv_forward(input, weight, bias)
         geometry = (list(self.stride), list(self.padding))
-        return _StridedConvolution.apply(input, weight, bias, geometry)
+        positions = input.numel() // (self.in_channels * self.stride[0] * self.stride[1])
+        if _product_pays(weight, positions):
+            return _convolve_as_product(input, weight, bias, *geometry)
+        if positions >= _MINIMUM_CHANNELS_LAST_POSITIONS:
+            return _StridedConvolution.apply(input, weight, bias, geometry)
+        return super()._conv_forward(input, weight, bias)

@@ -1,4 +1,4 @@
-"""Instance normalisation whose statistics can be recorded on one image and reused on another."""
+"""Instance and batch normalisation whose statistics can be recorded on one image and reused on another."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,32 @@ from torch import Tensor, nn
 Statistics = tuple[Tensor, Tensor]
 
 
-class InstanceNorm(nn.InstanceNorm2d):
+class _RecordedNorm:
+    """Normalises by the input's own statistics, unless ``statistics`` are given; goes before PyTorch's class."""
+
+    statistics: Statistics | None = None
+    recording = False
+    _dims: tuple[int, ...]  # over which statistics are taken
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise ``(N, C, H, W)``; the result has the input's shape and dtype."""
+        if self.recording:
+            variance, mean = torch.var_mean(input.float(), dim=self._dims, correction=0, keepdim=True)
+            self.statistics = (mean.detach(), variance.detach())
+        elif self.statistics is not None:
+            mean, variance = self.statistics
+            normalized = (input.float() - mean) * torch.rsqrt(variance + self.eps)
+            if self.affine:
+                normalized = normalized * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
+            return normalized.to(input.dtype)
+        if input.device.type == "cpu" and input.dtype in (torch.bfloat16, torch.float16) and not self.affine:
+            # The CPU kernel rounds the mean to the input's precision, which the differences then inherit;
+            # with float32 weights, as under autocast, it does not.
+            return super().forward(input.float()).to(input.dtype)
+        return super().forward(input)
+
+
+class InstanceNorm(_RecordedNorm, nn.InstanceNorm2d):
     """Instance normalisation without affine parameters or running statistics.
 
     Every channel of every image is brought to mean 0 and variance 1 over its own positions. With
@@ -26,30 +51,40 @@ class InstanceNorm(nn.InstanceNorm2d):
     Source: Ulyanov et al. 2017, Eq. 4.
     """
 
+    _dims = (2, 3)
+
     def __init__(self, num_features: int) -> None:
         super().__init__(num_features, affine=False, track_running_stats=False)
-        self.statistics: Statistics | None = None
-        self.recording = False
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise ``(N, C, H, W)``; the result has the input's shape and dtype."""
-        if self.recording:
-            variance, mean = torch.var_mean(input.float(), dim=(2, 3), correction=0, keepdim=True)
-            self.statistics = (mean.detach(), variance.detach())
-        elif self.statistics is not None:
-            mean, variance = self.statistics
-            return ((input.float() - mean) * torch.rsqrt(variance + self.eps)).to(input.dtype)
-        if input.device.type == "cpu" and input.dtype in (torch.bfloat16, torch.float16):
-            # The CPU kernel rounds the mean to the input's precision, which the differences then inherit.
-            return super().forward(input.float()).to(input.dtype)
-        return super().forward(input)
+
+class BatchNorm(_RecordedNorm, nn.BatchNorm2d):
+    """Batch normalisation that uses the statistics of the batch at hand in eval mode too.
+
+    Every channel is brought to mean 0 and variance 1 over all images and positions of the batch, then
+    scaled and shifted by learned numbers. There are no running statistics: the training of a GAN at
+    batch 1 never sees a network that uses them. With ``statistics`` set, they replace the batch's own.
+
+    Args:
+        num_features: channels of the input.
+
+    Attributes:
+        statistics: ``None``, or (mean, biased variance), each ``(1, C, 1, 1)``.
+        recording: while true, ``statistics`` is set from each input, which is normalised as usual.
+
+    Source: Ioffe and Szegedy 2015, Algorithm 1; statistics of the test batch: Isola et al. 2017, section 3.3.
+    """
+
+    _dims = (0, 2, 3)
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features, affine=True, track_running_stats=False)
 
 
 def normalization_layer(name: str, num_features: int) -> nn.Module:
     """Build a normalisation layer from its name.
 
     Args:
-        name: ``instance`` (not affine), ``batch`` (affine, running statistics) or ``none``.
+        name: ``instance`` (not affine), ``batch`` (affine, statistics of the batch at hand) or ``none``.
         num_features: channels of the layer's input.
 
     Raises:
@@ -58,19 +93,19 @@ def normalization_layer(name: str, num_features: int) -> nn.Module:
     if name == "instance":
         return InstanceNorm(num_features)
     if name == "batch":
-        return nn.BatchNorm2d(num_features)
+        return BatchNorm(num_features)
     if name == "none":
         return nn.Identity()
     raise ValueError(f"norm is {name!r}; it must be 'instance', 'batch' or 'none'")
 
 
-def _instance_norms(network: nn.Module) -> dict[str, InstanceNorm]:
-    return {name: module for name, module in network.named_modules() if isinstance(module, InstanceNorm)}
+def _recorded_norms(network: nn.Module) -> dict[str, _RecordedNorm]:
+    return {name: module for name, module in network.named_modules() if isinstance(module, _RecordedNorm)}
 
 
 @contextmanager
 def record_statistics(network: nn.Module) -> Iterator[dict[str, Statistics]]:
-    """Record what every ``InstanceNorm`` of a network measures in its last forward pass inside the block.
+    """Record what every instance and batch norm of a network measures in its last forward pass inside the block.
 
     Args:
         network: any module.
@@ -79,7 +114,7 @@ def record_statistics(network: nn.Module) -> Iterator[dict[str, Statistics]]:
         A dict, filled when the block ends: the norm's module name -> (mean, variance). Norms that did
         not run are absent. It is what ``frozen_statistics`` takes.
     """
-    norms = _instance_norms(network)
+    norms = _recorded_norms(network)
     recorded: dict[str, Statistics] = {}
     for norm in norms.values():
         norm.statistics, norm.recording = None, True
@@ -101,9 +136,9 @@ def frozen_statistics(network: nn.Module, statistics: dict[str, Statistics]) -> 
         statistics: what ``record_statistics`` filled.
 
     Raises:
-        ValueError: if the names differ from those of the network's ``InstanceNorm`` modules.
+        ValueError: if the names differ from those of the network's instance and batch norms.
     """
-    norms = _instance_norms(network)
+    norms = _recorded_norms(network)
     if norms.keys() != statistics.keys():
         differing = sorted(norms.keys() ^ statistics.keys())
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import normalization_layer
 
@@ -59,11 +60,11 @@ class PatchDiscriminator(nn.Module):
             Logits ``(N, 1, H', W')``; for the defaults ``H' = H // 8 - 2``: 256 pixels give 30.
 
         Raises:
-            ValueError: if the images are smaller than ``minimum_size``.
+            UserError: if the images are smaller than ``minimum_size``.
         """
         height, width = images.shape[-2:]
         if min(height, width) < self.minimum_size:
-            raise ValueError(
+            raise UserError(
                 f"PatchDiscriminator received images of {height}x{width} (height x width); it needs at least "
                 f"{self.minimum_size}x{self.minimum_size}: use larger crops or fewer num_layers"
             )

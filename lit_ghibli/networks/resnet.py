@@ -5,6 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.networks.convolutions import NarrowConv2d, StridedConv2d, TransposedConv2d, WinogradConv2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
@@ -22,6 +23,21 @@ def _upsampling(in_channels: int, out_channels: int, upsample: str) -> nn.Module
         convolution = WinogradConv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
         return nn.Sequential(nn.Upsample(scale_factor=2), convolution)
     raise ValueError(f"upsample is {upsample!r}; it must be 'transposed' or 'resize'")
+
+
+def check_output(output: str, in_channels: int, out_channels: int) -> None:
+    """Refuse the ``output`` of a generator that cannot be.
+
+    Raises:
+        UserError: it is neither ``tanh`` nor ``residual``, or ``residual`` for unequal numbers of channels.
+    """
+    if output not in ("tanh", "residual"):
+        raise UserError(f"output is {output!r}; it must be 'tanh' or 'residual'")
+    if output == "residual" and in_channels != out_channels:
+        raise UserError(
+            f"output='residual' adds to the photograph: in_channels ({in_channels}) and out_channels "
+            f"({out_channels}) must be equal; make them so or use output='tanh'"
+        )
 
 
 class ResidualBlock(nn.Module):
@@ -91,13 +107,7 @@ class ResnetGenerator(nn.Module):
         upsample: Literal["transposed", "resize"] = "transposed",
     ) -> None:
         super().__init__()
-        if output not in ("tanh", "residual"):
-            raise ValueError(f"output is {output!r}; it must be 'tanh' or 'residual'")
-        if output == "residual" and in_channels != out_channels:
-            raise ValueError(
-                f"output='residual' adds to the photograph: in_channels ({in_channels}) and out_channels "
-                f"({out_channels}) must be equal; make them so or use output='tanh'"
-            )
+        check_output(output, in_channels, out_channels)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
             "stem": _normalized(nn.Conv2d(in_channels, full, 7, padding=3, padding_mode="reflect"), full),
@@ -128,11 +138,11 @@ class ResnetGenerator(nn.Module):
             Pictures ``(N, out_channels, H, W)``, in ``[-1, 1]`` for tanh.
 
         Raises:
-            ValueError: on a height or width that is too small or no multiple of ``size_multiple``.
+            UserError: on a height or width that is too small or no multiple of ``size_multiple``.
         """
         height, width = photos.shape[-2:]
         if height % self.size_multiple or width % self.size_multiple or min(height, width) < self.minimum_size:
-            raise ValueError(
+            raise UserError(
                 f"ResnetGenerator received images of {height}x{width} (height x width); both must be "
                 f"multiples of {self.size_multiple}, at least {self.minimum_size}: pad them, and crop the result"
             )

@@ -75,16 +75,17 @@ def _unpad_gradient(gradient: Tensor, x: Tensor, padding: int, padding_mode: str
 _kept = threading.local()
 
 
-def _workspace(num_buffers: int, elements: int) -> Tensor:
-    """Uninitialised memory (num_buffers, elements), which the thread's next call will get again.
+def _workspace(purpose: str, *shape: int) -> Tensor:
+    """Uninitialised memory of this shape, which the thread's next call for this purpose will get again.
 
     Freed blocks of this size go back to the system, and fresh pages for each call cost a seventh of its time.
     """
-    memory = getattr(_kept, "memory", None)
-    if memory is None or memory.numel() < num_buffers * elements:
+    memory, elements = getattr(_kept, purpose, None), math.prod(shape)
+    if memory is None or memory.numel() < elements:
         with torch.inference_mode(False):  # else it could not be written to outside inference mode
-            memory = _kept.memory = torch.empty(num_buffers * elements)
-    return memory[: num_buffers * elements].view(num_buffers, elements)
+            memory = torch.empty(elements)
+        setattr(_kept, purpose, memory)
+    return memory[:elements].view(shape)
 
 
 class _Chunks:
@@ -94,7 +95,7 @@ class _Chunks:
         tiles = max(_CHUNK_BYTES // (channels * 36 * 4), _MINIMUM_CHUNK_TILES)
         self.images, self.rows, self.columns = images, rows, columns
         self.step = min(max(tiles // columns, 1), rows)
-        self.buffers = _workspace(num_buffers, channels * 36 * self.step * columns)
+        self.buffers = _workspace("tiles", num_buffers, channels * 36 * self.step * columns)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Image, first and last + 1 row of tiles of each chunk."""
@@ -122,8 +123,9 @@ def _as_tiles(outputs: Tensor, first: int, last: int) -> Tensor:
 
 
 def _transform_kernels(weight: Tensor) -> Tensor:
-    """G w for every kernel: (K, C, 3, 3) -> (36, K, C)."""
-    return (_G @ weight.reshape(-1, 9).t()).view(36, *weight.shape[:2])
+    """G w for every kernel: (K, C, 3, 3) -> (36, K, C), valid until the thread's next call."""
+    transformed = _workspace("kernels", 36, weight.shape[0] * weight.shape[1])
+    return torch.mm(_G, weight.reshape(-1, 9).t(), out=transformed).view(36, *weight.shape[:2])
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, padding_mode: str) -> Tensor:

@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -54,10 +55,13 @@ def test_narrow(bias, padding_mode, kernel, padding):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("options", [dict(kernel_size=3, output_padding=1), dict(kernel_size=4)], ids=str)
-def test_transposed(bias, options):
+@pytest.mark.parametrize(("size", "quick"), [((24, 23), True), ((8, 7), False)])
+def test_transposed(monkeypatch, bias, options, size, quick):
     torch.manual_seed(0)
+    calls = taken(monkeypatch, "_from_channels_last")
     layer = TransposedConv2d(6, 5, stride=2, padding=1, bias=bias, **options)
-    assert_agrees_with_float64(layer, torch.randn(2, 6, 8, 7))
+    assert_agrees_with_float64(layer, torch.randn(2, 6, *size))
+    assert bool(calls) == quick
 
 
 def test_transposed_to_a_given_size():
@@ -66,17 +70,65 @@ def test_transposed_to_a_given_size():
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("kernel", "size"), [(3, (16, 12)), (4, (11, 14))])
-def test_strided(bias, kernel, size):
+@pytest.mark.parametrize(
+    ("kernel", "size", "quick"), [(3, (64, 48), True), (4, (45, 46), True), (3, (16, 12), False)], ids=str
+)
+def test_strided(monkeypatch, bias, kernel, size, quick):
     torch.manual_seed(0)
+    calls = taken(monkeypatch, "_from_channels_last")
     layer = StridedConv2d(4, 6, kernel, stride=2, padding=1, bias=bias)
     assert_agrees_with_float64(layer, torch.randn(2, 4, *size))
+    assert bool(calls) == quick
 
 
 def test_strided_without_a_gradient_to_the_input():
     layer = StridedConv2d(2, 3, 3, stride=2)
-    layer(torch.randn(1, 2, 9, 9)).sum().backward()
-    assert layer.bias.grad.tolist() == [16.0, 16.0, 16.0]
+    layer(torch.randn(1, 2, 65, 65)).sum().backward()
+    assert layer.bias.grad.tolist() == [1024.0, 1024.0, 1024.0]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("layer", "route"),
+    [
+        (partial(StridedConv2d, 5, 6, 4, stride=2, padding=1), "_convolve_as_product"),
+        (partial(StridedConv2d, 5, 6, (3, 5), stride=(2, 3), padding=(0, 2)), "_convolve_as_product"),
+        (partial(TransposedConv2d, 5, 6, 4, stride=2, padding=1), "_convolve_transposed_as_product"),
+        (partial(TransposedConv2d, 5, 6, 3, stride=2, padding=1, output_padding=1), "_convolve_transposed_as_product"),
+        (partial(TransposedConv2d, 5, 6, (3, 4), stride=(2, 3), padding=(0, 1)), "_convolve_transposed_as_product"),
+    ],
+)
+def test_products(monkeypatch, layer, route, bias):
+    torch.manual_seed(0)
+    monkeypatch.setattr(convolutions, "_MINIMUM_PRODUCT_WEIGHTS", 1)
+    calls = taken(monkeypatch, route)
+    layer = layer(bias=bias)
+    assert_agrees_with_float64(layer, torch.randn(1, 5, 7, 9))
+    assert calls
+    batch = torch.randn(3, 5, 7, 9)
+    together = layer(batch)
+    assert together.is_contiguous()
+    torch.testing.assert_close(together, torch.cat([layer(image) for image in batch.split(1)]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "pays"),
+    [
+        (partial(StridedConv2d, 256, 256, 4, padding=1), (32, 32), True),
+        (partial(StridedConv2d, 256, 256, 4, padding=1), (34, 32), False),
+        (partial(StridedConv2d, 255, 256, 4, padding=1), (8, 8), False),
+        (partial(TransposedConv2d, 256, 256, 4), (16, 16), True),
+        (partial(TransposedConv2d, 256, 256, 4), (16, 17), False),
+        (partial(TransposedConv2d, 256, 255, 4), (4, 4), False),
+        (partial(TransposedConv2d, 2, 4, 4), (16, 17), True),
+    ],
+)
+def test_products_are_for_few_positions_and_many_weights_or_few_channels(monkeypatch, layer, size, pays):
+    routes = [taken(monkeypatch, f"_convolve_{kind}as_product") for kind in ("", "transposed_")]
+    with torch.no_grad():
+        layer = layer(stride=2)
+        layer(torch.randn(1, layer.in_channels, *size))
+    assert any(routes) == pays
 
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])

@@ -1,8 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from lit_ghibli.networks.normalization import (
+    BatchNorm,
     InstanceNorm,
     frozen_statistics,
     normalization_layer,
@@ -19,8 +21,29 @@ def test_every_channel_of_every_image_is_normalised():
     assert not InstanceNorm(3).state_dict()
 
 
-def test_frozen_statistics_normalise_another_image_alike():
-    network = nn.Sequential(nn.Conv2d(3, 4, 1), InstanceNorm(4))
+def batch_norm(num_features):
+    """With scales and shifts as after some training."""
+    norm = BatchNorm(num_features)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    return norm
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_takes_the_statistics_of_the_batch_at_hand_in_both_modes(training):
+    norm = batch_norm(3).train(training)
+    norm(torch.randn(2, 3, 8, 6))  # leaves no trace
+    x = torch.randn(2, 3, 8, 6) * 5 + 7
+    deviation = (x.var((0, 2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+    normalized = (x - x.mean((0, 2, 3), keepdim=True)) / deviation
+    expected = normalized * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+    torch.testing.assert_close(norm(x), expected, atol=1e-5, rtol=1e-5)
+    assert norm.state_dict().keys() == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("layer", [InstanceNorm, batch_norm])
+def test_frozen_statistics_normalise_another_image_alike(layer):
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), layer(4))
     photo = torch.randn(1, 3, 16, 16)
     with record_statistics(network) as statistics:
         whole = network(photo)
@@ -43,13 +66,39 @@ def test_recorded_statistics_are_float32_means_and_biased_variances():
     torch.testing.assert_close(variance, reference.var((2, 3), correction=0, keepdim=True).float())
 
 
-def test_statistics_of_bfloat16_inputs_are_accumulated_in_float32():
+def test_recorded_statistics_of_batch_norm_are_those_of_all_images_together():
+    norm = nn.Sequential(batch_norm(2))
+    x = torch.randn(3, 2, 9, 9) + torch.arange(3.0).view(-1, 1, 1, 1)
+    with record_statistics(norm) as statistics:
+        whole = norm(x)
+    mean, variance = statistics["0"]
+    torch.testing.assert_close(mean, x.mean((0, 2, 3), keepdim=True))
+    torch.testing.assert_close(variance, x.var((0, 2, 3), correction=0, keepdim=True))
+    with frozen_statistics(norm, statistics):
+        one_by_one = torch.cat([norm(image) for image in x.split(1)])
+    torch.testing.assert_close(one_by_one, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_frozen_batch_norm_passes_gradients_to_its_scale_and_shift():
+    norm = batch_norm(2)
+    x, mean, variance = torch.randn(1, 2, 5, 5), torch.randn(1, 2, 1, 1), torch.rand(1, 2, 1, 1) + 0.5
+    with frozen_statistics(norm, {"": (mean, variance)}):
+        y = norm(x)
+    expected = F.batch_norm(x, mean.flatten(), variance.flatten(), norm.weight, norm.bias)
+    torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
+    wanted = torch.autograd.grad(expected.square().sum(), tuple(norm.parameters()))
+    actual = torch.autograd.grad(y.square().sum(), tuple(norm.parameters()))
+    torch.testing.assert_close(actual, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [InstanceNorm, BatchNorm])
+def test_statistics_of_bfloat16_inputs_are_accumulated_in_float32(layer):
     torch.manual_seed(0)
     x = (torch.randn(1, 1, 64, 64) + 30).bfloat16()
     reference = x.double()
     expected = (reference - reference.mean()) / (reference.var(correction=0) + 1e-5).sqrt()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = InstanceNorm(1)(x)
+        y = layer(1)(x)
     # Only the result is rounded to bfloat16: half a unit in the last of its 8 bits.
     assert ((y.double() - expected).abs() <= expected.abs() * 2**-8 + 1e-4).all()
 
@@ -86,7 +135,7 @@ def test_statistics_of_another_network_are_refused():
 
 def test_layers_by_name():
     assert isinstance(normalization_layer("instance", 2), InstanceNorm)
-    assert isinstance(normalization_layer("batch", 2), nn.BatchNorm2d)
+    assert isinstance(normalization_layer("batch", 2), BatchNorm)
     x = torch.randn(1, 2, 3, 3)
     assert torch.equal(normalization_layer("none", 2)(x), x)
     with pytest.raises(ValueError, match="'layer'"):

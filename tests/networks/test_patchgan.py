@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 
 
@@ -44,7 +45,7 @@ def test_minimum_size_is_the_smallest_that_works(num_layers):
     network = PatchDiscriminator(base_channels=2, num_layers=num_layers)
     smallest = network.minimum_size
     assert network(torch.randn(1, 3, smallest, smallest)).shape == (1, 1, 1, 1)
-    with pytest.raises(ValueError, match=f"{smallest}x{smallest - 1}.*at least {smallest}x{smallest}"):
+    with pytest.raises(UserError, match=f"{smallest}x{smallest - 1}.*at least {smallest}x{smallest}"):
         network(torch.randn(1, 3, smallest, smallest - 1))
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.networks.normalization import InstanceNorm, frozen_statistics, record_statistics
 from lit_ghibli.networks.resnet import ResidualBlock, ResnetGenerator
 
@@ -70,7 +71,7 @@ def test_size_is_kept_and_values_are_in_range(size, upsample):
 @pytest.mark.parametrize("size", [(30, 32), (32, 31), (4, 4)])
 def test_sizes_that_do_not_fit_are_refused(size):
     network = ResnetGenerator(base_channels=4, num_blocks=1)
-    with pytest.raises(ValueError, match=f"{size[0]}x{size[1]}.*multiples of 4, at least 8: pad"):
+    with pytest.raises(UserError, match=f"{size[0]}x{size[1]}.*multiples of 4, at least 8: pad"):
         network(torch.randn(1, 3, *size))
 
 
@@ -100,11 +101,11 @@ def test_residual_output_has_a_gradient_where_it_leaves_the_range():
 
 
 def test_options_that_cannot_be():
-    with pytest.raises(ValueError, match="'sigmoid'"):
+    with pytest.raises(UserError, match="'sigmoid'"):
         ResnetGenerator(output="sigmoid")
     with pytest.raises(ValueError, match="'bilinear'"):
         ResnetGenerator(upsample="bilinear")
-    with pytest.raises(ValueError, match=r"in_channels \(1\) and out_channels \(3\)"):
+    with pytest.raises(UserError, match=r"in_channels \(1\) and out_channels \(3\)"):
         ResnetGenerator(in_channels=1, output="residual")
 
 
