@@ -1,4 +1,4 @@
-"""Time and memory of lit_ghibli against the authors' CycleGAN code, alternated in one run.
+"""Time and memory of lit_ghibli against the authors' CycleGAN and pix2pix code, alternated in one run.
 
 See README.md beside this file for what is measured and how to read it.
 """
@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import lightning
 import torch
@@ -52,34 +53,95 @@ def peer_generator(blocks: int, args: argparse.Namespace) -> nn.Module:
     return generator.to(args.device).eval()
 
 
-def peer_model(args: argparse.Namespace) -> object:
+class PeerCycleGAN:
     """The authors' CycleGAN with the options of the recipe."""
-    from models.cycle_gan_model import CycleGANModel
 
-    shape = dict(input_nc=3, output_nc=3, ngf=64, ndf=64, netG="resnet_6blocks", netD="basic", n_layers_D=3)
-    norm = dict(normG="instance", normD="instance", no_dropout=True, no_antialias=True, no_antialias_up=True)
-    losses = dict(gan_mode="lsgan", lambda_A=10.0, lambda_B=10.0, lambda_identity=0.5, pool_size=50)
-    training = dict(isTrain=True, lr=2e-4, beta1=0.5, init_type="normal", init_gain=0.02, amp=False)
-    run = dict(checkpoints_dir="", name="", preprocess="crop", direction="AtoB")
-    gpu_ids = [0] if args.device == "cuda" else []
-    return CycleGANModel(SimpleNamespace(**shape, **norm, **losses, **training, **run, gpu_ids=gpu_ids))
+    def __init__(self, args: argparse.Namespace) -> None:
+        from models.cycle_gan_model import CycleGANModel
+
+        shape = dict(input_nc=3, output_nc=3, ngf=64, ndf=64, netG="resnet_6blocks", netD="basic", n_layers_D=3)
+        norm = dict(normG="instance", normD="instance", no_dropout=True, no_antialias=True, no_antialias_up=True)
+        losses = dict(gan_mode="lsgan", lambda_A=10.0, lambda_B=10.0, lambda_identity=0.5, pool_size=50)
+        training = dict(isTrain=True, lr=2e-4, beta1=0.5, init_type="normal", init_gain=0.02, amp=False)
+        run = dict(checkpoints_dir="", name="", preprocess="crop", direction="AtoB")
+        gpu_ids = [0] if args.device == "cuda" else []
+        self.model = CycleGANModel(SimpleNamespace(**shape, **norm, **losses, **training, **run, gpu_ids=gpu_ids))
+
+    def step(self, real_a: Tensor, real_b: Tensor) -> None:
+        """One training step of theirs."""
+        self.model.set_input({"A": real_a, "B": real_b, "A_paths": [], "B_paths": []})
+        self.model.optimize_parameters()
 
 
-def peer_step(model: object, photo: Tensor, anime: Tensor) -> None:
-    """One training step of theirs."""
-    model.set_input({"A": photo, "B": anime, "A_paths": [], "B_paths": []})
-    model.optimize_parameters()
+class PeerPix2Pix:
+    """The authors' networks and loss in the order of their pix2pix: D, then G, gradients zeroed before each."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from models.networks import GANLoss, define_D, define_G
+
+        self.device = args.device
+        generator = define_G(3, 3, 64, "unet_256", "batch", use_dropout=True, no_antialias=True, gpu_ids=[])
+        discriminator = define_D(6, 64, "basic", 3, "batch", no_antialias=True, gpu_ids=[])
+        self.generator, self.discriminator = generator.to(args.device), discriminator.to(args.device)
+        self.gan_loss = GANLoss("vanilla").to(args.device)
+        self.optimizer_g, self.optimizer_d = (
+            torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
+            for network in (self.generator, self.discriminator)
+        )
+
+    def step(self, real_a: Tensor, real_b: Tensor) -> None:
+        """One training step."""
+        self.real_a, self.real_b = real_a.to(self.device), real_b.to(self.device)
+        self.fake_b = self.generator(self.real_a)
+        self.discriminator.requires_grad_(True)
+        self.optimizer_d.zero_grad()
+        logits_fake = self.discriminator(torch.cat((self.real_a, self.fake_b), 1).detach())
+        logits_real = self.discriminator(torch.cat((self.real_a, self.real_b), 1))
+        ((self.gan_loss(logits_fake, False) + self.gan_loss(logits_real, True)) * 0.5).backward()
+        self.optimizer_d.step()
+        self.discriminator.requires_grad_(False)
+        self.optimizer_g.zero_grad()
+        gan = self.gan_loss(self.discriminator(torch.cat((self.real_a, self.fake_b), 1)), True)
+        (gan + 100.0 * nn.functional.l1_loss(self.fake_b, self.real_b)).backward()
+        self.optimizer_g.step()
 
 
-def fit_ours(args: argparse.Namespace, steps: int, callbacks: list[Callback]) -> None:
-    """Train our CycleGAN on random pictures with a Lightning Trainer that does nothing else."""
+def our_cyclegan() -> lightning.LightningModule:
+    """Ours, by its defaults."""
     from lit_ghibli.methods.cyclegan import CycleGAN
 
-    method = CycleGAN()
+    return CycleGAN()
+
+
+def our_pix2pix() -> lightning.LightningModule:
+    """Ours, by its defaults."""
+    from lit_ghibli.methods.pix2pix import Pix2Pix
+
+    return Pix2Pix()
+
+
+class Contest(NamedTuple):
+    """Both sides of a method."""
+
+    title: str
+    ours: Callable[[], lightning.LightningModule]
+    peer: Callable[[argparse.Namespace], object]
+    keys: tuple[str, str]  # of our batches
+
+
+METHODS = {
+    "cyclegan": Contest("CycleGAN, 6 blocks", our_cyclegan, PeerCycleGAN, ("photo", "anime")),
+    "pix2pix": Contest("pix2pix, U-Net-256", our_pix2pix, PeerPix2Pix, ("input", "target")),
+}
+
+
+def fit_ours(name: str, args: argparse.Namespace, steps: int, callbacks: list[Callback]) -> None:
+    """Train our method on random pictures with a Lightning Trainer that does nothing else."""
+    method = METHODS[name].ours()
     if args.compile:
         for network in method.networks().values():
             network.compile()
-    batches = [{"photo": images(256, "cpu")[0], "anime": images(256, "cpu")[0]} for _ in range(steps)]
+    batches = [{key: images(256, "cpu")[0] for key in METHODS[name].keys} for _ in range(steps)]
     trainer = lightning.Trainer(
         accelerator=args.device, devices=1, precision=args.precision, max_epochs=1, callbacks=callbacks, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
@@ -122,8 +184,8 @@ def time_inference(args: argparse.Namespace, size: int, blocks: int) -> dict[str
 class Alternate(Callback):
     """Times our steps, and between any two of them one of the peer's on the same pictures."""
 
-    def __init__(self, model: object, args: argparse.Namespace) -> None:
-        self.model, self.args = model, args
+    def __init__(self, peer: object, args: argparse.Namespace) -> None:
+        self.peer, self.args = peer, args
         self.seconds: dict[str, list[float]] = {side: [] for side in SIDES}
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: object) -> None:
@@ -135,16 +197,16 @@ class Alternate(Callback):
     ) -> None:
         """Stop our clock, and time the peer."""
         ours = clock(self.args) - self.start
-        peer = timed(partial(peer_step, self.model, batch["photo"], batch["anime"]), self.args)
+        peer = timed(partial(self.peer.step, *batch.values()), self.args)
         if index:  # the first step of each warms up
             self.seconds["ours"].append(ours)
             self.seconds["peer"].append(peer)
 
 
-def time_training(args: argparse.Namespace) -> dict[str, list[float]]:
-    """Seconds per CycleGAN training step of both sides, alternated."""
-    alternate = Alternate(peer_model(args), args)
-    fit_ours(args, args.repeats + 1, [alternate])
+def time_training(name: str, args: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds per training step of both sides, alternated."""
+    alternate = Alternate(METHODS[name].peer(args), args)
+    fit_ours(name, args, args.repeats + 1, [alternate])
     return alternate.seconds
 
 
@@ -166,12 +228,12 @@ def run_one_side(args: argparse.Namespace) -> None:
     import models.cycle_gan_model  # noqa: F401
 
     before = peak_bytes(args.device)
-    if workload == "training" and side == "ours":
-        fit_ours(args, args.repeats, [])
-    elif workload == "training":
-        model = peer_model(args)
+    if workload in METHODS and side == "ours":
+        fit_ours(workload, args, args.repeats, [])
+    elif workload in METHODS:
+        peer = METHODS[workload].peer(args)
         for _ in range(args.repeats):
-            peer_step(model, images(256, args.device), images(256, args.device))
+            peer.step(images(256, args.device), images(256, args.device))
     else:
         size, blocks = map(int, numbers)
         generator = (our_generator if side == "ours" else peer_generator)(blocks, args)
@@ -200,6 +262,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--peer", type=Path, required=True, help="folder of contrastive-unpaired-translation")
     parser.add_argument("--what", nargs="+", choices=["inference", "training", "memory"],
                         default=["inference", "training", "memory"])  # fmt: skip
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="to train")
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 1024], help="pixels, for inference")
     parser.add_argument("--blocks", nargs="+", type=int, choices=[4, 6, 9], default=[6, 9], help="for inference")
     parser.add_argument("--repeats", type=int, default=5, help="of each side, after one to warm up")
@@ -223,9 +286,11 @@ def measurements(args: argparse.Namespace, arguments: list[str]) -> Iterator[tup
         for size, blocks in inference:
             yield f"ResNet-{blocks}, {size} px", "s", time_inference(args, size, blocks)
     if "training" in args.what:
-        yield "CycleGAN step, 6 blocks, 256 px", "s", time_training(args)
+        for name in args.methods:
+            yield f"{METHODS[name].title}: training step, 256 px", "s", time_training(name, args)
     if "memory" in args.what:
-        yield "CycleGAN step: peak", "MiB", measure_memory(arguments, ["training"])
+        for name in args.methods:
+            yield f"{METHODS[name].title}: peak", "MiB", measure_memory(arguments, [name])
         for size, blocks in inference:
             workload = ["inference", str(size), str(blocks)]
             yield f"ResNet-{blocks}, {size} px: peak", "MiB", measure_memory(arguments, workload)

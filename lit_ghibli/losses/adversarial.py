@@ -35,3 +35,36 @@ def lsgan_generator_loss(fake_logits: Tensor) -> Tensor:
     Source: Mao et al. 2017, Eq. 9 (c = 1), without its factor 1/2, as Zhu et al. 2017.
     """
     return F.mse_loss(fake_logits, torch.ones_like(fake_logits))
+
+
+def bce_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Half the sum of the binary cross-entropies of real logits with 1 and of fake logits with 0.
+
+    The means run over all positions, so the two tensors may differ in shape. Computed in float32 under autocast.
+
+    Args:
+        real_logits: discriminator outputs on real images, any shape.
+        fake_logits: discriminator outputs on generated images, any shape; the caller detaches the images.
+
+    Returns:
+        A scalar in ``[0, inf)``; log 2 where the discriminator cannot tell.
+
+    Source: Goodfellow et al. 2014, Eq. 1; the half as in Isola et al. 2017, section 3.3.
+    """
+    real, fake = torch.ones_like(real_logits), torch.zeros_like(fake_logits)
+    cross_entropy = F.binary_cross_entropy_with_logits
+    return 0.5 * (cross_entropy(real_logits, real) + cross_entropy(fake_logits, fake))
+
+
+def bce_generator_loss(fake_logits: Tensor) -> Tensor:
+    """Binary cross-entropy of the logits of generated images with 1: the loss that does not saturate.
+
+    Args:
+        fake_logits: discriminator outputs on generated images, any shape.
+
+    Returns:
+        A scalar in ``[0, inf)``; log 2 where the discriminator cannot tell.
+
+    Source: Goodfellow et al. 2014, section 3; Isola et al. 2017, section 3.3. In float32 under autocast.
+    """
+    return F.binary_cross_entropy_with_logits(fake_logits, torch.ones_like(fake_logits))

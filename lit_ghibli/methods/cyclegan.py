@@ -31,7 +31,7 @@ from lit_ghibli.training.translation import Translation, translate
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
 SixBlocks = partial(ResnetGenerator, num_blocks=6)
-Adam2e4 = partial(Adam, lr=2e-4, betas=(0.5, 0.999))
+Adam2e4 = partial(Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
 
 
 class CycleGAN(Translation):
@@ -92,7 +92,7 @@ class CycleGAN(Translation):
         losses = {name: terms_a[name] + terms_b[name] for name in terms_a}
         losses |= {"discriminator_a": loss_d_a.detach(), "discriminator_b": loss_d_b.detach()}
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
-        return {"losses": losses, "photo": real_a, "translated": fake_b}
+        return {"losses": losses, "input": real_a, "output": fake_b}
 
     def update_from(
         self, real: Tensor, forth: nn.Module, back: nn.Module, discriminator: nn.Module
@@ -143,7 +143,7 @@ class CycleGAN(Translation):
         """G, from photographs to anime pictures."""
         return self.generator_ab
 
-    def picture_columns(self, photo: Tensor) -> dict[str, Tensor]:
+    def picture_columns(self, input: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """The triptych: real, generated, reconstructed."""
-        generated = translate(self.generator_ab, photo)
-        return {"real": photo, "generated": generated, "reconstructed": translate(self.generator_ba, generated)}
+        generated = translate(self.generator_ab, input)
+        return {"real": input, "generated": generated, "reconstructed": translate(self.generator_ba, generated)}

@@ -14,8 +14,8 @@ from lit_ghibli.training import rank_state
 class Translation(LightningModule):
     """A LightningModule that translates photographs and is judged on held-out ones.
 
-    A method implements :meth:`translator`, may extend :meth:`picture_columns`, and sets :attr:`metrics`, which
-    judges held-out photographs and may be None.
+    A method implements :meth:`translator`, may extend :meth:`picture_columns` and :meth:`validation_metrics`, and
+    sets :attr:`metrics`, which judges held-out photographs and may be None.
     """
 
     metrics: MetricSuite | None  # no value here: it would hide the sub-module of this name
@@ -28,28 +28,33 @@ class Translation(LightningModule):
         """The sub-modules that have parameters, by name."""
         return {name: module for name, module in self.named_children() if any(True for _ in module.parameters())}
 
-    def picture_columns(self, photo: Tensor) -> dict[str, Tensor]:
+    def picture_columns(self, input: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """Columns of the sample grid by title, each ``(N, 3, H, W)`` in ``[-1, 1]``."""
-        return {"photo": photo, "translated": translate(self.translator(), photo)}
+        columns = {"input": input, "output": translate(self.translator(), input)}
+        return columns if target is None else {**columns, "target": target}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Feed the metrics: loader 0 gives held-out photographs, loader 1 pictures of the target style."""
+        """Feed the metrics: loader 0 gives held-out inputs, loader 1 pictures of the target domain."""
         if self.metrics is None:
             return
         if dataloader_idx == 1:
-            self.metrics.update_real(batch["anime"])
+            self.metrics.update_real(batch["target"])
             return
-        fake = translate(self.translator(), batch["photo"])
+        fake = translate(self.translator(), batch["input"])
         self.metrics.update_fake(fake)
-        if "anime" in batch:
-            self.metrics.update_pair(fake, batch["anime"])
+        if "target" in batch:
+            self.metrics.update_pair(fake, batch["target"])
+
+    def validation_metrics(self) -> dict[str, float]:
+        """Metrics of the whole held-out set, by name."""
+        return self.metrics.compute()
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/<metric>`` over the whole held-out set and start afresh."""
         if self.metrics is None:
             return
         if not self.trainer.sanity_checking:
-            self.log_dict({f"val/{name}": value for name, value in self.metrics.compute().items()})
+            self.log_dict({f"val/{name}": value for name, value in self.validation_metrics().items()})
         self.metrics.reset()
 
     def setup(self, stage: str) -> None:

@@ -12,17 +12,18 @@ from lit_ghibli.errors import UserError
 
 @contextmanager
 def update(module: LightningModule, optimizer: LightningOptimizer) -> Iterator[None]:
-    """One phase of a step: only ``optimizer``'s parameters take gradients, and they start from none.
+    """One phase of a step: only ``optimizer``'s parameters take gradients, and only for as long as it lasts.
 
-    Inside, backpropagate any number of losses with ``module.manual_backward`` and step the optimiser. The
-    other optimisers' parameters are restored even when the phase raises, which Lightning's own toggle does
-    not do.
+    Inside, backpropagate any number of losses with ``module.manual_backward`` and step the optimiser. Gradients
+    are freed at the end, so that they take no memory beside the next step's activations. The other optimisers'
+    parameters are restored even when the phase raises, which Lightning's own toggle does not do.
     """
     module.toggle_optimizer(optimizer)
     optimizer.zero_grad()
     try:
         yield
     finally:
+        optimizer.zero_grad()
         module.untoggle_optimizer(optimizer)
 
 

@@ -86,7 +86,7 @@ def test_evaluate_writes_one_table_in_three_formats_and_a_grid(evaluated):
     printed, out = evaluated
     assert sorted(path.name for path in out.iterdir()) == ["metrics.csv", "metrics.json", "metrics.md", "pictures.png"]
     rows = json.loads((out / "metrics.json").read_text())
-    assert [row["pictures"] for row in rows] == ["translated", "untouched photo"]
+    assert [row["pictures"] for row in rows] == ["output", "untouched input"]
     with open(out / "metrics.csv", newline="") as file:
         assert [{key: str(value) for key, value in row.items()} for row in rows] == list(csv.DictReader(file))
     assert (out / "metrics.md").read_text() in printed
@@ -101,7 +101,7 @@ def test_evaluate_measures_what_training_measured(evaluated, run):
         logged = {
             key: float(value) for row in csv.DictReader(file) for key, value in row.items() if value and "/" in key
         }
-    for name in ("mse", "psnr", "ssim", "swd"):
+    for name in ("mse", "l1", "psnr", "ssim", "swd"):
         assert rows[0][name] == pytest.approx(logged[f"val/{name}"], rel=1e-4)
     # The untouched photographs against their partners, by hand.
     pairs = [[torch.from_numpy(pixels / 255) for pixels in render_pair(0, 14 + number, 32)] for number in range(2)]

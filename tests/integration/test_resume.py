@@ -9,7 +9,7 @@ import torch
 
 from lit_ghibli import checkpoints
 
-RECIPE = ["method.epochs=3", "method.decay_epochs=2", "method.pool_size=3", "callbacks.checkpoints.every_n_batches=2"]
+RECIPE = ["method.epochs=3", "method.decay_epochs=2", "callbacks.checkpoints.every_n_batches=2"]
 
 
 def flatten(value, prefix=""):
@@ -34,15 +34,22 @@ def assert_same_state(ours: Path, theirs: Path):
             assert same, f"{key}{name} differs"
 
 
-def losses(run: Path) -> dict[str, str]:
+def losses(run: Path) -> dict[str, dict[str, str]]:
+    """Training losses by step, as logged."""
     with open(run / "metrics.csv", newline="") as file:
-        return {row["step"]: row["train/cycle"] for row in csv.DictReader(file) if row["train/cycle"]}
+        rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+    found = {
+        row["step"]: {key: value for key, value in row.items() if key.startswith("train/") and "wait" not in key}
+        for row in rows
+    }
+    assert any(found.values())
+    return found
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory, tiny, cli):
+def straight(tmp_path_factory, tiny_of_any_method, cli):
     folder = tmp_path_factory.mktemp("straight")
-    result = cli("train", *tiny, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run", cwd=folder)
+    result = cli("train", *tiny_of_any_method, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run", cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder / "run"
 
@@ -55,8 +62,8 @@ def straight(tmp_path_factory, tiny, cli):
         (15, "on_train_batch_start"),  # right after an epoch's checkpoint
     ],
 )
-def test_killed_and_resumed_equals_straight(straight, tmp_path, tiny, cli, batch, hook):
-    train = ["train", *tiny, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
+def test_killed_and_resumed_equals_straight(straight, tmp_path, tiny_of_any_method, cli, batch, hook):
+    train = ["train", *tiny_of_any_method, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
     kill = f"+callbacks.kill={{_target_: helpers.kill.KillAt, batch: {batch}, hook: {hook}}}"
 
     killed = cli(*train, kill, cwd=tmp_path)
@@ -69,8 +76,8 @@ def test_killed_and_resumed_equals_straight(straight, tmp_path, tiny, cli, batch
     assert losses(tmp_path / "run") == losses(straight)
 
 
-def test_interrupt_finishes_the_step_and_resumes(straight, tmp_path, tiny, cli):
-    train = ["train", *tiny, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
+def test_interrupt_finishes_the_step_and_resumes(straight, tmp_path, tiny_of_any_method, cli):
+    train = ["train", *tiny_of_any_method, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
     when = f"batch: 5, hook: on_train_batch_start, number: {int(signal.SIGTERM)}"
     stop = f"+callbacks.kill={{_target_: helpers.kill.KillAt, {when}}}"
 

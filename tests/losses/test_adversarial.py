@@ -1,7 +1,14 @@
+import math
+
 import pytest
 import torch
 
-from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_generator_loss
+from lit_ghibli.losses.adversarial import (
+    bce_discriminator_loss,
+    bce_generator_loss,
+    lsgan_discriminator_loss,
+    lsgan_generator_loss,
+)
 
 
 def test_losses_are_zero_at_their_targets():
@@ -27,3 +34,23 @@ def test_losses_are_computed_in_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert lsgan_generator_loss(logits).item() == 255.0**2
         assert lsgan_discriminator_loss(logits, logits).dtype == torch.float32
+
+
+def test_cross_entropy_is_that_of_the_paper():
+    torch.manual_seed(0)
+    real, fake = torch.randn(2, 1, 5, 4, dtype=torch.float64), torch.randn(3, 1, 2, 2, dtype=torch.float64)
+    d = [1 / (1 + math.exp(-logit)) for logit in real.flatten().tolist()]
+    d_fake = [1 / (1 + math.exp(-logit)) for logit in fake.flatten().tolist()]
+    expected = -(sum(map(math.log, d)) / len(d) + sum(math.log(1 - p) for p in d_fake) / len(d_fake)) / 2
+    assert bce_discriminator_loss(real, fake).item() == pytest.approx(expected, rel=1e-12)
+    assert bce_generator_loss(fake).item() == pytest.approx(-sum(map(math.log, d_fake)) / len(d_fake), rel=1e-12)
+
+
+def test_cross_entropy_is_log_2_at_chance_and_finite_at_certainty():
+    zero = torch.zeros(1, 1, 3, 3)
+    assert bce_discriminator_loss(zero, zero).item() == pytest.approx(math.log(2))
+    assert bce_generator_loss(zero).item() == pytest.approx(math.log(2))
+    sure = torch.full((1, 1, 2, 2), 500.0)
+    assert bce_discriminator_loss(sure, -sure).item() == 0.0
+    assert bce_discriminator_loss(-sure, sure).item() == 500.0
+    assert bce_generator_loss(-sure).item() == 500.0

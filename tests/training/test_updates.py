@@ -1,6 +1,7 @@
 import pytest
 import torch
-from lightning import LightningModule, Trainer
+from helpers.by_hand import connect
+from lightning import LightningModule
 from torch import nn
 
 from lit_ghibli.errors import UserError
@@ -22,12 +23,7 @@ class Pair(LightningModule):
 
 @pytest.fixture
 def pair() -> Pair:
-    module = Pair()
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    trainer.strategy.connect(module)
-    module.trainer = trainer
-    trainer.strategy.setup_optimizers(trainer)
-    return module
+    return connect(Pair())
 
 
 def learning(module: Pair) -> dict[str, bool]:
@@ -45,8 +41,9 @@ def test_only_the_phases_own_parameters_take_gradients(pair):
         assert learning(pair) == FREE | {"discriminator.weight": False}
         assert pair.generator.weight.grad is None, "gradients of an earlier step would be added"
         pair.manual_backward(pair.discriminator(pair.generator(torch.ones(1, 1))).sum())
-    # d(w_d (w_g x + b_g) + b_d) / dw_g = w_d x
-    assert pair.generator.weight.grad.item() == pair.discriminator.weight.item()
+        # d(w_d (w_g x + b_g) + b_d) / dw_g = w_d x
+        assert pair.generator.weight.grad.item() == pair.discriminator.weight.item()
+    assert pair.generator.weight.grad is None, "it would take memory beside the next step's activations"
     assert pair.discriminator.weight.grad.item() == 1, "untouched by the other phase"
     assert learning(pair) == FREE
     with update(pair, optimizer_d):

@@ -1,0 +1,40 @@
+"""The mean of a training loss over an epoch, across processes and interruptions."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class RunningMean:
+    """Weighted mean of what was seen since the last reset; of all processes, in equal shares, under DDP.
+
+    Kept in float64 on the values' device, so that updating makes no GPU wait. Unlike a torchmetrics mean it is
+    saved for every rank (``lit_ghibli.training.rank_state``), so that a resumed epoch goes on with its mean.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.total: Tensor = torch.zeros(2, dtype=torch.float64)  # weighted sum, weight
+
+    def update(self, value: Tensor, weight: float) -> None:
+        """Add a scalar."""
+        self.total = self.total.to(value.device) + weight * torch.stack([value.detach(), torch.ones_like(value)])
+
+    def compute(self) -> float | None:
+        """The mean, None of nothing; a collective call under DDP."""
+        total = self.total.clone()
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(total)
+        weighted_sum, weight = total.tolist()
+        return weighted_sum / weight if weight else None
+
+    def state_dict(self) -> dict:
+        """State for a checkpoint: plain tensors only."""
+        return {"total": self.total.cpu()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.total = state["total"]
