@@ -263,7 +263,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--what", nargs="+", choices=["inference", "training", "memory"],
                         default=["inference", "training", "memory"])  # fmt: skip
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="to train")
-    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 1024], help="pixels, for inference")
+    parser.add_argument("--sizes", nargs="*", type=int, default=[256, 1024], help="pixels, for inference")
     parser.add_argument("--blocks", nargs="+", type=int, choices=[4, 6, 9], default=[6, 9], help="for inference")
     parser.add_argument("--repeats", type=int, default=5, help="of each side, after one to warm up")
     parser.add_argument("--threads", type=int, default=2)

@@ -26,7 +26,7 @@ from lit_ghibli.networks.unet import UnetGenerator
 from lit_ghibli.training.running_mean import RunningMean
 from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.training.translation import Translation
-from lit_ghibli.training.updates import check_weights, update, weighted_sum
+from lit_ghibli.training.updates import check_weights, early_steps, update, weighted_sum
 
 ConditionalDiscriminator = partial(PatchDiscriminator, in_channels=6, norm="batch")
 Adam2e4 = partial(Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
@@ -80,7 +80,7 @@ class Pix2Pix(Translation):
                 self.manual_backward(losses["discriminator"])
                 optimizer_d.step()
 
-        with update(self, optimizer_g):
+        with update(self, optimizer_g), early_steps(self, optimizer_g):
             terms = self.generator_loss(real_a, real_b, fake_b)
             self.manual_backward(weighted_sum(terms, self.weights))
             optimizer_g.step()

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lit_ghibli.errors import UserError
 
+_EARLY_BYTES = 32 * 2**20  # of gradients: large enough that a step's fixed cost does not matter
+
 
 @contextmanager
 def update(module: LightningModule, optimizer: LightningOptimizer) -> Iterator[None]:
@@ -25,6 +27,38 @@ def update(module: LightningModule, optimizer: LightningOptimizer) -> Iterator[N
     finally:
         optimizer.zero_grad()
         module.untoggle_optimizer(optimizer)
+
+
+@contextmanager
+def early_steps(module: LightningModule, optimizer: LightningOptimizer) -> Iterator[None]:
+    """Within one backward pass, update parameters as soon as their gradients are complete, and free these.
+
+    The result is the same bit by bit, but the gradients of a large network are never alive all at once. For one
+    backward pass in a phase, whose parameters each occur once in its graph, and for optimisers that treat every
+    parameter by itself, as Adam does. ``optimizer.step()`` after the backward pass updates the rest.
+
+    Nothing is early with several processes or under a gradient scaler, where gradients are not final before the
+    whole backward pass is over.
+    """
+    scaled = getattr(module.trainer.precision_plugin, "scaler", None) is not None
+    handles, pending = [], []
+
+    def step_when_enough(parameter: Tensor) -> None:
+        pending.append(parameter)
+        if sum(waiting.grad.nbytes for waiting in pending) >= _EARLY_BYTES:
+            optimizer.optimizer.step()  # passes over all parameters without a gradient
+            for waiting in pending:
+                waiting.grad = None
+            pending.clear()
+
+    if module.trainer.world_size == 1 and not scaled:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        handles = [parameter.register_post_accumulate_grad_hook(step_when_enough) for parameter in parameters]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

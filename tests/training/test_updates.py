@@ -1,3 +1,6 @@
+import copy
+from contextlib import nullcontext
+
 import pytest
 import torch
 from helpers.by_hand import connect
@@ -5,7 +8,8 @@ from lightning import LightningModule
 from torch import nn
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.training.updates import check_weights, update, weighted_sum
+from lit_ghibli.training import updates
+from lit_ghibli.training.updates import check_weights, early_steps, update, weighted_sum
 
 
 class Pair(LightningModule):
@@ -91,3 +95,61 @@ def test_checked_weights_are_a_copy():
     checked = check_weights(given, {"a", "b"})
     given["a"] = 2
     assert checked == {"a": 1, "b": 0}
+
+
+class Deep(LightningModule):
+    """Four layers of different sizes, of which one is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.layers = nn.Sequential(*(nn.Linear(a, b) for a, b in ((3, 8), (8, 5), (5, 2))))
+        self.unused = nn.Linear(2, 2)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.1, fused=True)
+
+
+@pytest.mark.parametrize("early_bytes", [1, 150, 10**9])
+def test_early_steps_end_with_the_same_bits_and_fewer_gradients(monkeypatch, early_bytes):
+    torch.manual_seed(0)
+    ours = connect(Deep())
+    theirs = connect(Deep())
+    theirs.load_state_dict(ours.state_dict())
+    monkeypatch.setattr(updates, "_EARLY_BYTES", early_bytes)
+    alive = []
+    for step in range(3):
+        images = torch.randn(4, 3)
+        for module in (ours, theirs):
+            optimizer = module.optimizers()
+            early = early_steps(module, optimizer) if module is ours else nullcontext()
+            with update(module, optimizer), early:
+                module.manual_backward(module.layers(images).square().sum())
+                if module is ours:
+                    alive.append(sum(p.grad.nbytes for p in module.parameters() if p.grad is not None))
+                optimizer.step()
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], value), (step, name)
+    state = ours.optimizers().optimizer.state
+    assert {int(values["step"]) for values in state.values()} == {3}
+    everything = 4 * (3 * 8 + 8 + 8 * 5 + 5 + 5 * 2 + 2)
+    assert alive == [everything if early_bytes > everything else pytest.approx(alive[0])] * 3
+    assert alive[0] < max(early_bytes, 1) or early_bytes > everything
+    assert ours.trainer.global_step == theirs.trainer.global_step, "Lightning counts one step"
+    ours.manual_backward(ours.layers(torch.ones(1, 3)).sum())
+    assert ours.layers[0].weight.grad is not None, "outside, gradients stay"
+
+
+@pytest.mark.parametrize("why", ["processes", "scaler"])
+def test_nothing_is_early_where_gradients_are_not_final(monkeypatch, why):
+    module = connect(Deep())
+    monkeypatch.setattr(updates, "_EARLY_BYTES", 1)
+    if why == "processes":
+        monkeypatch.setattr(type(module.trainer), "world_size", 2)
+    else:
+        monkeypatch.setattr(module.trainer.precision_plugin, "scaler", object(), raising=False)
+    before = copy.deepcopy(module.state_dict())
+    with early_steps(module, module.optimizers()):
+        module.manual_backward(module.layers(torch.ones(1, 3)).sum())
+        assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+        assert module.layers[0].weight.grad is not None
