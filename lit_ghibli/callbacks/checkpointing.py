@@ -1,8 +1,10 @@
 """Checkpoints from which a run goes on as if it had never stopped."""
 
+import logging
+import math
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -10,9 +12,14 @@ from lightning.pytorch.callbacks import Checkpoint
 from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 
+log = logging.getLogger(__name__)
+
 
 class RunCheckpoints(Checkpoint):
-    """Writes ``last.ckpt`` every few batches and ``epoch_NNNN.ckpt`` after every epoch.
+    """Writes ``last.ckpt`` every few batches, ``epoch_NNNN.ckpt`` after every epoch, and ``best.ckpt``.
+
+    ``best.ckpt`` is the epoch with the best validation metric so far, which is rarely the last one: small sets
+    are learned by heart.
 
     Counted in batches: Lightning's own step counter counts every optimiser. Nothing is written in the middle
     of a step, so that every file continues bit by bit. Ctrl-C and SIGTERM finish the step, save, and stop; a
@@ -22,14 +29,28 @@ class RunCheckpoints(Checkpoint):
         folder: Where the files go.
         every_n_batches: Batches between two ``last.ckpt``.
         keep_epochs: How many of the newest epoch files are kept; -1 keeps all.
+        monitor: Logged metric that tells the best epoch, such as ``val/swd``; None for no ``best.ckpt``.
+        mode: Whether the best value is the ``min`` or the ``max``.
     """
 
-    def __init__(self, folder: str | Path, every_n_batches: int, keep_epochs: int) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        every_n_batches: int,
+        keep_epochs: int,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
         if every_n_batches < 1:
             raise UserError(f"every_n_batches must be at least 1; got {every_n_batches}")
         if keep_epochs < -1:
             raise UserError(f"keep_epochs must be -1 (all) or at least 0; got {keep_epochs}")
+        if mode not in ("min", "max"):
+            raise UserError(f"callbacks.checkpoints.mode must be min or max; got {mode!r}")
         self.folder = Path(folder)
+        self.monitor, self.mode = monitor, mode
+        self.best: float | None = None
+        self._validated = False
         self.every_n_batches, self.keep_epochs = every_n_batches, keep_epochs
         self.last = self.folder / "last.ckpt"
         self._stop_requested = False
@@ -62,13 +83,20 @@ class RunCheckpoints(Checkpoint):
         if interrupted:
             self._interrupt(trainer)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note that the metrics are of this epoch."""
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch, unless a stop cut it short: then the last file continues inside the epoch."""
         if not self._saved_within_epoch:
             path = self.folder / f"epoch_{trainer.current_epoch + 1:04d}.ckpt"
+            is_best = self._is_best(trainer)  # before saving: a resumed run knows the best value so far
             trainer.save_checkpoint(path)
             if trainer.is_global_zero:
                 checkpoints.link(path, self.last)
+                if is_best:
+                    checkpoints.link(path, self.folder / "best.ckpt")
                 self._remove_old_epochs()
         if self._any_rank_stops(trainer):
             self._interrupt(trainer)
@@ -78,6 +106,31 @@ class RunCheckpoints(Checkpoint):
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
         self._previous_handlers = {}
+
+    def state_dict(self) -> dict[str, float | None]:
+        """The best value so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, float | None]) -> None:
+        """Go on with the best value of an interrupted run."""
+        self.best = state["best"]
+
+    def _is_best(self, trainer: Trainer) -> bool:
+        """Whether this epoch's metric beats all before it; notes its value."""
+        validated, self._validated = self._validated, False
+        if self.monitor is None or not validated:
+            return False
+        if self.monitor not in trainer.callback_metrics:
+            logged = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
+            log.warning("no best.ckpt: callbacks.checkpoints.monitor=%s is not logged, only %s", self.monitor, logged)
+            self.monitor = None
+            return False
+        value = float(trainer.callback_metrics[self.monitor])
+        sign = 1 if self.mode == "min" else -1
+        if not math.isfinite(value) or (self.best is not None and sign * value >= sign * self.best):
+            return False
+        self.best = value
+        return True
 
     def _remove_old_epochs(self) -> None:
         if self.keep_epochs >= 0:

@@ -19,6 +19,9 @@ def data_fetch(config: DictConfig) -> None:
     """Make the folder ``out/name`` from the data set's archive, unless it is there."""
     if config.name not in config.datasets:
         raise UserError(_no_such_name(config.name, config.datasets))
+    for value in ("timeout", "max_megabytes"):
+        if not isinstance(config[value], int | float) or config[value] <= 0:
+            raise UserError(f"{value} must be a number above 0; got {config[value]!r}")
     published = config.datasets[config.name]
     sha256 = config.sha256 or published.sha256
     with _progress_bar(config.name) as report:
@@ -84,4 +87,7 @@ def _progress_bar(description: str) -> Iterator[Report]:
 
 if __name__ == "__main__":
     rewrite_arguments(expand_name)
-    data_fetch()
+    try:
+        data_fetch()
+    except KeyboardInterrupt:
+        raise SystemExit("\nstopped; run the same command again to go on") from None

@@ -19,7 +19,8 @@ def evaluate(config: DictConfig) -> None:
 
     checkpoint = checkpoints.find(config.checkpoint or checkpoints.newest_run())
     translator, run = load_translator(checkpoint, config.device, tile=0)
-    datamodule = instantiate_trusted(run["data"] | OmegaConf.to_container(config.data, resolve=True))
+    data = OmegaConf.merge(run["data"], config.data)
+    datamodule = instantiate_trusted(OmegaConf.to_container(data, resolve=True))
     datamodule.setup("validate")
     suites = {name: instantiate(config.metrics, _convert_="object") for name in ("output", "untouched input")}
     pictures = measure(translator, datamodule, *suites.values(), num_images=config.num_images)

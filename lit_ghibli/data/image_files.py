@@ -119,7 +119,6 @@ def decode_all(
     *,
     on_bad_file: OnBadFile,
     min_images: int = 1,
-    min_side: int = 1,
 ) -> Iterator[tuple[Path, T]]:
     """Yield ``(path, convert(image))`` for every good picture in order, decoding each file once.
 
@@ -131,7 +130,6 @@ def decode_all(
         convert: called in several threads at once; what it refuses with `UnsuitablePicture` is a bad file.
         on_bad_file: ``"error"`` ends with an error that lists the bad files, ``"skip"`` logs the list.
         min_images: fewest good pictures to accept.
-        min_side: shortest side accepted, in pixels.
 
     Raises:
         FolderError: after the last file, where there are bad files or too few good ones.
@@ -141,11 +139,7 @@ def decode_all(
 
     def decode(path: Path) -> tuple[Path, T] | ImageFileError:
         try:
-            image = open_image(path)
-            if min(image.size) < min_side:
-                size = f"{image.width}x{image.height}"
-                raise ImageFileError(path, f"is {size}, smaller than {min_side} pixels on its shorter side")
-            return path, convert(image)
+            return path, convert(open_image(path))
         except ImageFileError as error:
             return error
         except UnsuitablePicture as error:

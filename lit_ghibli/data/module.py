@@ -51,7 +51,7 @@ class PictureDataModule(LightningDataModule):
     whole pictures one at a time, since their sizes differ: ``input`` (with ``target``, the true partner, where
     known), and ``target``, pictures of the domain that is translated to.
 
-    A subclass implements :meth:`training_set`.
+    A subclass implements :meth:`training_set` and names the pictures of a training batch in :attr:`batch_keys`.
 
     Args:
         source: Where the pictures come from.
@@ -65,10 +65,14 @@ class PictureDataModule(LightningDataModule):
         UserError: The source's settings cannot work.
     """
 
+    batch_keys: tuple[str, ...]
+
     def __init__(
         self, source: Source, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int
     ) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise UserError(f"data.batch_size must be at least 1; got {batch_size}")
         source.check(crop_size)
         self.source, self.crop_size, self.batch_size = source, crop_size, batch_size
         self.num_workers, self.seed = num_workers, seed

@@ -7,7 +7,7 @@ from typing import Literal
 
 from lit_ghibli.data.cache import PackedImages
 from lit_ghibli.data.image_files import FolderError, bullets
-from lit_ghibli.data.sources import Domain, Files, Folders, Splits, stem
+from lit_ghibli.data.sources import Domain, Files, Folders, Splits, partner_indices, stem
 from lit_ghibli.data.transforms import Half, Step
 from lit_ghibli.errors import UserError
 
@@ -15,7 +15,49 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class SideBySideSource(Folders):
+class PairFolders(Folders):
+    """Folders whose inputs and targets belong together in pairs, both or neither of which are used."""
+
+    def _open_pairs(self, inputs: Domain, targets: Domain, training: bool) -> Splits:
+        """Decode both domains, whose files are in the same order, and keep pairs of which both pictures can be used."""
+        splits = self._open(inputs, targets, training)
+        splits.stands_in = False  # a pair remains one, also where it was trained on
+        if training:
+            splits.train_input, splits.train_target = self._aligned(splits.train_input, splits.train_target)
+        splits.test_input, splits.test_target = self._aligned(splits.test_input, splits.test_target)
+        return splits
+
+    def _aligned(self, inputs: PackedImages, targets: PackedImages) -> tuple[PackedImages, PackedImages]:
+        """Pairs of which both pictures could be decoded and have one shape, up to the rounding of a resize."""
+        pairs, unequal = [], []
+        for number, partner in enumerate(partner_indices(inputs.names, targets.names)):
+            if partner is not None:
+                shapes = inputs.shape(number), targets.shape(partner)
+                if all(abs(a - b) <= 2 for a, b in zip(*shapes, strict=True)):
+                    pairs.append((number, partner))
+                else:
+                    sizes = " and ".join(f"{width}x{height}" for height, width in shapes)
+                    both = f"{inputs.names[number]} and its partner {targets.names[partner]}"
+                    unequal.append(f"{both} have different aspects: {sizes}")
+        self._complain("two aspects", unequal)
+        if not pairs:
+            raise FolderError("no pair is left of which both pictures can be used")
+        inputs_kept, targets_kept = zip(*pairs, strict=True)
+        return inputs.take(inputs_kept), targets.take(targets_kept)
+
+    def _complain(self, what: str, lines: list[str]) -> None:
+        if not lines:
+            return
+        listed = bullets(lines, at_most=len(lines))  # all of them: a shifted numbering shows only in the whole
+        if self.on_bad_file == "error":
+            raise FolderError(
+                f"{len(lines)} files or pairs with {what}; repair or remove them, or set data.on_bad_file=skip:{listed}"
+            )
+        log.warning("%d files or pairs with %s are skipped:%s", len(lines), what, listed)
+
+
+@dataclass(kw_only=True)
+class SideBySideSource(PairFolders):
     """Pictures that hold A in their left and B in their right half, of any size.
 
     Attributes:
@@ -37,6 +79,8 @@ class SideBySideSource(Folders):
         super().check(crop_size)
         if self.direction not in ("AtoB", "BtoA"):
             raise UserError(f"data.direction must be AtoB (left to right) or BtoA; got {self.direction!r}")
+        if not isinstance(self.max_half_aspect, float | int) or self.max_half_aspect < 1:
+            raise UserError(f"data.max_half_aspect must be a number, at least 1; got {self.max_half_aspect!r}")
 
     def load(self, training: bool = True) -> Splits:
         """Decode both halves of every picture; see :class:`~lit_ghibli.data.sources.Source`."""
@@ -44,11 +88,12 @@ class SideBySideSource(Folders):
         left, right = (
             Domain(found.train, found.test, before=[Half(side, self.max_half_aspect)]) for side in ("left", "right")
         )
-        return self._open(left, right) if self.direction == "AtoB" else self._open(right, left)
+        inputs, targets = (left, right) if self.direction == "AtoB" else (right, left)
+        return self._open_pairs(inputs, targets, training)
 
 
 @dataclass(kw_only=True)
-class DerivedSource(Folders):
+class DerivedSource(PairFolders):
     """Photographs as targets, whose inputs are computed from them.
 
     Attributes:
@@ -63,14 +108,20 @@ class DerivedSource(Folders):
 
     TRAINED_ON = ("train",)
 
+    def check(self, crop_size: int) -> None:
+        """Refuse what computes nothing, too."""
+        super().check(crop_size)
+        if not callable(self.derive):
+            raise UserError(f"data.derive is {self.derive!r}; choose a derivation with data/derive=..., with a slash")
+
     def load(self, training: bool = True) -> Splits:
         """Decode every photograph and derive its input; see :class:`~lit_ghibli.data.sources.Source`."""
         found = self._find(self.train, self.test, training)
-        return self._open(Domain(found.train, found.test, after=[self.derive]), found)
+        return self._open_pairs(Domain(found.train, found.test, after=[self.derive]), found, training)
 
 
 @dataclass(kw_only=True)
-class TwoFolderSource(Folders):
+class TwoFolderSource(PairFolders):
     """Two folders whose files belong together if they are named alike but for the extension.
 
     Attributes:
@@ -95,14 +146,14 @@ class TwoFolderSource(Folders):
         """
         inputs = self._find(self.train_input, self.test_input, training)
         targets = self._find(self.train_target, self.test_target, training)
-        if training:
+        if (inputs.test is None) != (targets.test is None):
+            missing = self.test_input if inputs.test is None else self.test_target
+            raise FolderError(f"no folder {missing} in {self.root}: held-out pairs need both, or neither folder")
+        if inputs.train:
             inputs.train, targets.train = self._matched(inputs.train, targets.train)
-        inputs.test, targets.test = self._matched(inputs.test, targets.test)
-        splits = self._open(inputs, targets)
-        if training:
-            splits.train_input, splits.train_target = self._aligned(splits.train_input, splits.train_target)
-        splits.test_input, splits.test_target = self._aligned(splits.test_input, splits.test_target)
-        return splits
+        if inputs.test:
+            inputs.test, targets.test = self._matched(inputs.test, targets.test)
+        return self._open_pairs(inputs, targets, training)
 
     def _matched(self, inputs: Files, targets: Files) -> tuple[Files, Files]:
         """Partners in the same order, and a complaint about all files that have none."""
@@ -115,34 +166,6 @@ class TwoFolderSource(Folders):
             raise FolderError(f"{inputs.folder} and {targets.folder} have no two files named alike")
         paths = zip(*pairs, strict=True)
         return Files(inputs.folder, list(next(paths))), Files(targets.folder, list(next(paths)))
-
-    def _aligned(self, inputs: PackedImages, targets: PackedImages) -> tuple[PackedImages, PackedImages]:
-        """Pairs of which both pictures could be decoded and have one shape, up to the rounding of a resize."""
-        index = {stem(name): number for number, name in enumerate(targets.names)}
-        pairs, unequal = [], []
-        for number, name in enumerate(inputs.names):
-            if (partner := index.get(stem(name))) is not None:
-                shapes = inputs.shape(number), targets.shape(partner)
-                if all(abs(a - b) <= 2 for a, b in zip(*shapes, strict=True)):
-                    pairs.append((number, partner))
-                else:
-                    sizes = " and ".join(f"{width}x{height}" for height, width in shapes)
-                    unequal.append(f"{name} and its partner {targets.names[partner]} have different aspects: {sizes}")
-        self._complain("two aspects", unequal)
-        if not pairs:
-            raise FolderError("no pair is left of which both pictures can be used")
-        inputs_kept, targets_kept = zip(*pairs, strict=True)
-        return inputs.take(inputs_kept), targets.take(targets_kept)
-
-    def _complain(self, what: str, lines: list[str]) -> None:
-        if not lines:
-            return
-        listed = bullets(lines, at_most=len(lines))  # all of them: a shifted numbering shows only in the whole
-        if self.on_bad_file == "error":
-            raise FolderError(
-                f"{len(lines)} files or pairs with {what}; repair or remove them, or set data.on_bad_file=skip:{listed}"
-            )
-        log.warning("%d files or pairs with %s are skipped:%s", len(lines), what, listed)
 
 
 def _by_stem(files: Files) -> dict[Path, Path]:

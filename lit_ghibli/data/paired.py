@@ -13,6 +13,7 @@ from lit_ghibli.data.module import PictureDataModule, resized_like
 from lit_ghibli.data.pair_sources import DerivedSource, SideBySideSource, TwoFolderSource
 from lit_ghibli.data.sampling import Position
 from lit_ghibli.data.sources import SceneSource
+from lit_ghibli.errors import UserError
 from lit_ghibli.seeding import seeded
 
 LAYOUTS = {
@@ -53,11 +54,19 @@ class PairedDataModule(PictureDataModule):
     Arguments are those of :class:`~lit_ghibli.data.module.PictureDataModule`.
     """
 
+    batch_keys = ("input", "target")
+
     @classmethod
     def from_layout(
         cls, layout: str, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **fields: Any
     ) -> "PairedDataModule":
-        """Serve pairs that lie as ``layout`` says: a name in :data:`LAYOUTS`, whose fields the others are."""
+        """Serve pairs that lie as ``layout`` says: a name in :data:`LAYOUTS`, whose fields the others are.
+
+        Raises:
+            UserError: There is no such layout.
+        """
+        if layout not in LAYOUTS:
+            raise UserError(f"data.layout must be one of {', '.join(LAYOUTS)}; got {layout!r}")
         return cls(LAYOUTS[layout](**fields), crop_size, flip, batch_size, num_workers, seed)
 
     def training_set(self) -> Dataset:

@@ -13,11 +13,12 @@ import numpy as np
 from lit_ghibli.data.cache import PackedImages, cached_folder, cached_renders, default_cache_dir
 from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images
 from lit_ghibli.data.scenes import render_pair
-from lit_ghibli.data.transforms import Resize, Step
+from lit_ghibli.data.transforms import AtLeast, Resize, Step
 from lit_ghibli.errors import UserError
 
 log = logging.getLogger(__name__)
 
+_SMALLEST_EVALUATED = 16  # pixels: what the metrics need
 _SHOWN = 8  # training pictures that stand for held-out ones where there are none
 
 
@@ -33,21 +34,31 @@ class Splits:
         train_target: Targets to train on; None likewise.
         test_input: Held-out inputs.
         test_target: Held-out targets.
+        stands_in: Training pictures of unpaired domains stand for held-out ones, so that equal names mean nothing.
     """
 
     train_input: PackedImages | None
     train_target: PackedImages | None
     test_input: PackedImages
     test_target: PackedImages
+    stands_in: bool = False
 
     def partners(self) -> list[int] | None:
         """Index in ``test_target`` of each held-out input's true partner: named alike but for the extension.
 
         None where any input has none.
         """
-        index = {stem(name): number for number, name in enumerate(self.test_target.names)}
-        partners = [index.get(stem(name)) for name in self.test_input.names]
+        if self.stands_in:
+            return None
+        partners = partner_indices(self.test_input.names, self.test_target.names)
         return None if None in partners else partners
+
+
+def partner_indices(names: Sequence[str], others: Sequence[str]) -> list[int | None]:
+    """Index among ``others`` of each name's partner: named the same, or else but for the extension."""
+    by_stem = {stem(name): number for number, name in enumerate(others)}
+    by_name = {name: number for number, name in enumerate(others)}
+    return [by_name.get(name, by_stem.get(stem(name))) for name in names]
 
 
 def stem(name: str | Path) -> Path:
@@ -86,10 +97,13 @@ class Files:
 
 @dataclass
 class Domain:
-    """Files of one domain, and what is done to each picture before and after it is resized."""
+    """Files of one domain, None of a split that is not there or not asked for.
+
+    ``before`` and ``after`` are what is done to each picture before and after it is resized.
+    """
 
     train: Files | None
-    test: Files
+    test: Files | None
     before: Sequence[Step] = ()
     after: Sequence[Step] = ()
 
@@ -129,40 +143,51 @@ class Folders:
             )
         if self.load_size < crop_size:
             raise UserError(f"data.load_size = {self.load_size} is smaller than data.crop_size = {crop_size}")
+        if self.eval_size < _SMALLEST_EVALUATED:
+            raise UserError(f"data.eval_size must be at least {_SMALLEST_EVALUATED} pixels; got {self.eval_size}")
+        for field, choices in (("on_bad_file", ("error", "skip")), ("cache", ("disk", "ram"))):
+            if getattr(self, field) not in choices:
+                raise UserError(f"data.{field} must be {' or '.join(choices)}; got {getattr(self, field)!r}")
 
     def _find(self, train: str, test: str, training: bool) -> Domain:
-        """Files of a folder to train on and of a held-out one; without the latter, the first of the former."""
+        """Files of a folder to train on and of a held-out one, which the user need not have."""
         folder = Path(self.root).expanduser()
-        if not (folder / test).is_dir():
-            log.warning("no folder %s in %s: pictures and metrics use training images instead", test, folder)
-            found = Files(folder / train, list_images(folder / train))
-            return Domain(found if training else None, Files(found.folder, found.paths[:_SHOWN]))
-        held_out = Files(folder / test, list_images(folder / test))
-        if not training:
+        held_out = Files(folder / test, list_images(folder / test)) if (folder / test).is_dir() else None
+        if not training and held_out:
             return Domain(None, held_out)
         found = Files(folder / train, list_images(folder / train))
-        check_disjoint(found.paths, held_out.paths)
+        if held_out:
+            check_disjoint(found.paths, held_out.paths)
+        else:
+            log.warning("no folder %s in %s: pictures and metrics use training images instead", test, folder)
         return Domain(found, held_out)
 
-    def _open(self, inputs: Domain, targets: Domain) -> Splits:
-        """Decode both domains; the errors of all folders come together."""
+    def _open(self, inputs: Domain, targets: Domain, training: bool) -> Splits:
+        """Decode both domains, the first training pictures for held-out ones that are not there.
+
+        The errors of all folders come together.
+        """
+        stands_in = not (inputs.test and targets.test)
+        held_out = [
+            domain.test or Files(domain.train.folder, domain.train.paths[:_SHOWN]) for domain in (inputs, targets)
+        ]
+        requests = [(domain.train if training else None, domain, self.load_size) for domain in (inputs, targets)]
+        requests += [(files, domain, self.eval_size) for files, domain in zip(held_out, (inputs, targets), strict=True)]
         opened, errors = [], []
-        for split, size in (("train", self.load_size), ("test", self.eval_size)):
-            for domain in (inputs, targets):
-                try:
-                    opened.append(self._decode(getattr(domain, split), domain, size))
-                except FolderError as error:
-                    errors.append(str(error))
+        for files, domain, size in requests:
+            try:
+                opened.append(self._decode(files, domain, size))
+            except FolderError as error:
+                errors.append(str(error))
         if errors:
             raise FolderError("\n".join(dict.fromkeys(errors)))
-        return Splits(*opened)
+        return Splits(*opened, stands_in)
 
     def _decode(self, files: Files | None, domain: Domain, size: int) -> PackedImages | None:
         return files and cached_folder(
             files.folder,
             files.paths,
-            steps=[*domain.before, Resize(size, self.resize), *domain.after],
-            min_side=self.min_side,
+            steps=[*domain.before, AtLeast(self.min_side), Resize(size, self.resize), *domain.after],
             on_bad_file=self.on_bad_file,
             storage=self.cache,
             cache_dir=Path(self.cache_dir) if self.cache_dir else default_cache_dir(),
@@ -192,7 +217,7 @@ class FolderSource(Folders):
     def load(self, training: bool = True) -> Splits:
         """Decode everything once, or find it in the cache; see :class:`Source`."""
         photos = self._find(self.train_photo, self.test_photo, training)
-        return self._open(photos, self._find(self.train_anime, self.test_anime, training))
+        return self._open(photos, self._find(self.train_anime, self.test_anime, training), training)
 
 
 @dataclass(kw_only=True)

@@ -83,6 +83,25 @@ class Half:
 
 
 @dataclass(frozen=True)
+class AtLeast:
+    """Refuse pictures that are too small.
+
+    Attributes:
+        side: Shortest side accepted, in pixels.
+    """
+
+    side: int
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the picture as it is."""
+        if min(image.size) < self.side:
+            raise UnsuitablePicture(
+                f"is {image.width}x{image.height}, smaller than {self.side} pixels on its shorter side"
+            )
+        return image
+
+
+@dataclass(frozen=True)
 class Grayscale:
     """Rec. 601 luma in all three channels: the input of colourisation."""
 
@@ -100,6 +119,10 @@ class Edges:
     """
 
     sigma: float
+
+    def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise UserError(f"data.derive.sigma must be more than 0 pixels; got {self.sigma}")
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Draw the edges. Source: Canny 1986, as in scikit-image with its default thresholds."""
@@ -121,8 +144,8 @@ class LowResolution:
     factor: int
 
     def __post_init__(self) -> None:
-        if self.factor < 2:
-            raise UserError(f"data.derive.factor must be at least 2; got {self.factor}")
+        if not isinstance(self.factor, int) or self.factor < 2:
+            raise UserError(f"data.derive.factor must be a whole number, at least 2; got {self.factor}")
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Reduce with antialiasing, enlarge bicubically."""
@@ -141,8 +164,8 @@ class Posterize:
     bits: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.bits <= 8:
-            raise UserError(f"data.derive.bits must lie in 1 ... 8; got {self.bits}")
+        if not isinstance(self.bits, int) or not 1 <= self.bits <= 8:
+            raise UserError(f"data.derive.bits must be a whole number, 1 ... 8; got {self.bits}")
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Drop the lower bits."""

@@ -48,6 +48,8 @@ class UnpairedDataModule(PictureDataModule):
     Arguments are those of :class:`~lit_ghibli.data.module.PictureDataModule`.
     """
 
+    batch_keys = ("photo", "anime")
+
     @classmethod
     def from_folders(
         cls, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **folders: Any

@@ -13,7 +13,7 @@ PATCH = 32  # pixels; many small patches stand for a photograph better than few 
 def translate_tiled(network: nn.Module, photo: Tensor, tile: int) -> Tensor:
     """Translate a large photograph in tiles that show no seams.
 
-    Instance normalisation makes every output depend on the whole photograph. Its statistics are therefore
+    Instance and batch normalisation make every output depend on the whole photograph. Its statistics are therefore
     measured first, on a mosaic of patches spread evenly over the photograph, and then used for all tiles, which
     overlap by the network's receptive field: tiled and whole translation with these statistics are the same.
 

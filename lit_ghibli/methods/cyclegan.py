@@ -49,6 +49,8 @@ class CycleGAN(Translation):
         metrics: What held-out photographs are judged by.
     """
 
+    batch_keys = ("photo", "anime")
+
     def __init__(
         self,
         generator: Callable[[], nn.Module] = SixBlocks,

@@ -46,6 +46,8 @@ class Pix2Pix(Translation):
         metrics: What held-out pairs are judged by.
     """
 
+    batch_keys = ("input", "target")
+
     def __init__(
         self,
         generator: Callable[[], nn.Module] = UnetGenerator,
@@ -117,7 +119,7 @@ class Pix2Pix(Translation):
     def validation_metrics(self) -> dict[str, float]:
         """Add ``l1_gap``, by how much the held-out L1 exceeds this epoch's training L1: it grows with overfitting."""
         values = super().validation_metrics()
-        train_l1 = self.train_l1.compute()
+        train_l1 = self.train_l1.compute(self.device)
         if "l1" in values and train_l1 is not None:
             values["l1_gap"] = values["l1"] - train_l1
         return values

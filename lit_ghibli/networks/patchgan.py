@@ -60,9 +60,14 @@ class PatchDiscriminator(nn.Module):
             Logits ``(N, 1, H', W')``; for the defaults ``H' = H // 8 - 2``: 256 pixels give 30.
 
         Raises:
-            UserError: if the images are smaller than ``minimum_size``.
+            UserError: if the images are smaller than ``minimum_size``, or have another number of channels.
         """
-        height, width = images.shape[-2:]
+        channels, height, width = images.shape[-3:]
+        if channels != self.layers[0].in_channels:
+            raise UserError(
+                f"PatchDiscriminator received images of {channels} channels; it was made for in_channels = "
+                f"{self.layers[0].in_channels}: 3, or 6 to judge an input and its output together"
+            )
         if min(height, width) < self.minimum_size:
             raise UserError(
                 f"PatchDiscriminator received images of {height}x{width} (height x width); it needs at least "

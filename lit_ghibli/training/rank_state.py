@@ -55,5 +55,5 @@ def restore(module: LightningModule, states: list[dict[str, Any]]) -> None:
         return
     state = states[module.global_rank]
     for name, memory in memories(module).items():
-        memory.load_state_dict(state["memories"][name])
+        memory.load_state_dict(state.get("memories", state.get("pools"))[name])  # "pools": of the first version
     set_random_state(state["random"])

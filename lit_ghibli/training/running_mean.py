@@ -8,7 +8,7 @@ from torch import Tensor
 class RunningMean:
     """Weighted mean of what was seen since the last reset; of all processes, in equal shares, under DDP.
 
-    Kept in float64 on the values' device, so that updating makes no GPU wait. Unlike a torchmetrics mean it is
+    Kept on the values' device, so that updating makes no GPU wait. Unlike a torchmetrics mean it is
     saved for every rank (``lit_ghibli.training.rank_state``), so that a resumed epoch goes on with its mean.
     """
 
@@ -17,15 +17,16 @@ class RunningMean:
 
     def reset(self) -> None:
         """Forget everything."""
-        self.total: Tensor = torch.zeros(2, dtype=torch.float64)  # weighted sum, weight
+        self.total: Tensor = torch.zeros(2)  # weighted sum, weight
 
     def update(self, value: Tensor, weight: float) -> None:
         """Add a scalar."""
-        self.total = self.total.to(value.device) + weight * torch.stack([value.detach(), torch.ones_like(value)])
+        value = value.detach().float()
+        self.total = self.total.to(value.device) + weight * torch.stack([value, torch.ones_like(value)])
 
-    def compute(self) -> float | None:
-        """The mean, None of nothing; a collective call under DDP."""
-        total = self.total.clone()
+    def compute(self, device: torch.device | str = "cpu") -> float | None:
+        """The mean, None of nothing; under DDP a collective call, on ``device``."""
+        total = self.total.to(device, copy=True)
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(total)
         weighted_sum, weight = total.tolist()

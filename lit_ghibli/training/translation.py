@@ -3,26 +3,57 @@
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.training import rank_state
+
+_SERVED_BY = {
+    ("photo", "anime"): "data=unpaired or data=scenes",
+    ("input", "target"): "data=two_folders, side_by_side, derived or scene_pairs",
+}
 
 
 class Translation(LightningModule):
     """A LightningModule that translates photographs and is judged on held-out ones.
 
-    A method implements :meth:`translator`, may extend :meth:`picture_columns` and :meth:`validation_metrics`, and
-    sets :attr:`metrics`, which judges held-out photographs and may be None.
+    A method names its :attr:`batch_keys`, implements :meth:`translator`, may extend :meth:`picture_columns` and
+    :meth:`validation_metrics`, and sets :attr:`metrics`, which judges held-out photographs and may be None.
     """
 
+    batch_keys: tuple[str, ...]  # of a training batch, in the method's order
     metrics: MetricSuite | None  # no value here: it would hide the sub-module of this name
 
     def translator(self) -> nn.Module:
         """The network that turns a photograph into a picture, the only one that inference needs."""
         raise NotImplementedError
+
+    def check_data(self, datamodule: LightningDataModule) -> None:
+        """Refuse data that this method cannot train on, before they are read.
+
+        Raises:
+            UserError: Batches hold something else, or crops have a size that the translator does not take.
+        """
+        served = getattr(datamodule, "batch_keys", ())
+        if served != self.batch_keys:
+            raise UserError(
+                f"{type(self).__name__} trains on batches of {' and '.join(self.batch_keys)}, which these data do not "
+                f"serve: choose {_SERVED_BY[self.batch_keys]}"
+            )
+        network, crop = self.translator(), datamodule.crop_size
+        if crop % network.size_multiple or crop < network.minimum_size:
+            fitting = max(crop // network.size_multiple, 1) * network.size_multiple
+            remedy = f"data.crop_size={fitting}"
+            halvings = (crop & -crop).bit_length() - 1
+            if hasattr(network, "depth") and halvings > 1:
+                remedy += f" or method.generator.depth={halvings}"
+            raise UserError(
+                f"data.crop_size = {crop}, but {type(network).__name__} takes multiples of {network.size_multiple} "
+                f"pixels, at least {network.minimum_size}: set {remedy}"
+            )
 
     def networks(self) -> dict[str, nn.Module]:
         """The sub-modules that have parameters, by name."""

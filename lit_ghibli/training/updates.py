@@ -84,11 +84,13 @@ def check_weights(weights: Mapping[str, float], names: set[str]) -> dict[str, fl
     """Return ``weights`` as a plain dict after checking that it names exactly the terms ``names``.
 
     Raises:
-        UserError: A name is missing or unknown, or a weight is negative.
+        UserError: A name is missing or unknown, a weight is negative, or all are 0.
     """
     if set(weights) != names:
         raise UserError(f"method.weights has the names {sorted(weights)}; this method has {sorted(names)}")
     negative = {name: weight for name, weight in weights.items() if weight < 0}
     if negative:
         raise UserError(f"method.weights must not be negative; got {negative}")
+    if not any(weights.values()):
+        raise UserError("method.weights are all 0: nothing would be learned")
     return dict(weights)

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import math
 import re
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,18 @@ class Record(Callback):
     def on_train_epoch_start(self, trainer, pl_module):
         self.files.append(sorted(path.name for path in self.folder.glob("*")))
         self.modes.append((pl_module.generator_ab.training, pl_module.generator_ab.encoder.training))
+
+
+class FakeTrainer:
+    """What saving at the end of an epoch asks of a trainer."""
+
+    is_global_zero, world_size = True, 1
+
+    def __init__(self, epoch: int, metrics: dict[str, torch.Tensor]) -> None:
+        self.current_epoch, self.callback_metrics = epoch, metrics
+
+    def save_checkpoint(self, path: Path) -> None:
+        path.write_bytes(b"")
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +118,43 @@ def test_checkpoints_of_the_newest_epochs_are_kept(run):
     kept = folder / "checkpoints"
     assert sorted(path.name for path in kept.iterdir()) == ["epoch_0002.ckpt", "epoch_0003.ckpt", "last.ckpt"]
     assert (kept / "last.ckpt").samefile(kept / "epoch_0003.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "best"),
+    [
+        ("min", [5.0, 3.0, math.nan, 4.0, 3.0, 2.5], [True, True, False, False, False, True]),
+        ("max", [5.0, 3.0, math.inf, 6.0], [True, False, False, True]),
+        ("min", [5.0, None, 4.0], [True, False, True]),
+    ],
+)
+def test_the_best_epoch_is_the_one_with_the_best_metric(tmp_path, mode, values, best):
+    """Of epochs without validation (None) nothing is known; a resumed run goes on with the best value."""
+    found = []
+    state = {"best": None}
+    for epoch, value in enumerate(values):
+        callback = RunCheckpoints(tmp_path, every_n_batches=1, keep_epochs=1, monitor="val/x", mode=mode)
+        callback.load_state_dict(state)
+        stale = next(known for known in reversed(values[: epoch + 1]) if known is not None)
+        trainer = FakeTrainer(epoch, {"val/x": torch.tensor(stale)})
+        if value is not None:
+            callback.on_validation_end(trainer, None)
+        callback.on_train_epoch_end(trainer, None)
+        path = tmp_path / "best.ckpt"
+        found.append(path.is_file() and path.samefile(tmp_path / f"epoch_{epoch + 1:04}.ckpt"))
+        state = callback.state_dict()
+    assert found == best
+
+
+def test_a_metric_that_is_not_logged_is_said_once_and_stops_nothing(tmp_path, caplog):
+    callback = RunCheckpoints(tmp_path, every_n_batches=1, keep_epochs=1, monitor="val/fid")
+    for epoch in range(2):
+        callback.on_validation_end(None, None)
+        callback.on_train_epoch_end(FakeTrainer(epoch, {"val/ssim": torch.tensor(1.0)}), None)
+    assert caplog.text.count("monitor=val/fid is not logged, only ['val/ssim']") == 1
+    assert not (tmp_path / "best.ckpt").exists()
+    with pytest.raises(UserError, match="mode must be min or max; got 'least'"):
+        RunCheckpoints(tmp_path, every_n_batches=1, keep_epochs=1, monitor="val/x", mode="least")
 
 
 def test_checkpoints_hold_the_weights_of_their_epoch(run):

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, StackDataset
 from lit_ghibli.data import cache
 from lit_ghibli.data.cache import cached_renders, default_cache_dir
 from lit_ghibli.data.image_files import FolderError, list_images
-from lit_ghibli.data.transforms import Grayscale, Half, Resize
+from lit_ghibli.data.transforms import AtLeast, Grayscale, Half, Resize
 
 
 def cached_folder(folder: Path, **options) -> cache.PackedImages:
@@ -185,7 +185,7 @@ def test_bad_files_are_errors_or_skipped_and_remembered(folder, tmp_path, caplog
     with pytest.raises(FolderError, match="3 of 4 can be used, but at least 4"):
         cached_folder(folder, on_bad_file="skip", min_images=4, **options)
     with pytest.raises(FolderError, match="is 32x32, smaller than 33"):
-        cached_folder(folder / "süß e", min_side=33, **options)
+        cached_folder(folder / "süß e", **options | {"steps": [AtLeast(33)]})
 
 
 def test_unwritable_cache_names_the_ways_out(folder, tmp_path):
@@ -284,3 +284,14 @@ def test_default_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("LIT_GHIBLI_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / ".cache" / "lit_ghibli"
+
+
+def test_folders_alike_in_names_sizes_and_times_are_told_apart(tmp_path):
+    packs = []
+    for name, value in (("A", 10), ("B", 200)):
+        path = tmp_path / name / "1.bmp"
+        path.parent.mkdir()
+        Image.new("RGB", (16, 16), (value,) * 3).save(path)
+        os.utime(path, ns=(10**18, 10**18))
+        packs.append(cached_folder(path.parent, steps=[Resize(8, "squash")], cache_dir=tmp_path / "c", storage="disk"))
+    assert [pack[0].float().mean().item() for pack in packs] == [10, 200]

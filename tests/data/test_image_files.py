@@ -21,6 +21,7 @@ from lit_ghibli.data.image_files import (
     list_images,
     open_image,
 )
+from lit_ghibli.data.transforms import AtLeast
 
 GREY_16, RGB_16, GREY_ALPHA_16 = 0, 2, 4  # colour types of the PNG specification
 
@@ -266,7 +267,7 @@ def test_every_bad_file_is_reported_after_the_whole_list(tmp_path):
     large = [save(tmp_path / f"large {i}.png", size=(64, 64)) for i in range(2)]
     (tmp_path / "empty.png").touch()
     paths = [tmp_path / "empty.png", large[0], small, *good, large[1]]
-    decoded = decode_all(paths, Image.Image.copy, on_bad_file="error", min_side=64)
+    decoded = decode_all(paths, AtLeast(64), on_bad_file="error")
     assert [next(decoded)[0], next(decoded)[0]] == large
     with pytest.raises(FolderError) as caught:
         next(decoded)

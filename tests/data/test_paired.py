@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from lit_ghibli.data import image_files
 from lit_ghibli.data.image_files import FolderError
 from lit_ghibli.data.paired import PairedDataModule, PairedDataset
 from lit_ghibli.data.sampling import Position
@@ -97,6 +98,23 @@ def test_files_without_a_partner_or_content_are_skipped_on_request(two, caplog):
     assert "alone.png has no partner" in caplog.text
 
 
+@pytest.mark.parametrize("missing", ["testA", "testB"])
+def test_half_of_the_held_out_pairs_is_refused(two, missing):
+    shutil.rmtree(two / missing)
+    assert f"no folder {missing} in" in failure("two_folders", two)
+
+
+def test_without_held_out_folders_pairs_that_were_trained_on_are_shown(two, caplog):
+    for folder in ("testA", "testB"):
+        shutil.rmtree(two / folder)
+    for number in range(9):  # sorts first and has no partner: must not use up what is shown
+        save(two / "pairA" / f"0{number}.png", (0, 0, 0))
+    made = opened("two_folders", two, on_bad_file="skip")
+    assert "training images" in caplog.text
+    assert made.splits.test_input.names == made.splits.train_input.names
+    assert made.splits.partners() == [0, 1, 2, 3]
+
+
 def test_two_files_of_one_stem_are_refused(two):
     save(two / "pairA" / "2.png", (0, 0, 0))
     message = failure("two_folders", two)
@@ -148,6 +166,57 @@ def test_pictures_that_hold_no_two_halves_are_all_named(beside):
     assert f"{beside / 'train' / 'odd.png'} is 81x40: an odd width" in message
     assert f"{beside / 'val' / 'single.png'} is 40x40, 1.00:1, too far from 2:1" in message
     assert message.count("odd.png") == 1, "said once for both halves"
+
+
+def test_a_half_that_failed_alone_does_not_shift_the_others(beside, monkeypatch):
+    calls, open_image = [], image_files.open_image
+
+    def fails_once(path):
+        calls.append(path)
+        if path == beside / "train" / "1.png" and calls.count(path) == 1:
+            raise image_files.ImageFileError(path, "cannot be read (network)")
+        return open_image(path)
+
+    monkeypatch.setattr(image_files, "open_image", fails_once)
+    splits = opened("side_by_side", beside, on_bad_file="skip").splits
+    assert splits.train_input.names == splits.train_target.names == ["0.png", "2.png"]
+    assert [color(target)[1] for target in splits.train_target] == [0, 2]
+
+
+def test_pictures_of_one_stem_are_pairs_of_their_own(beside):
+    for folder in ("train", "val"):
+        save(beside / folder / "0.bmp", (77 + len(folder), 5, 0), width=80)
+    splits = opened("side_by_side", beside).splits
+    assert splits.partners() == [0, 1, 2, 3]
+    for image, target in zip(splits.train_input, splits.train_target, strict=True):
+        assert color(image)[1] == color(target)[1]
+
+
+def test_halves_not_whole_pictures_must_be_large_enough(beside):
+    assert "is 40x40, smaller than 50 pixels" in failure("side_by_side", beside, min_side=50)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"on_bad_file": "ignore"}, "data.on_bad_file must be error or skip; got 'ignore'"),
+        ({"cache": "tape"}, "data.cache must be disk or ram; got 'tape'"),
+        ({"eval_size": 8}, "data.eval_size must be at least 16 pixels; got 8"),
+        ({"batch_size": 0}, "data.batch_size must be at least 1; got 0"),
+        ({"max_half_aspect": "x"}, "data.max_half_aspect must be a number, at least 1; got 'x'"),
+    ],
+)
+def test_wrong_values_are_named(beside, changes, message):
+    with pytest.raises(UserError) as caught:
+        module("side_by_side", beside, **changes)
+    assert message in str(caught.value)
+
+
+def test_a_derivation_that_computes_nothing_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"data\.derive is 'edges'.*data/derive="):
+        module("derived", tmp_path, derive="edges")
+    with pytest.raises(UserError, match=r"data\.layout must be one of side_by_side.*got 'foo'"):
+        PairedDataModule.from_layout("foo", **LOADING)
 
 
 def test_an_unknown_direction_is_refused(beside):

@@ -157,6 +157,7 @@ def test_without_held_out_folders_training_pictures_are_shown_and_this_is_said(r
         splits = source(root, test_photo="none", test_anime="none either").load()
     assert splits.test_input.names == [f"{number:02}.png" for number in range(8)]
     assert splits.test_target.names == ["x.png", "y.jpg"]
+    assert splits.partners() is None, "equal names of unpaired training pictures mean nothing"
     assert "no folder none in" in caplog.text
     assert "training images" in caplog.text
 

@@ -84,8 +84,10 @@ def test_posterize_leaves_two_to_the_bits_levels():
     [
         (lambda: Resize(8, "crop"), "data.resize must be 'squash' or 'short_side'; got 'crop'"),
         (lambda: Resize(0, "squash"), "got 0"),
-        (lambda: LowResolution(1), "data.derive.factor must be at least 2; got 1"),
-        (lambda: Posterize(0), "data.derive.bits must lie in 1 ... 8; got 0"),
+        (lambda: LowResolution(1), "data.derive.factor must be a whole number, at least 2; got 1"),
+        (lambda: LowResolution(2.5), "got 2.5"),
+        (lambda: Edges(sigma=-1), "data.derive.sigma must be more than 0 pixels; got -1"),
+        (lambda: Posterize(0), "data.derive.bits must be a whole number, 1 ... 8; got 0"),
     ],
 )
 def test_wrong_values_are_named(make, message):
