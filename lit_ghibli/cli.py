@@ -8,6 +8,7 @@ from lit_ghibli import __version__
 COMMANDS = {
     "train": "train a method, or go on with a run",
     "stylize": "turn photographs into the style of a trained run",
+    "nst": "paint a picture's content in the style of others, by optimisation",
     "evaluate": "measure a checkpoint on held-out pictures",
     "scenes": "write rendered landscapes as files, to try things with",
     "data fetch": "download a published data set",

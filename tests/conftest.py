@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from PIL import Image
+
+from lit_ghibli.data.scenes import render_pair
 
 TESTS = Path(__file__).parent
-SCENES = ["data.count=7", "data.test_count=2", "data.size=32"]
-SMALL = ["callbacks.image_grid.num_images=1", "callbacks.progress_bar.refresh_rate=0", "trainer=cpu"]
+SCENES = ["data.count=7", "data.test_count=2", "data.size=32", "callbacks.image_grid.num_images=1"]
+SMALL = ["callbacks.progress_bar.refresh_rate=0", "trainer=cpu"]
 PATCHGAN = ["method.discriminator.base_channels=4", "method.discriminator.num_layers=2"]
 # What makes a run of each method take a second. A method without an entry fails the integration tests.
 TINY = {
@@ -19,6 +24,7 @@ TINY = {
         "method.generator.num_blocks=1",
         "method.pool_size=3",
         *PATCHGAN,
+        *SCENES,
     ],
     "pix2pix": [
         "data=scene_pairs",
@@ -27,9 +33,24 @@ TINY = {
         "method.generator.depth=3",
         "method.generator.test_dropout=true",
         *PATCHGAN,
+        *SCENES,
+    ],
+    "nst": [
+        "data=iterations",
+        "callbacks=nst",
+        "method/optimizer=lbfgs",
+        "method.content={pictures[0]}",
+        "method.style=[{pictures[1]},{pictures[2]}]",
+        "method.vgg.weights=random",
+        "method.content_layers=[conv2_1]",
+        "method.style_layers=[conv1_1,relu2_1]",
+        "method.size=24",
+        "method.levels=[[0.5,3],[0.75,8],[1,10]]",  # 21 iterations, seven in each of three epochs, as the others
+        "callbacks.frames.every_n_iterations=4",
     ],
 }
-METHODS = sorted(path.stem for path in (TESTS.parent / "conf" / "method").glob("*.yaml"))
+CONF = TESTS.parent / "conf" / "method"
+METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,14 +59,25 @@ def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     torch.set_num_threads(1)  # tiny tensors: threads cost more than they bring
 
 
-def tiny_run(method: str) -> list[str]:
-    return [f"method={method}", *TINY[method], *SCENES, *SMALL]
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files of a rendered photograph, 48x32 (width x height), and of two painted pictures, 40x40 and 32x48."""
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = []
+    for number, size in enumerate([(48, 32), (40, 40), (32, 48)]):
+        paths.append(folder / f"{'abc'[number]}.png")
+        Image.fromarray(render_pair(0, number, 64)[number > 0]).resize(size).save(paths[-1])
+    return paths
+
+
+def tiny_run(method: str, pictures: list[Path]) -> list[str]:
+    return [f"method={method}", *(override.format(pictures=pictures) for override in TINY[method]), *SMALL]
 
 
 @pytest.fixture(scope="session")
-def tiny() -> list[str]:
+def tiny(pictures: list[Path]) -> list[str]:
     """Overrides that make a run of CycleGAN take a second."""
-    return tiny_run("cyclegan")
+    return tiny_run("cyclegan", pictures)
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -55,9 +87,21 @@ def any_method(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def tiny_of_any_method(any_method: str) -> list[str]:
+def tiny_of_any_method(any_method: str, pictures: list[Path]) -> list[str]:
     """Overrides that make a run of any_method take a second."""
-    return tiny_run(any_method)
+    return tiny_run(any_method, pictures)
+
+
+@pytest.fixture(scope="module")
+def translates(any_method: str) -> bool:
+    """Whether any_method learns a network that translates pictures, rather than making one picture."""
+    return hasattr(get_class(OmegaConf.load(CONF / f"{any_method}.yaml")._target_), "translator")
+
+
+@pytest.fixture(scope="module")
+def decay_of_any_method(any_method: str) -> list[str]:
+    """Overrides that let the learning rates of three epochs fall, where any_method has them fall."""
+    return ["method.decay_epochs=2"] if "decay_epochs" in OmegaConf.load(CONF / f"{any_method}.yaml") else []
 
 
 def run_cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:

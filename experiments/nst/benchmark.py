@@ -20,34 +20,20 @@ from typing import Any
 import lightning
 import torch
 import torchvision
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
+from lit_ghibli.commands._hydra import config_dir
 from lit_ghibli.data.iterations import IterationsDataModule
 from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.methods.nst import NeuralStyle
 from lit_ghibli.networks.vgg import LAYERS, VggFeatures
 
 MIB = 2**20
-ADAM = partial(torch.optim.Adam, lr=2e-3, betas=(0.9, 0.999), eps=5e-9)  # conf/method/optimizer/adam.yaml
-LBFGS = partial(  # conf/method/optimizer/lbfgs.yaml
-    torch.optim.LBFGS,
-    max_iter=1,
-    max_eval=20,
-    history_size=20,
-    tolerance_grad=0.0,
-    tolerance_change=0.0,
-    line_search_fn="strong_wolfe",
-)
-GHIBLI_LEVELS = [[0.25, 200], [0.5, 150], [1.0, 100]]  # conf/experiment/nst_ghibli.yaml
-GHIBLI = {
-    "content_layers": [19],
-    "style_layers": [0, 5, 10, 19, 28],
-    "style_layer_weights": "mean",
-    "normalize_gram": True,
-    "weights": {"content": 1.0, "style": 1e6, "tv": 0.0},
-}
 # What the peer compares: its content layer, its style layers, and total variation.
 PEER_LAYERS = {
     "content_layers": ["relu4_2"],
@@ -77,12 +63,21 @@ def picture_files(folder: Path, size: int) -> tuple[Path, Path]:
     return files
 
 
-def ours(args: argparse.Namespace, folder: Path, size: int, **options: Any) -> NeuralStyle:
+def recipe(experiment: str, *overrides: str) -> dict[str, Any]:
+    """The method's configuration of an experiment."""
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        config = compose("train", [f"experiment={experiment}", "run_dir=none", "name=none", *overrides])
+    return OmegaConf.to_container(config.method, resolve=True)
+
+
+def ours(
+    args: argparse.Namespace, folder: Path, size: int, config: dict[str, Any], levels: list, checkpoint: bool = False
+) -> NeuralStyle:
     """Our method on the two pictures."""
     content, style = (args.content, args.style) if args.content else picture_files(folder, size)
-    checkpoint = options.pop("checkpoint", False)
-    vgg = partial(VggFeatures, weights=args.weights, checkpoint=checkpoint)
-    return NeuralStyle(content, style, vgg=vgg, size=size, **{"optimizer": ADAM, **options})
+    pictures = {"content": str(content), "style": str(style), "size": size, "levels": levels}
+    vgg = {**config["vgg"], "weights": args.weights, "checkpoint": checkpoint}
+    return instantiate({**config, **pictures, "vgg": vgg}, _convert_="object")
 
 
 def fit(args: argparse.Namespace, method: NeuralStyle, callbacks: list[Callback]) -> None:
@@ -166,7 +161,7 @@ def measure_speed(args: argparse.Namespace, folder: Path) -> None:
     print("| iteration at 256 pixels | ours: median (least), s | peer: median (least), s | ratio of medians |")
     print("|---|---|---|---|")
     for title, options in (("the peer's layers and terms", PEER_LAYERS), ("scratch recipe, as it is", {})):
-        method = ours(args, folder, 256, levels=[[1.0, args.repeats + 1]], **options)
+        method = ours(args, folder, 256, recipe("nst_scratch") | options, [[1.0, args.repeats + 1]])
         alternate = Alternate(peer_step(args, method), args)
         fit(args, method, [alternate])
         us, them = alternate.seconds.values()
@@ -201,12 +196,14 @@ class Until(Callback):
 def measure_target(args: argparse.Namespace, folder: Path) -> None:
     """Print how long literal Adam takes for its iterations, and how long others take to its last total."""
     adam = Until(args, target=-1.0)
-    fit(args, ours(args, folder, args.target_size, levels=[[1.0, args.iterations + 1]]), [adam])
+    fit(args, ours(args, folder, args.target_size, recipe("nst_scratch"), [[1.0, args.iterations + 1]]), [adam])
     rows = [(f"scratch: Adam, {args.iterations} iterations", adam)]
-    pyramid = [*GHIBLI_LEVELS[:-1], [1.0, args.iterations]]  # the last level may go on until the loss is reached
+    # The last level may go on until the loss is reached.
+    pyramid = [*recipe("nst_ghibli")["levels"][:-1], [1.0, args.iterations]]
+    config = recipe("nst_scratch", "method/optimizer=lbfgs")
     for title, levels in (("pyramid + L-BFGS", pyramid), ("L-BFGS at full size", [[1.0, args.iterations]])):
         run = Until(args, adam.total)
-        fit(args, ours(args, folder, args.target_size, levels=levels, optimizer=LBFGS), [run])
+        fit(args, ours(args, folder, args.target_size, config, levels), [run])
         rows.append((title, run))
     print("| way | iterations | total loss | seconds | share of Adam's |")
     print("|---|--:|--:|--:|--:|")
@@ -232,7 +229,7 @@ def run_one_size(args: argparse.Namespace, folder: Path) -> None:
     size, checkpoint = args.one_size
     before = peak_bytes(args.device)
     levels = [[1.0, args.memory_iterations]]
-    method = ours(args, folder, int(size), levels=levels, optimizer=LBFGS, checkpoint=checkpoint == "1", **GHIBLI)
+    method = ours(args, folder, int(size), recipe("nst_ghibli"), levels, checkpoint=checkpoint == "1")
     run = Until(args, target=-1.0)
     fit(args, method, [run])
     peak = peak_bytes(args.device) - before

@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 from hydra.errors import InstantiationException
 from omegaconf import MissingMandatoryValue, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lit_ghibli.errors import UserError
 
@@ -21,6 +22,8 @@ _NOT_TRUSTED = "lit_ghibli.data.download"
 
 # Lightning 2.6 under torch >= 2.10 speaks of its own use of a deprecated name.
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+# Frozen networks are in eval mode on purpose.
+warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
 OmegaConf.register_new_resolver("basename", lambda path: Path(path).name, replace=True)
 OmegaConf.register_new_resolver("half", lambda number: number // 2, replace=True)
 
@@ -49,11 +52,15 @@ def command(name: str) -> Callable[[Callable], Callable[[], Any]]:
                 raise SystemExit(f"lit-ghibli {typed}: {error}") from error
             except MissingMandatoryValue as error:
                 raise SystemExit(f"lit-ghibli {typed}: no value for '{error.full_key}'; see --help") from error
+            except OmegaConfBaseException as error:
+                raise SystemExit(f"lit-ghibli {typed}: {error}") from error
             except InstantiationException as error:
                 cause = error.__cause__
-                if not isinstance(cause, ValueError):  # our networks' and metrics' checks of their arguments
-                    raise
-                raise SystemExit(f"lit-ghibli {typed}: {cause}") from error
+                if isinstance(cause, ValueError):  # our networks' and metrics' checks of their arguments
+                    raise SystemExit(f"lit-ghibli {typed}: {cause}") from error
+                if isinstance(cause, TypeError):  # a value of a wrong type, or one that does not exist
+                    raise SystemExit(f"lit-ghibli {typed}: {error}") from error
+                raise
 
         return run
 
@@ -112,6 +119,18 @@ def instantiate_trusted(config: dict[str, Any], **arguments: Any) -> Any:
         if "${" in str(value):
             raise UserError(f"the checkpoint's configuration holds '{value}', an interpolation that may hide anything")
     return hydra.utils.instantiate(config, **arguments, _convert_="object")
+
+
+def trusted_class(config: dict[str, Any]) -> type:
+    """The class that a configuration out of a checkpoint names, without making an object of it.
+
+    Raises:
+        UserError: It is no part of a method.
+    """
+    target = str(config.get("_target_"))
+    if not _is_trusted(target):
+        raise UserError(f"the checkpoint's configuration asks for '{target}', which is no part of a method")
+    return hydra.utils.get_class(target)
 
 
 def _leaves(config: Any, key: Any = None) -> Iterator[tuple[Any, Any]]:

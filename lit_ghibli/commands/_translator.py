@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from lit_ghibli import checkpoints
-from lit_ghibli.commands._hydra import instantiate_trusted
+from lit_ghibli.commands._hydra import instantiate_trusted, trusted_class
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.translator import Translator
 
@@ -32,9 +32,16 @@ def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dic
 
     Raises:
         CheckpointError: The file cannot be read, or its weights do not fit its configuration.
+        UserError: The method makes one picture only.
     """
     checkpoint = checkpoints.load(path, mmap=True)
     config = checkpoint[checkpoints.CONFIG_KEY]
+    method_class = trusted_class(config["method"])
+    if not hasattr(method_class, "translator"):
+        raise UserError(
+            f"{path}: {method_class.__name__} has made one picture and has no network that translates others: paint "
+            "each photograph with lit-ghibli nst, or give checkpoint=<a run of another method>"
+        )
     with torch.device("meta"):  # a skeleton: nothing is allocated for the networks that stay unused
         method = instantiate_trusted(config["method"])
     network = method.translator()

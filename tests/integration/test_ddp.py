@@ -24,7 +24,9 @@ for name in ("optimizer_g", "optimizer_d"):
 
 
 @pytest.mark.ddp
-def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, any_method, tiny_of_any_method, cli):
+def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, any_method, translates, tiny_of_any_method, cli):
+    if not translates:
+        pytest.skip("makes one picture, which cannot be shared out")
     tiny = [argument for argument in tiny_of_any_method if argument != "trainer=cpu"]
     recipe = [*tiny, *WITHOUT_RANKS[any_method], *RECIPE]
     one = cli("train", *recipe, "trainer=cpu", "data.batch_size=2", "hydra.run.dir=one", cwd=tmp_path)
@@ -53,6 +55,17 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, any_method, ti
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
     for metric in ("val/ssim", "val/psnr"):
         assert read_last(tmp_path / "two", metric) == pytest.approx(read_last(tmp_path / "one", metric), rel=1e-4)
+
+
+@pytest.mark.ddp
+def test_one_picture_is_refused_by_two_processes(tmp_path, translates, tiny_of_any_method, cli):
+    if translates:
+        pytest.skip("shares its batches out")
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    result = cli("train", *tiny_of_any_method, "method.epochs=1", *two, "hydra.run.dir=two", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "one picture cannot be shared out among 2 processes: use trainer.devices=1" in result.stderr
+    assert not list(tmp_path.glob("two/frames/*"))
 
 
 def read_last(run, metric):

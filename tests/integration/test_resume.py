@@ -9,7 +9,7 @@ import torch
 
 from lit_ghibli import checkpoints
 
-RECIPE = ["method.epochs=3", "method.decay_epochs=2", "callbacks.checkpoints.every_n_batches=2"]
+RECIPE = ["method.epochs=3", "trainer.log_every_n_steps=1", "callbacks.checkpoints.every_n_batches=2"]
 
 
 def flatten(value, prefix=""):
@@ -47,9 +47,15 @@ def losses(run: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory, tiny_of_any_method, cli):
+def train(tiny_of_any_method, decay_of_any_method):
+    """Arguments of three epochs of seven batches each."""
+    return ["train", *tiny_of_any_method, *decay_of_any_method, *RECIPE, "hydra.run.dir=run"]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, train, cli):
     folder = tmp_path_factory.mktemp("straight")
-    result = cli("train", *tiny_of_any_method, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run", cwd=folder)
+    result = cli(*train, cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder / "run"
 
@@ -62,8 +68,7 @@ def straight(tmp_path_factory, tiny_of_any_method, cli):
         (15, "on_train_batch_start"),  # right after an epoch's checkpoint
     ],
 )
-def test_killed_and_resumed_equals_straight(straight, tmp_path, tiny_of_any_method, cli, batch, hook):
-    train = ["train", *tiny_of_any_method, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
+def test_killed_and_resumed_equals_straight(straight, tmp_path, train, cli, batch, hook):
     kill = f"+callbacks.kill={{_target_: helpers.kill.KillAt, batch: {batch}, hook: {hook}}}"
 
     killed = cli(*train, kill, cwd=tmp_path)
@@ -76,8 +81,7 @@ def test_killed_and_resumed_equals_straight(straight, tmp_path, tiny_of_any_meth
     assert losses(tmp_path / "run") == losses(straight)
 
 
-def test_interrupt_finishes_the_step_and_resumes(straight, tmp_path, tiny_of_any_method, cli):
-    train = ["train", *tiny_of_any_method, *RECIPE, "trainer.log_every_n_steps=1", "hydra.run.dir=run"]
+def test_interrupt_finishes_the_step_and_resumes(straight, tmp_path, train, cli):
     when = f"batch: 5, hook: on_train_batch_start, number: {int(signal.SIGTERM)}"
     stop = f"+callbacks.kill={{_target_: helpers.kill.KillAt, {when}}}"
 

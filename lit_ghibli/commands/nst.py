@@ -1,0 +1,183 @@
+"""`lit-ghibli nst`: paint the content of pictures in the style of others, one run for each picture."""
+
+import functools
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from lit_ghibli.commands._hydra import command, rewrite_arguments
+from lit_ghibli.commands.stylize import expand_inputs
+from lit_ghibli.data.image_files import FolderError, list_images, open_image
+from lit_ghibli.errors import UserError
+from lit_ghibli.reports.grids import labelled_grid
+
+
+class Job(NamedTuple):
+    """One picture to paint."""
+
+    content: Path
+    styles: tuple[Path, ...]
+    beta: float
+    name: str
+
+
+@command("nst")
+def nst(config: DictConfig) -> None:
+    """Paint every content in every style, with every beta, into the folder ``out``; then the sheet of all."""
+    out = Path(config.out)
+    betas = [float(beta) for beta in (config.beta if OmegaConf.is_list(config.beta) else [config.beta])]
+    jobs = plan(list(config.inputs), out, betas)
+    painter = _painter(config)
+    for job in jobs:  # what can be wrong with any of them, before the first takes its minutes
+        painter(job)
+    for number, job in enumerate(jobs, start=1):
+        path = out / f"{job.name}.png"
+        if path.exists() and not config.overwrite:
+            print(f"{number}/{len(jobs)} {path} is there already; overwrite=true paints it again")
+            continue
+        print(f"{number}/{len(jobs)} {path}")
+        _paint(config, job, painter, out / "runs" / job.name, path)
+    if len(jobs) > 1:
+        sheet = labelled_grid(sheet_rows(jobs, out), max_side=config.sheet_side)
+        sheet.save(out / "sheet.png")
+        print(f"sheet: {out / 'sheet.png'}")
+
+
+def plan(inputs: Sequence[str], out: Path, betas: Sequence[float]) -> list[Job]:
+    """What to paint: the first input is the content, the others are styles; files are blended, a folder's are not.
+
+    Raises:
+        UserError: An input is missing, a style folder stands beside other styles, or two pictures would have one name.
+    """
+    if len(inputs) < 2:
+        raise UserError("give a content and a style: lit-ghibli nst photo.jpg painting.jpg --out out/")
+    paths = [Path(path) for path in inputs]
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise FolderError(f"no such file or folder: {', '.join(missing)}")
+    first, *rest = paths
+    if any(path.is_dir() for path in rest) and len(rest) > 1:
+        raise UserError(f"styles are one folder or files, which are blended; got {' '.join(map(str, rest))}")
+    styles = [(style,) for style in _files(rest[0], out)] if rest[0].is_dir() else [tuple(rest)]
+    jobs = [
+        Job(content, blend, beta, _name(content, blend) + (f"_beta{beta:g}" if len(betas) > 1 else ""))
+        for content in (_files(first, out) if first.is_dir() else [first])
+        for blend in styles
+        for beta in betas
+    ]
+    names = [job.name for job in jobs]
+    if twins := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(
+            f"several pictures would be written to {out / twins[0]}.png: rename files or values given twice"
+        )
+    return jobs
+
+
+def sheet_rows(jobs: Sequence[Job], out: Path) -> list[dict[str, np.ndarray]]:
+    """Rows of the contact sheet: contents by styles, or, of several betas, pairs by betas."""
+    rows: dict[Any, dict[str, np.ndarray]] = {}
+    sweeping = len({job.beta for job in jobs}) > 1
+    if not sweeping:
+        styles = {_title(job.styles): _read(*job.styles) for job in jobs}
+        rows["styles"] = {"content": np.full_like(next(iter(styles.values())), 255), **styles}
+    for job in jobs:
+        if sweeping:
+            row = rows.setdefault(job[:2], {"content": _read(job.content), "style": _read(*job.styles)})
+            row[f"beta {job.beta:g}"] = _read(out / f"{job.name}.png")
+        else:
+            row = rows.setdefault(job.content, {"content": _read(job.content)})
+            row[_title(job.styles)] = _read(out / f"{job.name}.png")
+    return list(rows.values())
+
+
+def split_betas(arguments: list[str]) -> list[str]:
+    """Expand ``photo.jpg painting.jpg --out out/``, and let ``beta=1e3,1e4`` be a list.
+
+    Raises:
+        UserError: ``--out`` names no folder.
+    """
+    expanded = expand_inputs(arguments)
+    lists = {word: f"beta=[{word.removeprefix('beta=')}]" for word in expanded if word.startswith("beta=")}
+    return [lists[word] if word in lists and "[" not in word else word for word in expanded]
+
+
+def _painter(config: DictConfig) -> Callable[..., Any]:
+    """Makes the method for one picture; the network and the styles' Gram matrices are made once for all."""
+    recipe = OmegaConf.to_container(config.method, resolve=True)
+    vgg = functools.cache(instantiate(recipe.pop("vgg"), _convert_="object"))
+    make = instantiate(recipe, _partial_=True, _convert_="object")
+    memory: dict = {}
+
+    def paint(job: Job) -> Any:
+        weights = {**recipe["weights"], "style": job.beta}
+        method = make(content=job.content, style=list(job.styles), weights=weights, vgg=vgg)
+        method.gram_memory = memory
+        return method
+
+    return paint
+
+
+def _paint(config: DictConfig, job: Job, painter: Callable[..., Any], run: Path, path: Path) -> None:
+    """Run one picture to its end, which writes ``path``, from where an interrupted call has left it."""
+    from lightning import seed_everything  # here, so that --help answers at once
+
+    from lit_ghibli import checkpoints
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # our callbacks say what matters
+    config = config.copy()
+    config.update({"run_dir": str(run), "beta": job.beta, "inputs": [str(file) for file in (job.content, *job.styles)]})
+    config.method.weights.style = job.beta
+    config.callbacks.frames.result = str(path)
+    resolved = OmegaConf.to_container(config, resolve=True)
+    last = run / "checkpoints" / "last.ckpt"
+    if last.is_file() and checkpoints.load(last, mmap=True)[checkpoints.CONFIG_KEY] != resolved:
+        shutil.rmtree(run)  # of a call with other settings
+    seed_everything(config.seed, workers=True, verbose=False)
+    method = painter(job)
+    trainer = instantiate(
+        config.trainer,
+        callbacks=[instantiate(callback, _convert_="object") for callback in config.callbacks.values()],
+        logger=[instantiate(logger) for logger in config.logger.values()],
+        plugins=[checkpoints.RunCheckpointIO(resolved)],
+        default_root_dir=str(run),
+        _convert_="object",
+    )
+    trainer.fit(method, instantiate(config.data, _convert_="object"), ckpt_path=last if last.is_file() else None)
+    if method.iteration < sum(iterations for _, iterations in method.levels):
+        raise UserError(f"{path}: stopped before its end; the same command goes on with it")
+    shutil.rmtree(run / "checkpoints")
+
+
+def _files(folder: Path, out: Path) -> list[Path]:
+    """The pictures of a folder, those of earlier calls excepted."""
+    return [path for path in list_images(folder) if out.resolve() not in path.resolve().parents]
+
+
+def _title(styles: Sequence[Path]) -> str:
+    return "+".join(style.stem for style in styles)
+
+
+def _name(content: Path, styles: Sequence[Path]) -> str:
+    return f"{content.stem}_{_title(styles)}"
+
+
+def _read(*paths: Path) -> np.ndarray:
+    """A picture, or several of one height side by side."""
+    pictures = [open_image(path) for path in paths]
+    height = min(picture.height for picture in pictures)
+    sizes = [(max(1, round(picture.width * height / picture.height)), height) for picture in pictures]
+    resized = [picture.resize(size, Image.Resampling.LANCZOS) for picture, size in zip(pictures, sizes, strict=True)]
+    return np.hstack([np.asarray(picture) for picture in resized])
+
+
+if __name__ == "__main__":
+    rewrite_arguments(split_betas)
+    nst()

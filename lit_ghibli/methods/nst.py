@@ -1,0 +1,306 @@
+"""Neural style transfer by optimisation: the pixels of one picture are the parameters.
+
+Gatys, Ecker, Bethge 2016, "Image Style Transfer Using Convolutional Neural Networks" (arXiv:1508.06576), in the two
+forms of the documents "Neural Style Transfer From Scratch" and "Penerapan Neural Style Transfer untuk Transformasi
+Citra ke Gaya Studio Ghibli". The objective is the weighted sum of content, style and total variation, equations (1) to
+(3) of lit_ghibli/training/style_objective.py.
+
+Deviations: the documents optimise at one size; here a list of levels may lead from coarse to fine, each of which
+starts from what the one before has made. With one level of scale 1 it is the documents' algorithm.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from lit_ghibli.data.iterations import IterationsDataModule
+from lit_ghibli.data.single_pictures import Size, load_pictures, match_colors, resize, scaled_size
+from lit_ghibli.errors import UserError
+from lit_ghibli.images import luminance
+from lit_ghibli.metrics.suite import MetricSuite
+from lit_ghibli.networks.vgg import VggFeatures
+from lit_ghibli.training import rank_state
+from lit_ghibli.training.style_objective import (
+    Grams,
+    LayerWeights,
+    Objective,
+    Targets,
+    check_choice,
+    check_finite,
+    check_style_weights,
+    check_terms,
+    weigh_layers,
+)
+from lit_ghibli.training.updates import weighted_sum
+
+FiveLayers = (0, 5, 10, 19, 29)
+Adam2e3 = partial(Adam, lr=2e-3, betas=(0.9, 0.999), eps=5e-9)
+
+
+class Evaluation(NamedTuple):
+    """Pixels whose gradient is known, and their losses: the unweighted terms and ``total``."""
+
+    pixels: Tensor
+    losses: dict[str, Tensor]
+
+
+class NeuralStyle(LightningModule):
+    """One picture that is optimised to show the content of one picture in the style of others.
+
+    Args:
+        content: File of the content.
+        style: File of the style, or several.
+        style_weights: w_k, which sum to 1; None: all equal.
+        vgg: Makes the network from its taps.
+        optimizer: Makes the optimiser of the pixels; it is called with a closure.
+        weights: Weights of the terms ``content``, ``style``, ``tv``.
+        content_layers: By name or by index in torchvision's ``features``.
+        content_layer_weights: a_l: ``sum`` (1 each), ``mean`` (one over their number), or a number for each.
+        style_layers: Likewise.
+        style_layer_weights: b_l, likewise.
+        normalize_gram: Divide Gram matrices by the number of features, so that sizes compare.
+        start: What the pixels are at first: ``content``, ``noise`` or ``style`` (the first one, stretched).
+        color: Where the colours come from: ``style``; ``luminance`` transfers to the luma alone and keeps the chroma
+            of the content; ``matched`` recolours the styles like the content beforehand.
+        size: Long side in pixels of content and styles; None or 0: as given.
+        style_scale: Factor on the size of the styles: larger strokes above 1.
+        levels: ``(scale, iterations)``, in order; the optimiser starts afresh where the size changes.
+        epochs: Into how many parts the iterations are divided for reports and checkpoints.
+        metrics: Not used, since nothing is held out; the training command gives it to every method.
+
+    Attributes:
+        pixels: The picture's parameter ``(1, 3, H, W)`` in ``[-1, 1]``, not clamped.
+        iteration: Optimiser steps done.
+        gram_memory: Gram targets by style and size; one dict may serve many pictures of the same recipe.
+
+    Raises:
+        UserError: A file cannot be read or is too small, or an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        content: str | Path | None = None,
+        style: str | Path | Sequence[str | Path] | None = None,
+        style_weights: Sequence[float] | None = None,
+        vgg: Callable[..., nn.Module] = VggFeatures,
+        optimizer: Callable[..., Optimizer] = Adam2e3,
+        weights: Mapping[str, float] | None = None,
+        content_layers: Sequence[str | int] = FiveLayers,
+        content_layer_weights: LayerWeights = "sum",
+        style_layers: Sequence[str | int] = FiveLayers,
+        style_layer_weights: LayerWeights = "sum",
+        normalize_gram: bool = False,
+        start: Literal["content", "noise", "style"] = "content",
+        color: Literal["style", "luminance", "matched"] = "style",
+        size: int | None = None,
+        style_scale: float = 1.0,
+        levels: Sequence[tuple[float, int]] = ((1.0, 10_000),),
+        epochs: int = 20,
+        metrics: MetricSuite | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        check_choice("start", start, ("content", "noise", "style"))
+        check_choice("color", color, ("style", "luminance", "matched"))
+        self.content_file, self.style_files = _check_files(content, style)
+        self.objective = Objective(
+            weigh_layers("content", content_layers, content_layer_weights),
+            weigh_layers("style", style_layers, style_layer_weights),
+            check_style_weights(style_weights, self.style_files),
+            normalize_gram,
+            check_terms(weights or {"content": 0.9, "style": 0.1, "tv": 0.0}),
+        )
+        self.optimizer, self.color, self.epochs = optimizer, color, epochs
+        self.levels = _check_levels(levels, size, style_scale)
+        self.content, *self.styles = load_pictures([self.content_file, *self.style_files])
+        self.sizes = [scaled_size(self.content, size, scale) for scale, _ in self.levels]
+        self.style_sizes = [
+            [scaled_size(style, size, scale * style_scale) for style in self.styles] for scale, _ in self.levels
+        ]
+        self.vgg = vgg(self.objective.taps())
+        self._check_sizes()
+        if color == "matched":
+            self.styles = [match_colors(style, self.content) for style in self.styles]
+        self.pixels = nn.Parameter(self._first_pixels(start))
+        self.iteration = 0
+        self.gram_memory: dict[tuple[Path, Size], Grams] = {}
+        self._last: Evaluation | None = None
+        self._level: int | None = None
+        self._targets: Targets | None = None
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """One step of the optimiser; the losses are those of the pixels before it."""
+        self.enter_level()
+        optimizer = self.optimizers()
+        calls: list[dict[str, Tensor]] = []
+
+        def closure() -> Tensor:
+            # A line search ends at pixels that it has evaluated, where the next step begins: no need to do it again.
+            if calls or self._last is None or not torch.equal(self._last.pixels, self.pixels):
+                optimizer.zero_grad()
+                self._last = self.evaluate()
+            calls.append(self._last.losses)
+            return self._last.losses["total"]
+
+        optimizer.step(closure)
+        self.iteration += 1
+        if len(calls) == 1:  # no line search: comparing would only make a GPU wait
+            self._last = None
+        self.log_dict({f"train/{name}": loss for name, loss in calls[0].items()}, prog_bar=True)
+        self.log_dict({"train/evaluations": float(len(calls)), "train/long_side": float(max(self.size))})
+        return {"losses": calls[0]}
+
+    def evaluate(self) -> Evaluation:
+        """Compute the objective and its gradient to the pixels."""
+        terms = self.terms()
+        total = weighted_sum(terms, self.objective.weights)
+        self.manual_backward(total)
+        losses = {name: term.detach() for name, term in {**terms, "total": total}.items()}
+        return Evaluation(self.pixels.detach().clone(), losses)
+
+    def terms(self) -> dict[str, Tensor]:
+        """The unweighted terms of the pixels as they are."""
+        seen = self._seen(self.pixels)
+        return self.objective.terms(seen, self.vgg(seen), self._targets)
+
+    def enter_level(self) -> None:
+        """Where the iteration belongs to another level: fit the pixels to its size and compute its targets."""
+        level = self.level_at(self.iteration)
+        if level == self._level:
+            return
+        if self.size != self.sizes[level]:
+            self.pixels.data = resize(self.pixels.data, self.sizes[level])
+            self.trainer.strategy.setup_optimizers(self.trainer)
+        self._targets = self._compute_targets(level)
+        self._level = level
+
+    def level_at(self, iteration: int) -> int:
+        """The level to which an iteration belongs; those beyond the last belong to the last."""
+        ends = accumulate(iterations for _, iterations in self.levels)
+        return next((level for level, end in enumerate(ends) if iteration < end), len(self.levels) - 1)
+
+    @property
+    def size(self) -> Size:
+        """Present height and width of the picture."""
+        return tuple(self.pixels.shape[-2:])
+
+    @torch.no_grad()
+    def picture(self) -> Tensor:
+        """The picture as it is to be seen: ``(1, 3, H, W)``, in ``[-1, 1]`` but for values to be clamped."""
+        pixels = self.pixels.detach()
+        if self.color != "luminance":
+            return pixels
+        content = resize(self.content, self.size).to(pixels)
+        return content + luminance(pixels) - luminance(content)
+
+    def _seen(self, picture: Tensor) -> Tensor:
+        """What the network sees of a picture: all of it, or its luma as a grey picture."""
+        return luminance(picture).expand(-1, 3, -1, -1) if self.color == "luminance" else picture
+
+    @torch.no_grad()
+    def _compute_targets(self, level: int) -> Targets:
+        weights, content, styles = self.objective.weights, {}, []
+        if weights["content"]:
+            features = self._features(self.content, self.sizes[level], self.content_file)
+            content = {layer: features[layer] for layer in self.objective.content_layers}
+        if weights["style"]:
+            for file, style, size in zip(self.style_files, self.styles, self.style_sizes[level], strict=True):
+                # Recoloured styles are those of one content.
+                key = (file if self.color != "matched" else self.content_file / file, size)
+                if key not in self.gram_memory:
+                    self.gram_memory[key] = self.objective.grams(self._features(style, size, file))
+                styles.append(self.gram_memory[key])
+        return Targets(content, styles)
+
+    def _features(self, picture: Tensor, size: Size, file: Path) -> dict[str, Tensor]:
+        features = self.vgg(self._seen(resize(picture, size).to(self.pixels)))
+        broken = [layer for layer, values in features.items() if not values.isfinite().all()]
+        if broken:
+            raise UserError(
+                f"{file}: VGG-19's features at {broken[0]} are no finite numbers; its weights "
+                f"({getattr(self.vgg, 'source', 'unknown')}) are damaged: give others with method.vgg.weights"
+            )
+        return features
+
+    def _first_pixels(self, start: str) -> Tensor:
+        if start == "noise":
+            return torch.rand(1, 3, *self.sizes[0]) * 2 - 1
+        return resize(self.content if start == "content" else self.styles[0], self.sizes[0]).clone()
+
+    def _check_sizes(self) -> None:
+        """Refuse what is too small for the deepest layer, before anything runs."""
+        smallest = getattr(self.vgg, "minimum_size", 1)
+        sizes = [(self.content_file, size) for size in self.sizes]
+        sizes += [pair for of_level in self.style_sizes for pair in zip(self.style_files, of_level, strict=True)]
+        small = [(file, size) for file, size in sizes if min(size) < smallest]
+        if small:
+            listed = ", ".join(f"{file} at {height}x{width}" for file, (height, width) in small)
+            raise UserError(
+                f"too small for {self.vgg.taps[-1]}, which needs {smallest}x{smallest} pixels (height x width): "
+                f"{listed}; raise method.size, method.style_scale or the scales in method.levels, or use other layers"
+            )
+
+    def setup(self, stage: str) -> None:
+        """Refuse several processes, for there is one picture, and data that give another number of iterations."""
+        if self.trainer.world_size > 1:
+            raise UserError(
+                f"one picture cannot be shared out among {self.trainer.world_size} processes: use trainer.devices=1, "
+                "and one run for each further device"
+            )
+        if not isinstance(self.trainer.datamodule, IterationsDataModule):
+            raise UserError(
+                "method=nst needs data=iterations and callbacks=nst, as experiment=nst_scratch and nst_ghibli have them"
+            )
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimiser of the pixels."""
+        self.pixels.data = self.pixels.data.contiguous()  # L-BFGS flattens them, which channels_last does not allow
+        return self.optimizer([self.pixels])
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The frozen network."""
+        return {"vgg": self.vgg}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the iteration and the random states."""
+        checkpoint["iteration"] = self.iteration
+        checkpoint["ranks"] = rank_state.collect(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Give the pixels the size that they had, before the weights and the optimiser's state are loaded."""
+        self.iteration = checkpoint["iteration"]
+        self.pixels.data = torch.empty_like(checkpoint["state_dict"]["pixels"])
+        self._rank_states = checkpoint["ranks"]
+
+    def on_train_start(self) -> None:
+        """Restore the random state in a resumed run."""
+        if (states := self.__dict__.pop("_rank_states", None)) is not None:
+            rank_state.restore(self, states)
+
+
+def _check_files(content: Any, style: Any) -> tuple[Path, list[Path]]:
+    if content is None or not style:
+        unset = " and ".join(f"method.{name}" for name, value in (("content", content), ("style", style)) if not value)
+        raise UserError(f"{unset} not set: give picture files, as in method.content=a.jpg method.style=b.jpg")
+    styles = [style] if isinstance(style, str | Path) else style
+    return Path(content).expanduser(), [Path(file).expanduser() for file in styles]
+
+
+def _check_levels(levels: Sequence[Any], size: int | None, style_scale: float) -> list[tuple[float, int]]:
+    check_finite("method.style_scale", [style_scale])
+    if style_scale <= 0 or (size or 0) < 0:
+        raise UserError(f"method.style_scale must be above 0 and method.size at least 0; got {style_scale} and {size}")
+    pairs = [tuple(level) for level in levels]
+    if not pairs or any(len(pair) != 2 or not pair[0] > 0 or pair[1] < 1 or pair[1] % 1 for pair in pairs):
+        raise UserError(
+            f"method.levels is {levels}; it must list [scale, iterations], such as [[0.5, 200], [1, 100]], with scales "
+            "above 0 and at least 1 iteration each"
+        )
+    return pairs

@@ -1,0 +1,215 @@
+"""`lit-ghibli nst` and what else users type for neural style transfer, as real processes and without."""
+
+import csv
+import re
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from lit_ghibli import checkpoints
+from lit_ghibli.commands._hydra import config_dir
+from lit_ghibli.commands._translator import load_translator
+from lit_ghibli.commands.nst import Job, plan, sheet_rows, split_betas
+from lit_ghibli.data.image_files import open_image
+from lit_ghibli.errors import UserError
+
+SMALL = [
+    "method.vgg.weights=random",
+    "method.style_layers=[conv1_1,relu2_1]",
+    "method.content_layers=[conv2_1]",
+    "method.size=24",
+    "method.levels=[[0.5,3],[1,3]]",
+    "method.epochs=1",
+    "callbacks.progress_bar.refresh_rate=0",
+    "trainer.log_every_n_steps=1",
+    "trainer=cpu",
+]
+
+
+def read(path):
+    return np.asarray(open_image(path))
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, pictures):
+    folder = tmp_path_factory.mktemp("work place")
+    for name, files in {"my contents": pictures[:2], "styles": pictures[1:]}.items():
+        (folder / name).mkdir()
+        for file in files:
+            shutil.copy(file, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def grid(workplace, cli):
+    result = cli("nst", "my contents", "styles/", "--out", "out", *SMALL, cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    return workplace / "out", result
+
+
+def test_folders_become_every_content_in_every_style_and_a_sheet(grid):
+    out, result = grid
+    names = ["a_b.png", "a_c.png", "b_b.png", "b_c.png"]
+    assert sorted(path.name for path in out.glob("*.*")) == [*names, "sheet.png"]
+    pixels = [read(out / name) for name in names]
+    assert [picture.shape for picture in pixels] == [(16, 24, 3), (16, 24, 3), (24, 24, 3), (24, 24, 3)]
+    assert not np.array_equal(pixels[0], pixels[1]), "styles differ"
+    with Image.open(out / "sheet.png") as sheet:
+        # Styles above, then two contents; 24 pixels are enlarged ten times, styles of 40 and 48 six and five times.
+        assert sheet.height == 22 + 4 * 6 + 240 + 160 + 240
+    assert "sheet: out/sheet.png" in result.stdout
+    assert result.stdout.count("iteration") >= 4
+    assert not list(out.glob("**/*.ckpt")), "nothing is left to go on with"
+    assert not list(out.glob("**/frames"))
+    with open(out / "runs" / "a_b" / "metrics.csv", newline="") as file:
+        assert "train/style" in next(csv.reader(file))
+
+
+def test_called_again_it_paints_only_what_is_missing(grid, cli):
+    out, _ = grid
+    before = (out / "a_c.png").read_bytes()
+    for name in ("a_c.png", "sheet.png"):
+        (out / name).unlink()
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    result = cli("nst", "my contents", "styles/", "--out", "out", *SMALL, cwd=out.parent)
+    assert result.returncode == 0, result.stderr
+    assert (out / "a_c.png").read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert result.stdout.count("is there already") == 3
+    assert (out / "sheet.png").is_file()
+
+
+def test_betas_make_columns_of_the_sheet(workplace, pictures, cli):
+    betas = "beta=1e2,1e6"
+    result = cli("nst", *map(str, pictures), "--out", "betas", betas, *SMALL, cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    names = ["a_b+c_beta100.png", "a_b+c_beta1e+06.png"]
+    assert sorted(path.name for path in (workplace / "betas").glob("*.png")) == [*names, "sheet.png"]
+    weak, strong = (read(workplace / "betas" / name).astype(float) for name in names)
+    content = np.asarray(open_image(pictures[0]).resize((24, 16), Image.Resampling.BICUBIC)).astype(float)
+    assert abs(strong - content).mean() > 1.5 * abs(weak - content).mean(), "more beta, more style"
+
+
+def test_an_interrupted_picture_goes_on(grid, pictures, cli):
+    folder = grid[0].parent
+    kill = f"+callbacks.kill={{_target_: helpers.kill_once.KillOnce, batch: 5, mark: {folder.parent / 'killed'}}}"
+    nst = ["nst", str(pictures[0]), str(pictures[1]), "--out", "cut", *SMALL, kill]
+    nst.append("callbacks.checkpoints.every_n_batches=2")
+    killed = cli(*nst, cwd=folder)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (folder / "cut" / "a_b.png").exists()
+    resumed = cli(*nst, cwd=folder)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "4 of them done" in resumed.stdout
+    assert (folder / "cut" / "a_b.png").read_bytes() == (grid[0] / "a_b.png").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(workplace, pictures, cli):
+    """The two commands that the experiments are for, typed as the documentation has them."""
+    files = [f"method.content={pictures[0]}", f"method.style=[{pictures[1]},{pictures[2]}]"]
+    for name in ("nst_scratch", "nst_ghibli"):
+        run = ["callbacks.loss_table.every_n_iterations=2", "callbacks.frames.animation=true"]
+        run += ["callbacks.frames.every_n_iterations=2", f"hydra.run.dir={name}"]
+        result = cli("train", f"experiment={name}", *files, *SMALL, *run, cwd=workplace)
+        assert result.returncode == 0, result.stderr
+    return workplace, result.stdout
+
+
+def test_experiments_write_picture_frames_animation_and_table(trained):
+    folder, printed = trained
+    for name in ("nst_scratch", "nst_ghibli"):
+        run = folder / name
+        assert read(run / "a.png").shape == (16, 24, 3)
+        assert [path.name for path in sorted(run.glob("frames/*"))] == [f"{n:06}.png" for n in (0, 2, 4, 6)]
+        with Image.open(run / "a.gif") as animation:
+            assert (animation.n_frames, animation.size) == (4, (24, 16))
+        assert set(checkpoints.load(run / "checkpoints/last.ckpt")["state_dict"]) == {"pixels"}
+    lines = [line.split() for line in printed.splitlines()]
+    assert ["iteration", "content", "style", "total"] in lines
+    assert [line[0] for line in lines if re.fullmatch(r"\d+", line[0] if len(line) == 4 else "")] == [
+        "0",
+        "2",
+        "4",
+        "5",
+    ]
+
+
+def test_a_picture_translates_no_others(trained):
+    with pytest.raises(UserError, match="NeuralStyle has made one picture and has no network that translates others"):
+        load_translator(trained[0] / "nst_scratch" / "checkpoints" / "last.ckpt", "cpu", 0)
+
+
+def test_missing_files_end_in_one_message(workplace, cli):
+    result = cli("train", "experiment=nst_scratch", "method.content=x.jpg", "method.style=[y.jpg]", cwd=workplace)
+    assert result.returncode == 1
+    assert "2 of 2 pictures cannot be used:\n  x.jpg" in result.stderr
+    assert "y.jpg" in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+# Without a process
+
+
+def test_jobs_of_folders_and_files(workplace, pictures):
+    out = workplace / "my contents" / "out"
+    out.mkdir()
+    shutil.copy(pictures[0], out)  # of an earlier call
+    a, b, c = (workplace / name for name in ("my contents/a.png", "styles/b.png", "styles/c.png"))
+    contents, styles = str(a.parent), str(b.parent)
+    assert [job.name for job in plan([contents, styles], out, [1.0])] == ["a_b", "a_c", "b_b", "b_c"]
+    assert plan([str(a), str(b), str(c)], out, [2.0]) == [Job(a, (b, c), 2.0, "a_b+c")]
+    assert [job.name for job in plan([str(a), styles], out, [1.0, 20.0])] == [
+        "a_b_beta1",
+        "a_b_beta20",
+        "a_c_beta1",
+        "a_c_beta20",
+    ]
+    shutil.rmtree(out)
+
+
+def test_plans_that_cannot_be_carried_out(workplace, pictures, tmp_path):
+    a, b, _ = map(str, pictures)
+    styles = str(workplace / "styles")
+    for inputs, betas, message in [
+        ([a], [1.0], "give a content and a style"),
+        (["x.jpg", a, "y/"], [1.0], r"no such file or folder: x\.jpg, y"),
+        ([a, styles, b], [1.0], "one folder or files"),
+        ([a, b], [1.0, 1.0], r"a_b_beta1\.png"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            plan(inputs, tmp_path, betas)
+
+
+def test_the_sheet_has_contents_by_styles_or_pairs_by_betas(workplace, tmp_path):
+    a, b, c = (workplace / name for name in ("my contents/a.png", "styles/b.png", "styles/c.png"))
+    for name in ("a_b", "a_c", "a_b_beta1", "a_b_beta2"):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
+    rows = sheet_rows([Job(a, (b,), 1.0, "a_b"), Job(a, (c,), 1.0, "a_c")], tmp_path)
+    assert [list(row) for row in rows] == [["content", "b", "c"]] * 2
+    assert (rows[0]["content"] == 255).all()
+    assert np.array_equal(rows[0]["c"], read(c))
+    assert rows[1]["c"].shape == (4, 4, 3)
+    rows = sheet_rows([Job(a, (b, c), beta, f"a_b_beta{beta:g}") for beta in (1.0, 2.0)], tmp_path)
+    assert [list(row) for row in rows] == [["content", "style", "beta 1", "beta 2"]]
+    assert rows[0]["style"].shape == (40, 40 + 27, 3), "40x40, and 32x48 scaled to a height of 40"
+
+
+def test_words_become_overrides():
+    GlobalHydra.instance().clear()
+    assert split_betas(["a.jpg", "b.jpg", "--out", "o", "beta=1e3,1e4"]) == [
+        'out="o"',
+        "beta=[1e3,1e4]",
+        'inputs=["a.jpg","b.jpg"]',
+    ]
+    assert split_betas(["beta=[1,2]", "beta=3"]) == ["beta=[1,2]", "beta=[3]"]
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        config = compose("nst", split_betas(["a.jpg", "b.jpg", "--out", "o", "experiment=nst_scratch", "preset=cpu"]))
+        assert config.beta == config.method.weights.style == 0.1
+        assert (config.name, config.method.size, config.callbacks.frames.every_n_iterations) == ("nst_scratch", 256, 0)
+        assert config.data.levels == config.method.levels
