@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+from lit_ghibli.callbacks.loggers import log_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import to_uint8
 
@@ -77,11 +76,7 @@ class Frames(Callback):
         frame = _image(pl_module)
         self.folder.mkdir(parents=True, exist_ok=True)
         frame.save(self.folder / f"{pl_module.iteration:06d}.png")
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("train/picture", np.asarray(frame), pl_module.iteration, dataformats="HWC")
-            elif isinstance(logger, WandbLogger):
-                logger.log_image("train/picture", [frame], pl_module.iteration)
+        log_image(trainer, "train/picture", frame, pl_module.iteration)
 
     def _animate(self, path: Path) -> None:
         """All frames in the size of the last one, however small the levels were on which they were made."""

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
-from PIL import Image
 
+from lit_ghibli.callbacks.loggers import log_image
 from lit_ghibli.images import to_uint8
 from lit_ghibli.reports.grids import labelled_grid
 
@@ -44,12 +42,5 @@ class ImageGrid(Callback):
         grid = labelled_grid(rows, max_side=self.max_side)
         self.folder.mkdir(parents=True, exist_ok=True)
         grid.save(self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
-        self._log(trainer, grid)
-
-    def _log(self, trainer: Trainer, grid: Image.Image) -> None:
         step = trainer.fit_loop.epoch_loop.total_batch_idx  # the step under which the epoch's metrics are logged
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("val/grid", np.asarray(grid), step, dataformats="HWC")
-            elif isinstance(logger, WandbLogger):
-                logger.log_image("val/grid", [grid], step)
+        log_image(trainer, "val/grid", grid, step)

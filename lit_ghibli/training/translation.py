@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.metrics.suite import MetricSuite
@@ -126,12 +125,13 @@ def translate(network: nn.Module, photo: Tensor) -> Tensor:
 def pad_to_multiple(images: Tensor, multiple: int, minimum: int = 1) -> Tensor:
     """Reflect-pad ``(N, C, H, W)`` at the right and bottom to multiples of ``multiple``, at least ``minimum``.
 
-    Images too small to be mirrored that far repeat their edge instead.
+    Images smaller than their padding are mirrored back and forth, which ``torch.nn.functional.pad`` refuses.
     """
-    height, width = images.shape[-2:]
-    bottom = max(-(-height // multiple) * multiple, minimum) - height
-    right = max(-(-width // multiple) * multiple, minimum) - width
-    if not right and not bottom:
-        return images
-    mode = "reflect" if right < width and bottom < height else "replicate"
-    return F.pad(images, (0, right, 0, bottom), mode=mode)
+    for dim in (-2, -1):
+        length = images.shape[dim]
+        padded = max(-(-length // multiple) * multiple, minimum)
+        if padded > length:
+            period = max(2 * (length - 1), 1)
+            positions = torch.arange(padded, device=images.device) % period
+            images = images.index_select(dim, torch.where(positions < length, positions, period - positions))
+    return images

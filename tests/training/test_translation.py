@@ -34,10 +34,11 @@ def test_padding_mirrors(height, width):
     assert np.array_equal(pad_to_multiple(images, 4).numpy(), expected)
 
 
-def test_images_too_small_to_mirror_repeat_their_edge():
-    images = torch.rand(1, 1, 3, 2)
-    expected = np.pad(images.numpy(), ((0, 0), (0, 0), (0, 5), (0, 6)), mode="edge")
-    assert np.array_equal(pad_to_multiple(images, 4, 8).numpy(), expected)
+def test_images_smaller_than_their_padding_are_mirrored_back_and_forth():
+    images = torch.tensor([[1.0, 2.0, 3.0]]).view(1, 1, 1, 3)
+    expected = torch.tensor([1.0, 2, 3, 2, 1, 2, 3, 2, 1, 2]).expand(5, 10)
+    assert torch.equal(pad_to_multiple(images, 5, 10)[0, 0, :5], expected)
+    assert pad_to_multiple(images, 5, 10).shape == (1, 1, 10, 10)
 
 
 def test_nothing_is_copied_where_nothing_is_missing():
