@@ -39,8 +39,8 @@ _IMAGENET_URL = VGG19_Weights.IMAGENET1K_V1.url
 _IMAGENET_SHA256 = Path(_IMAGENET_URL).stem.rpartition("-")[2]  # the first digits, as torchvision names its files
 
 _WAYS_OUT = (
-    "run once with internet access, which fills the cache; or give weights=<path of a .pth, .pt or .safetensors "
-    "file of torchvision's vgg19>; or ask for weights=random, whose features know nothing of pictures"
+    "run once with internet access, which fills the cache; or give method.vgg.weights=<path of a .pth, .pt or "
+    ".safetensors file of torchvision's vgg19>; or ask for method.vgg.weights=random, whose features know nothing of pictures"
 )
 
 
