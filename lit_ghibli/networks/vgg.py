@@ -40,7 +40,8 @@ _IMAGENET_SHA256 = Path(_IMAGENET_URL).stem.rpartition("-")[2]  # the first digi
 
 _WAYS_OUT = (
     "run once with internet access, which fills the cache; or give method.vgg.weights=<path of a .pth, .pt or "
-    ".safetensors file of torchvision's vgg19>; or ask for method.vgg.weights=random, whose features know nothing of pictures"
+    ".safetensors file of torchvision's vgg19>; or ask for method.vgg.weights=random, whose features know nothing of "
+    "pictures"
 )
 
 
