@@ -100,12 +100,25 @@ def sheet_rows(jobs: Sequence[Job], out: Path) -> list[dict[str, np.ndarray]]:
 def split_betas(arguments: list[str]) -> list[str]:
     """Expand ``photo.jpg painting.jpg --out out/``, and let ``beta=1e3,1e4`` be a list.
 
+    A sweep of beta in Hydra's words, ``-m method.weights.style=1e3,1e4``, means the same: as separate jobs its
+    pictures would share one name, and no sheet could show them side by side.
+
     Raises:
-        UserError: ``--out`` names no folder.
+        UserError: ``--out`` names no folder, or something else than beta is to be swept.
     """
-    expanded = expand_inputs(arguments)
-    lists = {word: f"beta=[{word.removeprefix('beta=')}]" for word in expanded if word.startswith("beta=")}
-    return [lists[word] if word in lists and "[" not in word else word for word in expanded]
+    expanded, swept = [], False
+    for word in expand_inputs(arguments):
+        key, _, value = word.partition("=")
+        if key == "method.weights.style" and "," in value:
+            key, swept = "beta", True
+        expanded.append(f"beta=[{value}]" if key == "beta" and "[" not in value else word)
+    rest = [word for word in expanded if word not in ("-m", "--multirun")]
+    if len(rest) < len(expanded) and not swept:
+        raise UserError(
+            "nst sweeps beta only, as in beta=1e4,1e6, since all pictures go into one folder; sweep other values with "
+            "lit-ghibli train -m experiment=nst_ghibli method.content=... method.style=..."
+        )
+    return rest
 
 
 def _painter(config: DictConfig) -> Callable[..., Any]:

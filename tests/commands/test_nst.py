@@ -208,6 +208,11 @@ def test_words_become_overrides():
         'inputs=["a.jpg","b.jpg"]',
     ]
     assert split_betas(["beta=[1,2]", "beta=3"]) == ["beta=[1,2]", "beta=[3]"]
+    for flag in ("-m", "--multirun"):
+        assert split_betas([flag, "method.weights.style=1e3,1e4", "seed=1"]) == ["beta=[1e3,1e4]", "seed=1"]
+        with pytest.raises(UserError, match="nst sweeps beta only"):
+            split_betas([flag, "method.size=128,256"])
+    assert split_betas(["method.weights.style=5"]) == ["method.weights.style=5"]
     with initialize_config_dir(config_dir(), version_base="1.3"):
         config = compose("nst", split_betas(["a.jpg", "b.jpg", "--out", "o", "experiment=nst_scratch", "preset=cpu"]))
         assert config.beta == config.method.weights.style == 0.1
