@@ -94,9 +94,9 @@ class RunCheckpoints(Checkpoint):
             is_best = self._is_best(trainer)  # before saving: a resumed run knows the best value so far
             trainer.save_checkpoint(path)
             if trainer.is_global_zero:
-                checkpoints.link(path, self.last)
-                if is_best:
+                if is_best:  # before the last file: killed between the two, a run does this epoch again
                     checkpoints.link(path, self.folder / "best.ckpt")
+                checkpoints.link(path, self.last)
                 self._remove_old_epochs()
         if self._any_rank_stops(trainer):
             self._interrupt(trainer)

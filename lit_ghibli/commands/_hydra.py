@@ -16,9 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lit_ghibli.errors import UserError
 
-# Only what describes networks, data and methods: the rest of the suite writes files where its arguments say.
-_TRUSTED = ("lit_ghibli.methods.", "lit_ghibli.networks.", "lit_ghibli.data.", "lit_ghibli.metrics.", "torch.optim.")
-_NOT_TRUSTED = "lit_ghibli.data.download"
+# Only what configurations of methods and data name: the rest of the suite writes files where its arguments say.
+_TRUSTED = ("lit_ghibli.methods.", "lit_ghibli.networks.", "lit_ghibli.metrics.", "torch.optim.")
+_TRUSTED += tuple(f"lit_ghibli.data.{name}." for name in ("unpaired", "paired", "transforms", "iterations"))
 
 # Lightning 2.6 under torch >= 2.10 speaks of its own use of a deprecated name.
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
@@ -157,8 +157,7 @@ def _is_trusted(target: str) -> bool:
             continue
         for name in parts[length:]:
             found = getattr(found, name, None)
-            module = str(getattr(found, "__module__", ""))
-            if not module.startswith(_TRUSTED) or module.startswith(_NOT_TRUSTED):
+            if not f"{getattr(found, '__module__', '')}.".startswith(_TRUSTED):
                 return False
         return length < len(parts)
     return False

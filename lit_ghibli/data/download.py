@@ -13,7 +13,6 @@ What lies in the folder for a data set called ``maps``:
 
 import glob
 import gzip
-import hashlib
 import json
 import re
 import shutil
@@ -30,6 +29,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from lit_ghibli import __version__
+from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
 
 Report = Callable[[int, int | None], None]
@@ -160,15 +160,6 @@ def check_room(folder: Path, needed: int) -> None:
             f"not enough space in {folder}: the archive and what is in it need {_megabytes(needed)}, and "
             f"{_megabytes(free)} are free; make room, or choose another folder with --out"
         )
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 checksum of a file, as lower-case hexadecimal digits."""
-    checksum = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            checksum.update(chunk)
-    return checksum.hexdigest()
 
 
 def unpack(archive: Path, folder: Path, max_bytes: int) -> None:

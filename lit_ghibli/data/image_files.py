@@ -1,6 +1,5 @@
 """Reading pictures: the one place that finds, opens and judges the image files of a folder."""
 
-import hashlib
 import logging
 import os
 import re
@@ -15,6 +14,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.transforms import UnsuitablePicture
 from lit_ghibli.errors import UserError
 
@@ -171,12 +171,12 @@ def find_same_images(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[
     by_digest: dict[str, list[Path]] = {}
     for path, size in zip(train, train_sizes, strict=True):
         if size in shared:
-            by_digest.setdefault(_digest(path), []).append(path)
+            by_digest.setdefault(sha256_of(path), []).append(path)
     return [
         (twin, path)
         for path, size in zip(test, test_sizes, strict=True)
         if size in shared
-        for twin in by_digest.get(_digest(path), [])
+        for twin in by_digest.get(sha256_of(path), [])
     ]
 
 
@@ -298,7 +298,3 @@ def bullets(lines: Sequence[str], at_most: int = _LISTED) -> str:
     """Lines as an indented list, cut after ``at_most`` of them."""
     more = [f"... and {len(lines) - at_most} more"] if len(lines) > at_most else []
     return "".join(f"\n  {line}" for line in [*lines[:at_most], *more])
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,7 +1,6 @@
 """Features of VGG-19: what content, style and perceptual losses compare."""
 
 import difflib
-import hashlib
 import itertools
 import pickle
 import zipfile
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute_later
 from torchvision.models import VGG19_Weights
 
+from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8
 from lit_ghibli.networks.convolutions import WinogradConv2d
@@ -115,11 +115,7 @@ def _find_imagenet_file() -> Path:
 
 
 def _identify(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    found = digest.hexdigest()
+    found = sha256_of(path)
     return "imagenet" if found.startswith(_IMAGENET_SHA256) else f"sha256:{found[:16]}"
 
 

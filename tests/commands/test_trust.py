@@ -57,6 +57,7 @@ def test_what_a_method_consists_of_is_trusted(target):
         "torch.optim.adam.torch.load",
         # This suite's own functions that write files, or run what they are given.
         "lit_ghibli.checkpoints.save",
+        "lit_ghibli.data.cache.cached_folder",
         "lit_ghibli.data.download.fetch",
         "lit_ghibli.data.download.unpack",
         "lit_ghibli.reports.tables.write_table",
