@@ -31,6 +31,7 @@ class RunCheckpoints(Checkpoint):
         keep_epochs: How many of the newest epoch files are kept; -1 keeps all.
         monitor: Logged metric that tells the best epoch, such as ``val/swd``; None for no ``best.ckpt``.
         mode: Whether the best value is the ``min`` or the ``max``.
+        go_on: What a stopped run tells people to type; ``{run}`` stands for its folder.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class RunCheckpoints(Checkpoint):
         keep_epochs: int,
         monitor: str | None = None,
         mode: Literal["min", "max"] = "min",
+        go_on: str = "lit-ghibli train resume={run}",
     ) -> None:
         if every_n_batches < 1:
             raise UserError(f"every_n_batches must be at least 1; got {every_n_batches}")
@@ -48,7 +50,7 @@ class RunCheckpoints(Checkpoint):
         if mode not in ("min", "max"):
             raise UserError(f"callbacks.checkpoints.mode must be min or max; got {mode!r}")
         self.folder = Path(folder)
-        self.monitor, self.mode = monitor, mode
+        self.monitor, self.mode, self.go_on = monitor, mode, go_on
         self.best: float | None = None
         self._validated = False
         self.every_n_batches, self.keep_epochs = every_n_batches, keep_epochs
@@ -150,5 +152,5 @@ class RunCheckpoints(Checkpoint):
         return trainer.strategy.reduce_boolean_decision(self._stop_requested, all=False)
 
     def _interrupt(self, trainer: Trainer) -> None:
-        trainer.print(f"saved {self.last}; go on with: lit-ghibli train resume={self.folder.parent}")
+        trainer.print(f"saved {self.last}; go on with: {self.go_on.format(run=self.folder.parent)}")
         raise KeyboardInterrupt

@@ -28,7 +28,7 @@ class Doctor(Callback):
     which it happened. Each alarm rings once.
 
     Args:
-        every_n_batches: Steps between two looks.
+        every_n_batches: Steps between two looks. With the other defaults only NaN and infinity are looked for.
         patience: Looks in a row before an alarm rings.
         identical_below: Mean absolute difference of output and photograph, in units of ``[-1, 1]``.
         inverted_below: Correlation of the two luminances.
@@ -38,10 +38,10 @@ class Doctor(Callback):
     def __init__(
         self,
         every_n_batches: int,
-        patience: int,
-        identical_below: float,
-        inverted_below: float,
-        unopposed_below: float,
+        patience: int = 1,
+        identical_below: float = 0.0,
+        inverted_below: float = -1.0,
+        unopposed_below: float = 0.0,
     ) -> None:
         self.every_n_batches, self.patience = every_n_batches, patience
         self.identical_below, self.inverted_below = identical_below, inverted_below

@@ -32,8 +32,7 @@ def train(config: DictConfig) -> float | None:
 
     datamodule = instantiate(config.data, _convert_="object")
     method = instantiate(config.method, metrics=instantiate(config.metrics), _convert_="object")
-    if hasattr(method, "check_data"):
-        method.check_data(datamodule)
+    method.check_data(datamodule)
     if config.runtime.channels_last:
         method.to(memory_format=torch.channels_last)
     if config.runtime.compile:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from lightning import LightningModule
+from lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -247,16 +247,19 @@ class NeuralStyle(LightningModule):
                 f"{listed}; raise method.size, method.style_scale or the scales in method.levels, or use other layers"
             )
 
+    def check_data(self, datamodule: LightningDataModule) -> None:
+        """Refuse data that give another number of iterations."""
+        if not isinstance(datamodule, IterationsDataModule):
+            raise UserError(
+                "method=nst needs data=iterations and callbacks=nst, as experiment=nst_scratch and nst_ghibli have them"
+            )
+
     def setup(self, stage: str) -> None:
-        """Refuse several processes, for there is one picture, and data that give another number of iterations."""
+        """Refuse several processes, for there is one picture."""
         if self.trainer.world_size > 1:
             raise UserError(
                 f"one picture cannot be shared out among {self.trainer.world_size} processes: use trainer.devices=1, "
                 "and one run for each further device"
-            )
-        if not isinstance(self.trainer.datamodule, IterationsDataModule):
-            raise UserError(
-                "method=nst needs data=iterations and callbacks=nst, as experiment=nst_scratch and nst_ghibli have them"
             )
 
     def configure_optimizers(self) -> Optimizer:

@@ -9,6 +9,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.networks.convolutions import NarrowConv2d, StridedConv2d, TransposedConv2d, WinogradConv2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
+from lit_ghibli.networks.sizes import check_size
 
 
 def _normalized(convolution: nn.Module, channels: int) -> nn.Sequential:
@@ -140,11 +141,14 @@ class ResnetGenerator(nn.Module):
         Raises:
             UserError: on a height or width that is too small or no multiple of ``size_multiple``.
         """
-        height, width = photos.shape[-2:]
-        if height % self.size_multiple or width % self.size_multiple or min(height, width) < self.minimum_size:
-            raise UserError(
-                f"ResnetGenerator received images of {height}x{width} (height x width); both must be "
-                f"multiples of {self.size_multiple}, at least {self.minimum_size}: pad them, and crop the result"
-            )
+        self.check_size(*photos.shape[-2:])
         head = self.decoder(self.bottleneck(self.encoder(photos)))
         return photos + head if self.output == "residual" else head.tanh()
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
+
+        Raises:
+            UserError: on such a size.
+        """
+        check_size("ResnetGenerator", (height, width), self.size_multiple, self.minimum_size)

@@ -14,6 +14,7 @@ from lit_ghibli.networks.convolutions import StridedConv2d, TransposedConv2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import normalization_layer
 from lit_ghibli.networks.resnet import check_output
+from lit_ghibli.networks.sizes import check_size
 
 _MAX_MULTIPLIER = 8
 _MINIMUM_DEPTH = 2
@@ -142,7 +143,7 @@ class UnetGenerator(nn.Module):
         Raises:
             UserError: on a height or width that is no multiple of ``size_multiple``.
         """
-        self._check_size(*photos.shape[-2:])
+        self.check_size(*photos.shape[-2:])
         features, skips = photos, []
         for stage in self.encoder:
             features = stage(features)
@@ -152,13 +153,13 @@ class UnetGenerator(nn.Module):
             features = stage(torch.cat([skips.pop(), features], dim=1))
         return photos + features if self.output == "residual" else features.tanh()
 
-    def _check_size(self, height: int, width: int) -> None:
-        if height % self.size_multiple == 0 and width % self.size_multiple == 0:
-            return
-        fitting = max(depth for depth in range(self.depth) if height % 2**depth == 0 and width % 2**depth == 0)
-        too_small = min(height, width) < self.size_multiple and fitting >= _MINIMUM_DEPTH
-        shallower = f"use depth={fitting}, which takes this size, or " if too_small else ""
-        raise UserError(
-            f"UnetGenerator of depth {self.depth} received images of {height}x{width} (height x width); both must "
-            f"be multiples of {self.size_multiple}: {shallower}pad them, and crop the result"
-        )
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse sizes that are no multiples of ``size_multiple``; the message names the depth that would fit.
+
+        Raises:
+            UserError: on such a size.
+        """
+        halvings = min((side & -side).bit_length() - 1 for side in (height, width))  # how often both are even
+        shallower = f" or method.generator.depth={halvings}" if _MINIMUM_DEPTH <= halvings < self.depth else ""
+        name = f"UnetGenerator of depth {self.depth}"
+        check_size(name, (height, width), self.size_multiple, self.minimum_size, shallower)

@@ -42,17 +42,7 @@ class Translation(LightningModule):
                 f"{type(self).__name__} trains on batches of {' and '.join(self.batch_keys)}, which these data do not "
                 f"serve: choose {_SERVED_BY[self.batch_keys]}"
             )
-        network, crop = self.translator(), datamodule.crop_size
-        if crop % network.size_multiple or crop < network.minimum_size:
-            fitting = max(crop // network.size_multiple, 1) * network.size_multiple
-            remedy = f"data.crop_size={fitting}"
-            halvings = (crop & -crop).bit_length() - 1
-            if hasattr(network, "depth") and halvings > 1:
-                remedy += f" or method.generator.depth={halvings}"
-            raise UserError(
-                f"data.crop_size = {crop}, but {type(network).__name__} takes multiples of {network.size_multiple} "
-                f"pixels, at least {network.minimum_size}: set {remedy}"
-            )
+        self.translator().check_size(datamodule.crop_size, datamodule.crop_size)
 
     def networks(self) -> dict[str, nn.Module]:
         """The sub-modules that have parameters, by name."""

@@ -1,22 +1,17 @@
 import copy
-import inspect
 from collections import Counter
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from helpers.by_hand import connect, gradients, spy_on_gradients
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from helpers.recipes import assert_defaults_are_those_of_the_recipe
 
-import lit_ghibli
 from lit_ghibli.errors import UserError
 from lit_ghibli.methods.cyclegan import CycleGAN
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
 
-RECIPE = Path(lit_ghibli.__file__).parents[1] / "conf" / "method" / "cyclegan.yaml"
 NETWORKS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
 SMALL = {
     "generator": partial(ResnetGenerator, base_channels=4, num_blocks=1),
@@ -36,25 +31,7 @@ def pictures(count: int = 2, dtype=torch.float64) -> dict[str, torch.Tensor]:
 
 
 def test_defaults_are_those_of_the_recipe():
-    ours, theirs = CycleGAN(), instantiate(OmegaConf.load(RECIPE), _convert_="object")
-    for name in NETWORKS:
-        assert repr(getattr(ours, name)) == repr(getattr(theirs, name))
-    plain = ("output", "context", "size_multiple", "minimum_size")
-    assert [getattr(ours.generator_ab, a) for a in plain] == [getattr(theirs.generator_ab, a) for a in plain]
-    for name in ("weights", "epochs", "decay_epochs", "metrics"):
-        assert getattr(ours, name) == getattr(theirs, name)
-    assert (ours.pool_a.size, ours.pool_b.size) == (theirs.pool_a.size, theirs.pool_b.size)
-    for pair in zip(ours.configure_optimizers()[0], theirs.configure_optimizers()[0], strict=True):
-        assert type(pair[0]) is type(pair[1])
-        groups = [dict(optimizer.param_groups[0]) for optimizer in pair]
-        for group in groups:
-            group["params"], group["betas"] = len(group["params"]), tuple(group["betas"])
-        assert groups[0] == groups[1]
-
-
-def test_the_recipe_names_every_argument_and_none_besides():
-    recipe = set(OmegaConf.load(RECIPE)) - {"_target_"}
-    assert recipe == set(inspect.signature(CycleGAN).parameters) - {"metrics"}
+    assert_defaults_are_those_of_the_recipe(CycleGAN, "cyclegan")
 
 
 def test_the_recipe_is_the_published_one():

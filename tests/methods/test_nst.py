@@ -392,10 +392,8 @@ def test_several_processes_are_refused(pictures):
 
 
 def test_data_of_other_methods_are_refused(pictures):
-    method = build(pictures)
-    method._trainer = SimpleNamespace(world_size=1, datamodule=object())
     with pytest.raises(UserError, match="method=nst needs data=iterations and callbacks=nst"):
-        method.setup("fit")
+        build(pictures).check_data(object())
 
 
 def test_broken_weights_are_noticed_before_the_first_step(pictures):

@@ -1,17 +1,13 @@
 import copy
-import inspect
 from collections import Counter
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from helpers.by_hand import connect, gradients, spy_on_gradients
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from helpers.recipes import assert_defaults_are_those_of_the_recipe
 from torch.nn import functional as F
 
-import lit_ghibli.commands._hydra  # whose resolvers the recipe uses
 from lit_ghibli.errors import UserError
 from lit_ghibli.methods.pix2pix import Pix2Pix
 from lit_ghibli.metrics.suite import MetricSuite
@@ -19,7 +15,6 @@ from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.unet import UnetGenerator
 from lit_ghibli.training import rank_state
 
-RECIPE = Path(lit_ghibli.__file__).parents[1] / "conf" / "method" / "pix2pix.yaml"
 NETWORKS = ("generator", "discriminator")
 SMALL = {
     "generator": partial(UnetGenerator, base_channels=4, depth=3, dropout=0.0),
@@ -41,23 +36,7 @@ def pairs(count: int = 2, dtype=torch.float64) -> dict[str, torch.Tensor]:
 
 
 def test_defaults_are_those_of_the_recipe():
-    ours, theirs = Pix2Pix(), instantiate(OmegaConf.load(RECIPE), _convert_="object")
-    for name in NETWORKS:
-        assert repr(getattr(ours, name)) == repr(getattr(theirs, name))
-    plain = ("output", "context", "size_multiple", "minimum_size")
-    assert [getattr(ours.generator, a) for a in plain] == [getattr(theirs.generator, a) for a in plain]
-    for name in ("weights", "epochs", "decay_epochs", "metrics"):
-        assert getattr(ours, name) == getattr(theirs, name)
-    for pair in zip(ours.configure_optimizers()[0], theirs.configure_optimizers()[0], strict=True):
-        groups = [dict(optimizer.param_groups[0]) for optimizer in pair]
-        for group in groups:
-            group["params"], group["betas"] = len(group["params"]), tuple(group["betas"])
-        assert groups[0] == groups[1]
-
-
-def test_the_recipe_names_every_argument_and_none_besides():
-    recipe = set(OmegaConf.load(RECIPE)) - {"_target_"}
-    assert recipe == set(inspect.signature(Pix2Pix).parameters) - {"metrics"}
+    assert_defaults_are_those_of_the_recipe(Pix2Pix, "pix2pix")
 
 
 def test_the_recipe_is_the_published_one():

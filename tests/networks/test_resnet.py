@@ -71,7 +71,7 @@ def test_size_is_kept_and_values_are_in_range(size, upsample):
 @pytest.mark.parametrize("size", [(30, 32), (32, 31), (4, 4)])
 def test_sizes_that_do_not_fit_are_refused(size):
     network = ResnetGenerator(base_channels=4, num_blocks=1)
-    with pytest.raises(UserError, match=f"{size[0]}x{size[1]}.*multiples of 4, at least 8: pad"):
+    with pytest.raises(UserError, match=f"{size[0]}x{size[1]}.*multiples of 4, at least 8: set data.crop_size="):
         network(torch.randn(1, 3, *size))
 
 

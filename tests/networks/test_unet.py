@@ -118,15 +118,18 @@ def test_size_is_kept_and_values_are_in_range(norm, depth, size):
 @pytest.mark.parametrize(("depth", "size", "fitting"), [(8, 128, 7), (8, 96, 5), (3, 4, 2)])
 def test_a_size_that_is_too_small_names_the_depth_that_fits(depth, size, fitting):
     with pytest.raises(
-        UserError, match=rf"{size}x{2 * size} .*multiples of {2**depth}: use depth={fitting}, .* or pad"
+        UserError,
+        match=rf"{size}x{2 * size} .*multiples of {2**depth},.* or method\.generator\.depth={fitting}, or pad",
     ):
         tiny(depth)(torch.randn(1, 3, size, 2 * size))
     assert tiny(fitting)(torch.randn(1, 3, size, 2 * size)).shape == (1, 3, size, 2 * size)
 
 
-@pytest.mark.parametrize("size", [(24, 32), (33, 32), (16, 2)])
-def test_other_sizes_are_to_be_padded(size):
-    with pytest.raises(UserError, match=rf"depth 4 .*{size[0]}x{size[1]} .*multiples of 16: pad"):
+@pytest.mark.parametrize(("size", "crop"), [((33, 32), 32), ((47, 50), 32), ((16, 2), 16)])
+def test_other_sizes_are_to_be_cropped_or_padded(size, crop):
+    with pytest.raises(
+        UserError, match=rf"depth 4 .*{size[0]}x{size[1]} .*multiples of 16,.*set data\.crop_size={crop}, or pad"
+    ):
         tiny(4)(torch.randn(1, 3, *size))
 
 

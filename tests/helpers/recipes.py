@@ -1,0 +1,35 @@
+"""A translating method's defaults and its recipe in conf/method are the same numbers."""
+
+import inspect
+from pathlib import Path
+
+from hydra.utils import instantiate
+from lightning import LightningModule
+from omegaconf import OmegaConf
+
+from lit_ghibli.commands._hydra import config_dir
+from lit_ghibli.training.image_pool import ImagePool
+
+PLAIN = ("output", "context", "size_multiple", "minimum_size")  # attributes of a generator that its repr lacks
+
+
+def assert_defaults_are_those_of_the_recipe(method: type[LightningModule], name: str) -> None:
+    """Built without arguments and from ``conf/method/<name>.yaml`` a method is the same."""
+    recipe = OmegaConf.load(Path(config_dir()) / "method" / f"{name}.yaml")
+    assert set(recipe) - {"_target_"} == set(inspect.signature(method).parameters) - {"metrics"}
+    ours, theirs = method(), instantiate(recipe, _convert_="object")
+    assert ours.networks().keys() == theirs.networks().keys()
+    for key, network in ours.networks().items():
+        assert repr(network) == repr(theirs.networks()[key])
+    for attribute in PLAIN:
+        assert getattr(ours.translator(), attribute) == getattr(theirs.translator(), attribute)
+    for attribute in ("weights", "epochs", "decay_epochs", "metrics"):
+        assert getattr(ours, attribute) == getattr(theirs, attribute)
+    sizes = [{key: pool.size for key, pool in vars(m).items() if isinstance(pool, ImagePool)} for m in (ours, theirs)]
+    assert sizes[0] == sizes[1]
+    for pair in zip(ours.configure_optimizers()[0], theirs.configure_optimizers()[0], strict=True):
+        assert type(pair[0]) is type(pair[1])
+        groups = [dict(optimizer.param_groups[0]) for optimizer in pair]
+        for group in groups:
+            group["params"], group["betas"] = len(group["params"]), tuple(group["betas"])
+        assert groups[0] == groups[1]
