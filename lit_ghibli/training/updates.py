@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lit_ghibli.errors import UserError
 
@@ -17,16 +18,37 @@ def update(module: LightningModule, optimizer: LightningOptimizer) -> Iterator[N
     """One phase of a step: only ``optimizer``'s parameters take gradients, and only for as long as it lasts.
 
     Inside, backpropagate any number of losses with ``module.manual_backward`` and step the optimiser. Gradients
-    are freed at the end, so that they take no memory beside the next step's activations. The other optimisers'
-    parameters are restored even when the phase raises, which Lightning's own toggle does not do.
+    are freed at the end, so that they take no memory beside the next step's activations. A phase may stand inside
+    another one, whose gradients wait meanwhile: a discriminator then learns from a picture before the generator
+    learns from the discriminator, while the picture's graph is kept. The other optimisers' parameters are restored
+    even when the phase raises. Lightning's own toggle does neither.
     """
-    module.toggle_optimizer(optimizer)
+    own = _parameters(optimizer)
+    frozen_around = module.__dict__.get("_frozen_by_phase", {})
+    thawed = {key: parameter for key, parameter in frozen_around.items() if key in own}
+    others = {key: value for other in module.trainer.optimizers for key, value in _parameters(other).items()}
+    frozen = {key: value for key, value in others.items() if key not in own and value.requires_grad}
     optimizer.zero_grad()
     try:
+        _require_gradients(thawed, True)
+        _require_gradients(frozen, False)
+        around = {key: value for key, value in frozen_around.items() if key not in own}
+        module.__dict__["_frozen_by_phase"] = {**around, **frozen}
         yield
     finally:
         optimizer.zero_grad()
-        module.untoggle_optimizer(optimizer)
+        _require_gradients(thawed, False)
+        _require_gradients(frozen, True)
+        module.__dict__["_frozen_by_phase"] = frozen_around
+
+
+def _parameters(optimizer: Optimizer | LightningOptimizer) -> dict[int, Tensor]:
+    return {id(parameter): parameter for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def _require_gradients(parameters: dict[int, Tensor], required: bool) -> None:
+    for parameter in parameters.values():
+        parameter.requires_grad_(required)
 
 
 @contextmanager
@@ -52,7 +74,7 @@ def early_steps(module: LightningModule, optimizer: LightningOptimizer) -> Itera
             pending.clear()
 
     if module.trainer.world_size == 1 and not scaled:
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = _parameters(optimizer).values()
         handles = [parameter.register_post_accumulate_grad_hook(step_when_enough) for parameter in parameters]
     try:
         yield

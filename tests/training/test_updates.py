@@ -62,6 +62,27 @@ def test_an_exception_leaves_nothing_frozen(pair):
         assert learning(pair) == FREE
 
 
+def test_a_phase_inside_another_one_keeps_the_outer_ones_graph_and_gradients(pair):
+    optimizer_g, optimizer_d = pair.optimizers()
+    with update(pair, optimizer_g):
+        fake = pair.generator(torch.ones(1, 1))
+        pair.manual_backward(fake.sum())
+        with update(pair, optimizer_d):
+            assert learning(pair) == {name: name == "discriminator.weight" for name in FREE}
+            pair.manual_backward(pair.discriminator(fake.detach()).sum())
+            assert pair.discriminator.weight.grad.item() == pytest.approx(fake.item())
+            optimizer_d.step()
+        assert learning(pair) == FREE | {"discriminator.weight": False}
+        pair.manual_backward(pair.discriminator(fake.detach() * 0 + pair.generator(torch.ones(1, 1))).sum())
+        # of both backward passes, the second one through the weight that has moved
+        assert pair.generator.weight.grad.item() == pytest.approx(1 + pair.discriminator.weight.item())
+        assert pair.discriminator.weight.grad is None
+    assert learning(pair) == FREE
+    with pytest.raises(ZeroDivisionError), update(pair, optimizer_g), update(pair, optimizer_d):
+        raise ZeroDivisionError
+    assert learning(pair) == FREE
+
+
 def test_weighted_sum():
     terms = {"a": torch.tensor(2.0), "b": torch.tensor(5.0, requires_grad=True)}
     total = weighted_sum(terms, {"a": 10.0, "b": 0.5, "unused": 7.0})
