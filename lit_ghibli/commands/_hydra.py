@@ -18,7 +18,9 @@ from lit_ghibli.errors import UserError
 
 # Only what configurations of methods and data name: the rest of the suite writes files where its arguments say.
 _TRUSTED = ("lit_ghibli.methods.", "lit_ghibli.networks.", "lit_ghibli.metrics.", "torch.optim.")
-_TRUSTED += tuple(f"lit_ghibli.data.{name}." for name in ("unpaired", "paired", "transforms", "iterations"))
+_TRUSTED += tuple(
+    f"lit_ghibli.data.{name}." for name in ("unpaired", "paired", "pseudo_paired", "transforms", "iterations")
+)
 
 # Lightning 2.6 under torch >= 2.10 speaks of its own use of a deprecated name.
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)

@@ -44,6 +44,12 @@ def resized_like(target: Tensor, image: Tensor) -> Tensor:
     return target if list(target.shape[-2:]) == size else v2.functional.resize(target, size, antialias=True)
 
 
+def crop_alike(augment: v2.Transform, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The same training crop of a picture and of its partner, mirrored alike: cut as six channels of one picture."""
+    pair = augment(torch.cat([image, resized_like(target, image)]))
+    return pair[:3], pair[3:]
+
+
 class PictureDataModule(LightningDataModule):
     """Training crops in a resumable order, and held-out pictures to look at and to measure on.
 

@@ -1,13 +1,24 @@
-"""Where pairs come from: one picture that holds both, two folders, or photographs whose inputs are derived."""
+"""Where pairs come from: one picture that holds both, two folders, photographs whose inputs are derived, scenes."""
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from lit_ghibli.data.cache import PackedImages
 from lit_ghibli.data.image_files import FolderError, bullets
-from lit_ghibli.data.sources import Domain, Files, Folders, Splits, partner_indices, stem
+from lit_ghibli.data.sources import (
+    Domain,
+    Files,
+    Folders,
+    FolderSource,
+    SceneSource,
+    Splits,
+    partner_indices,
+    stem,
+    try_all,
+)
 from lit_ghibli.data.transforms import Half, Step
 from lit_ghibli.errors import UserError
 
@@ -26,6 +37,18 @@ class PairFolders(Folders):
             splits.train_input, splits.train_target = self._aligned(splits.train_input, splits.train_target)
         splits.test_input, splits.test_target = self._aligned(splits.test_input, splits.test_target)
         return splits
+
+    def _matched(self, inputs: Files, targets: Files) -> tuple[Files, Files]:
+        """Partners in the same order, and a complaint about all files that have none."""
+        input_of, target_of = _by_stem(inputs), _by_stem(targets)
+        pairs = [(path, target_of[name]) for name, path in input_of.items() if name in target_of]
+        alone = [(path, targets) for name, path in input_of.items() if name not in target_of]
+        alone += [(path, inputs) for name, path in target_of.items() if name not in input_of]
+        self._complain("no partner", [f"{path} has no partner in {other.folder}" for path, other in alone])
+        if not pairs:
+            raise FolderError(f"{inputs.folder} and {targets.folder} have no two files named alike")
+        paths = zip(*pairs, strict=True)
+        return Files(inputs.folder, list(next(paths))), Files(targets.folder, list(next(paths)))
 
     def _aligned(self, inputs: PackedImages, targets: PackedImages) -> tuple[PackedImages, PackedImages]:
         """Pairs of which both pictures could be decoded and have one shape, up to the rounding of a resize."""
@@ -144,8 +167,8 @@ class TwoFolderSource(PairFolders):
         Raises:
             FolderError: Also where a file has no partner, or two pictures of a pair have different aspects.
         """
-        inputs = self._find(self.train_input, self.test_input, training)
-        targets = self._find(self.train_target, self.test_target, training)
+        folders = ((self.train_input, self.test_input), (self.train_target, self.test_target))
+        inputs, targets = try_all(partial(self._find, *names, training) for names in folders)
         if (inputs.test is None) != (targets.test is None):
             missing = self.test_input if inputs.test is None else self.test_target
             raise FolderError(f"no folder {missing} in {self.root}: held-out pairs need both, or neither folder")
@@ -155,17 +178,69 @@ class TwoFolderSource(PairFolders):
             inputs.test, targets.test = self._matched(inputs.test, targets.test)
         return self._open_pairs(inputs, targets, training)
 
-    def _matched(self, inputs: Files, targets: Files) -> tuple[Files, Files]:
-        """Partners in the same order, and a complaint about all files that have none."""
-        input_of, target_of = _by_stem(inputs), _by_stem(targets)
-        pairs = [(path, target_of[name]) for name, path in input_of.items() if name in target_of]
-        alone = [(path, targets) for name, path in input_of.items() if name not in target_of]
-        alone += [(path, inputs) for name, path in target_of.items() if name not in input_of]
-        self._complain("no partner", [f"{path} has no partner in {other.folder}" for path, other in alone])
-        if not pairs:
-            raise FolderError(f"{inputs.folder} and {targets.folder} have no two files named alike")
-        paths = zip(*pairs, strict=True)
-        return Files(inputs.folder, list(next(paths))), Files(targets.folder, list(next(paths)))
+
+@dataclass(kw_only=True)
+class PseudoPairFolders(FolderSource, PairFolders):
+    """Two folders of pseudo pairs, besides those of unpaired and of held-out pictures.
+
+    Attributes:
+        pair_input: Subfolder of the pairs' photographs, to train on.
+        pair_target: Subfolder of their partners, named alike but for the extension.
+    """
+
+    pair_input: str
+    pair_target: str
+
+    TRAINED_ON = ("pair_input", "pair_target", *FolderSource.TRAINED_ON)
+
+    def load(self, training: bool = True) -> Splits:
+        """Decode everything once, or find it in the cache; see :class:`~lit_ghibli.data.sources.Source`.
+
+        Raises:
+            FolderError: Also where a file of the pairs has no partner, or two pictures of a pair have different
+                aspects.
+        """
+        folders = (
+            (self.train_photo, self.test_photo, training, self.pair_input),
+            (self.train_anime, self.test_anime, training, self.pair_target),
+        )
+        photos, animes = try_all(partial(self._find, *arguments) for arguments in folders)
+        if not training:
+            return self._open(photos, animes, training)
+        photos.pair, animes.pair = self._matched(photos.pair, animes.pair)
+        splits = self._open(photos, animes, training)
+        splits.pair_input, splits.pair_target = self._aligned(splits.pair_input, splits.pair_target)
+        return splits
+
+
+@dataclass(kw_only=True)
+class PseudoPairScenes(SceneSource):
+    """Rendered pairs, besides unpaired and held-out pictures; no scene is in two of these sets.
+
+    Attributes:
+        pairs: Pairs to train on.
+    """
+
+    pairs: int
+
+    def check(self, crop_size: int) -> None:
+        """Refuse empty sets, too."""
+        super().check(crop_size)
+        for field in ("pairs", "count"):
+            if getattr(self, field) < 1:
+                raise UserError(f"data.{field} must be at least 1; got {getattr(self, field)}")
+
+    def load(self, training: bool = True) -> Splits:
+        """Render everything once, or find it in the cache; see :class:`~lit_ghibli.data.sources.Source`."""
+        splits = super().load(training)
+        if training:
+            splits.pair_input = self._render("photo", super()._first_held_out, self.pairs)
+            splits.pair_target = self._render("ghibli", super()._first_held_out, self.pairs)
+        return splits
+
+    @property
+    def _first_held_out(self) -> int:
+        return super()._first_held_out + self.pairs
 
 
 def _by_stem(files: Files) -> dict[Path, Path]:

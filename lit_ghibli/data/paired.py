@@ -3,13 +3,12 @@
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from lit_ghibli.data.cache import PackedImages
-from lit_ghibli.data.module import PictureDataModule, resized_like
+from lit_ghibli.data.module import PictureDataModule, crop_alike
 from lit_ghibli.data.pair_sources import DerivedSource, SideBySideSource, TwoFolderSource
 from lit_ghibli.data.sampling import Position
 from lit_ghibli.data.sources import SceneSource
@@ -41,11 +40,9 @@ class PairedDataset(Dataset):
         return len(self.inputs)
 
     def __getitem__(self, position: Position) -> dict[str, Tensor]:
-        image = self.inputs[position.index]
-        target = resized_like(self.targets[position.index], image)
         with seeded(self.seed, position.epoch, position.index):
-            pair = self.augment(torch.cat([image, target]))  # six channels of one picture: cropped as one
-        return {"input": pair[:3], "target": pair[3:]}
+            pair = crop_alike(self.augment, self.inputs[position.index], self.targets[position.index])
+        return dict(zip(("input", "target"), pair, strict=True))
 
 
 class PairedDataModule(PictureDataModule):

@@ -2,11 +2,11 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class Splits:
         test_input: Held-out inputs.
         test_target: Held-out targets.
         stands_in: Training pictures of unpaired domains stand for held-out ones, so that equal names mean nothing.
+        pair_input: Inputs of pairs to train on besides, where a source has such.
+        pair_target: Their targets, in the same order.
     """
 
     train_input: PackedImages | None
@@ -42,6 +44,8 @@ class Splits:
     test_input: PackedImages
     test_target: PackedImages
     stands_in: bool = False
+    pair_input: PackedImages | None = None
+    pair_target: PackedImages | None = None
 
     def partners(self) -> list[int] | None:
         """Index in ``test_target`` of each held-out input's true partner: named alike but for the extension.
@@ -99,13 +103,32 @@ class Files:
 class Domain:
     """Files of one domain, None of a split that is not there or not asked for.
 
-    ``before`` and ``after`` are what is done to each picture before and after it is resized.
+    ``pair`` are halves of pairs to train on besides; ``before`` and ``after`` are what is done to each picture
+    before and after it is resized.
     """
 
     train: Files | None
     test: Files | None
+    pair: Files | None = None
     before: Sequence[Step] = ()
     after: Sequence[Step] = ()
+
+
+def try_all(attempts: Iterable[Callable[[], Any]]) -> list[Any]:
+    """What each attempt returns.
+
+    Raises:
+        FolderError: With the messages of all that failed.
+    """
+    results, errors = [], []
+    for attempt in attempts:
+        try:
+            results.append(attempt())
+        except FolderError as error:
+            errors.append(str(error))
+    if errors:
+        raise FolderError("\n".join(dict.fromkeys(errors)))
+    return results
 
 
 @dataclass(kw_only=True)
@@ -149,18 +172,17 @@ class Folders:
             if getattr(self, field) not in choices:
                 raise UserError(f"data.{field} must be {' or '.join(choices)}; got {getattr(self, field)!r}")
 
-    def _find(self, train: str, test: str, training: bool) -> Domain:
-        """Files of a folder to train on and of a held-out one, which the user need not have."""
-        folder = Path(self.root).expanduser()
-        held_out = Files(folder / test, list_images(folder / test)) if (folder / test).is_dir() else None
+    def _find(self, train: str, test: str, training: bool, pair: str | None = None) -> Domain:
+        """Files of a folder to train on, of a held-out one, which the user need not have, and of halves of pairs."""
+        root = Path(self.root).expanduser()
+        held_out = Files(root / test, list_images(root / test)) if (root / test).is_dir() else None
         if not training and held_out:
             return Domain(None, held_out)
-        found = Files(folder / train, list_images(folder / train))
-        if held_out:
-            check_disjoint(found.paths, held_out.paths)
-        else:
-            log.warning("no folder %s in %s: pictures and metrics use training images instead", test, folder)
-        return Domain(found, held_out)
+        names = [train, pair] if training and pair else [train]
+        found = try_all(partial(_trained_on, root / name, held_out) for name in names)
+        if not held_out:
+            log.warning("no folder %s in %s: pictures and metrics use training images instead", test, root)
+        return Domain(found[0], held_out, *found[1:])
 
     def _open(self, inputs: Domain, targets: Domain, training: bool) -> Splits:
         """Decode both domains, the first training pictures for held-out ones that are not there.
@@ -173,15 +195,9 @@ class Folders:
         ]
         requests = [(domain.train if training else None, domain, self.load_size) for domain in (inputs, targets)]
         requests += [(files, domain, self.eval_size) for files, domain in zip(held_out, (inputs, targets), strict=True)]
-        opened, errors = [], []
-        for files, domain, size in requests:
-            try:
-                opened.append(self._decode(files, domain, size))
-            except FolderError as error:
-                errors.append(str(error))
-        if errors:
-            raise FolderError("\n".join(dict.fromkeys(errors)))
-        return Splits(*opened, stands_in)
+        requests += [(domain.pair, domain, self.load_size) for domain in (inputs, targets)]
+        *opened, pair_input, pair_target = try_all(partial(self._decode, *request) for request in requests)
+        return Splits(*opened, stands_in, pair_input, pair_target)
 
     def _decode(self, files: Files | None, domain: Domain, size: int) -> PackedImages | None:
         return files and cached_folder(
@@ -192,6 +208,14 @@ class Folders:
             storage=self.cache,
             cache_dir=Path(self.cache_dir) if self.cache_dir else default_cache_dir(),
         )
+
+
+def _trained_on(folder: Path, held_out: Files | None) -> Files:
+    """Files of a folder to train on, none of which is held out."""
+    found = Files(folder, list_images(folder))
+    if held_out:
+        check_disjoint(found.paths, held_out.paths)
+    return found
 
 
 @dataclass(kw_only=True)
@@ -216,8 +240,8 @@ class FolderSource(Folders):
 
     def load(self, training: bool = True) -> Splits:
         """Decode everything once, or find it in the cache; see :class:`Source`."""
-        photos = self._find(self.train_photo, self.test_photo, training)
-        return self._open(photos, self._find(self.train_anime, self.test_anime, training), training)
+        folders = ((self.train_photo, self.test_photo), (self.train_anime, self.test_anime))
+        return self._open(*try_all(partial(self._find, *names, training) for names in folders), training)
 
 
 @dataclass(kw_only=True)
@@ -249,13 +273,17 @@ class SceneSource:
 
     def load(self, training: bool = True) -> Splits:
         """Render everything once, or find it in the cache; ``training`` as for folders."""
-        held_out = 2 * self.count
         return Splits(
             self._render("photo", 0, self.count) if training else None,
             self._render("ghibli", 0 if self.paired else self.count, self.count) if training else None,
-            self._render("photo", held_out, self.test_count),
-            self._render("ghibli", held_out, self.test_count),
+            self._render("photo", self._first_held_out, self.test_count),
+            self._render("ghibli", self._first_held_out, self.test_count),
         )
+
+    @property
+    def _first_held_out(self) -> int:
+        """Behind all scenes to train on, so that any number can be held out of a run that is over."""
+        return 2 * self.count
 
     def _render(self, domain: Literal["photo", "ghibli"], start: int, count: int) -> PackedImages:
         # One picture of the renderer as it is now, so that a changed renderer does not find its old pictures.

@@ -13,6 +13,7 @@ from lit_ghibli.training import rank_state
 _SERVED_BY = {
     ("photo", "anime"): "data=unpaired or data=scenes",
     ("input", "target"): "data=two_folders, side_by_side, derived or scene_pairs",
+    ("pair_a", "pair_b", "photo", "anime"): "data=pseudo_paired or data=semi_scenes",
 }
 
 

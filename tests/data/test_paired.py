@@ -115,6 +115,13 @@ def test_without_held_out_folders_pairs_that_were_trained_on_are_shown(two, capl
     assert made.splits.partners() == [0, 1, 2, 3]
 
 
+def test_both_missing_folders_are_named_at_once(two):
+    for folder in ("pairA", "pairB"):
+        shutil.rmtree(two / folder)
+    message = failure("two_folders", two)
+    assert all(f"{two / folder} does not exist" in message for folder in ("pairA", "pairB"))
+
+
 def test_two_files_of_one_stem_are_refused(two):
     save(two / "pairA" / "2.png", (0, 0, 0))
     message = failure("two_folders", two)

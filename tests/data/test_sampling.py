@@ -1,8 +1,10 @@
+from collections import Counter
+
 import pytest
 import torch
 from torch.utils.data import Dataset
 
-from lit_ghibli.data.sampling import EpochSampler, Position, ResumableLoader
+from lit_ghibli.data.sampling import EpochSampler, Position, ResumableLoader, walk
 
 
 class Positions(Dataset):
@@ -113,3 +115,33 @@ def test_a_run_with_workers_goes_on_without_them():
     resumed = loader(num_workers=0)
     resumed.load_state_dict(state)
     assert epoch(resumed, 1) == whole[2:]
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 7])
+def test_a_walk_meets_all_elements_equally_often_wherever_it_stops(count):
+    met = Counter()
+    for taken in range(50):
+        assert all(met[element] in (taken // count, -(-taken // count)) for element in range(count))
+        met[walk(taken, count, seed=3)] += 1
+    assert set(met) == set(range(count))
+
+
+def test_a_walk_goes_on_in_a_fresh_order_and_reaches_all_of_them():
+    orders = Counter(tuple(walk(3 * cycle + place, 3, seed=0) for place in range(3)) for cycle in range(600))
+    # Six orders of three elements, each binomial with n = 600 and p = 1/6: five standard deviations.
+    assert len(orders) == 6
+    assert all(abs(times - 100) < 5 * (600 * 5 / 36) ** 0.5 for times in orders.values())
+
+
+def test_a_walk_depends_on_position_and_seed_alone():
+    positions = [7, 300, 0, 41, 299, 41]
+    state = torch.get_rng_state()
+    first = [walk(position, 20, seed=1) for position in positions]
+    torch.rand(3)
+    for other in range(200):
+        walk(20 * other, 20, seed=9)  # pushes remembered permutations out
+    assert [walk(position, 20, seed=1) for position in reversed(positions)] == first[::-1]
+    assert [walk(position, 20, seed=2) for position in positions] != first
+    torch.set_rng_state(state)
+    walk(900, 33, seed=5)
+    assert torch.equal(torch.get_rng_state(), state)

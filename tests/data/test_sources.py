@@ -109,6 +109,9 @@ def test_home_is_found(root, monkeypatch):
 def test_a_missing_root_or_folder_is_named(root, tmp_path):
     assert str(tmp_path / "nowhere" / "trainA") in failure(source(tmp_path / "nowhere"))
     assert str(root / "trainC") in failure(source(root, train_anime="trainC"))
+    both = failure(source(root, train_photo="trainD", train_anime="trainC"))
+    assert f"{root / 'trainD'} does not exist" in both
+    assert f"{root / 'trainC'} does not exist" in both
     (root / "empty").mkdir()
     assert "holds no images" in failure(source(root, train_anime="empty"))
 
@@ -148,6 +151,14 @@ def test_a_picture_in_training_and_test_is_refused(root, train, test):
     message = failure(source(root))
     assert str(root / train) in message
     assert str(root / test) in message
+
+
+def test_held_out_pictures_of_both_domains_that_were_trained_on_come_in_one_message(root):
+    for train, test in (("trainA/a.png", "testA/z.png"), ("trainB/y.jpg", "testB/z.jpg")):
+        (root / test).write_bytes((root / train).read_bytes())
+    message = failure(source(root))
+    assert str(root / "testA/z.png") in message
+    assert str(root / "testB/z.jpg") in message
 
 
 def test_without_held_out_folders_training_pictures_are_shown_and_this_is_said(root, caplog):

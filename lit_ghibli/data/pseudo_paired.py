@@ -1,0 +1,97 @@
+"""Pseudo pairs beside unpaired pictures, for methods that learn from both at once."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from lit_ghibli.data.cache import PackedImages
+from lit_ghibli.data.module import PictureDataModule, crop_alike
+from lit_ghibli.data.pair_sources import PseudoPairFolders, PseudoPairScenes
+from lit_ghibli.data.sampling import Position, walk
+from lit_ghibli.seeding import derive_seed, seeded
+
+
+class PseudoPairedDataset(Dataset):
+    """The same crop of both halves of a pair, and crops of their own of a photograph and of an anime picture.
+
+    An epoch has as many positions as the largest of the three sets. Each set is walked through in permutations of
+    its own, which go on from one epoch to the next (:func:`~lit_ghibli.data.sampling.walk`): over whole epochs all
+    pictures of a set are shown equally often, give or take one, however small it is beside the others.
+
+    Args:
+        pair_inputs: Photographs of the pairs.
+        pair_targets: Their partners, in the same order.
+        photos: Photographs without partners.
+        animes: Pictures in the target style, without partners.
+        augment: Makes a training crop of ``uint8`` ``(C, H, W)`` whatever C, drawing from torch's generator.
+        seed: Seed of the walks and of all draws.
+    """
+
+    def __init__(
+        self,
+        pair_inputs: PackedImages,
+        pair_targets: PackedImages,
+        photos: PackedImages,
+        animes: PackedImages,
+        augment: v2.Transform,
+        seed: int,
+    ) -> None:
+        self.pair_inputs, self.pair_targets, self.photos, self.animes = pair_inputs, pair_targets, photos, animes
+        self.augment, self.seed = augment, seed
+
+    def __len__(self) -> int:
+        return max(len(self.pair_inputs), len(self.photos), len(self.animes))
+
+    def __getitem__(self, position: Position) -> dict[str, Tensor]:
+        taken = position.epoch * len(self) + position.index
+        pair, photo, anime = (
+            walk(taken, len(pictures), derive_seed(self.seed, stream))
+            for stream, pictures in enumerate((self.pair_inputs, self.photos, self.animes))
+        )
+        with seeded(self.seed, position.epoch, position.index):
+            pair_a, pair_b = crop_alike(self.augment, self.pair_inputs[pair], self.pair_targets[pair])
+            return {
+                "pair_a": pair_a,
+                "pair_b": pair_b,
+                "photo": self.augment(self.photos[photo]),
+                "anime": self.augment(self.animes[anime]),
+            }
+
+
+class PseudoPairedDataModule(PictureDataModule):
+    """Pseudo pairs with unpaired pictures: batches of four, ``(N, 3, crop_size, crop_size)`` in ``[-1, 1]`` each.
+
+    ``pair_a`` and ``pair_b`` are the halves of pairs; ``photo`` and ``anime`` have nothing to do with them or with
+    each other. Arguments are those of :class:`~lit_ghibli.data.module.PictureDataModule`.
+    """
+
+    batch_keys = ("pair_a", "pair_b", "photo", "anime")
+
+    @classmethod
+    def from_folders(
+        cls, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **folders: Any
+    ) -> "PseudoPairedDataModule":
+        """Serve a user's folders; ``folders`` are the fields of :class:`PseudoPairFolders`."""
+        return cls(PseudoPairFolders(**folders), crop_size, flip, batch_size, num_workers, seed)
+
+    @classmethod
+    def from_scenes(
+        cls, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **scenes: Any
+    ) -> "PseudoPairedDataModule":
+        """Serve rendered scenes; ``scenes`` are the fields of :class:`PseudoPairScenes`."""
+        return cls(PseudoPairScenes(paired=False, **scenes), crop_size, flip, batch_size, num_workers, seed)
+
+    def training_set(self) -> Dataset:
+        """Crops of pairs and of both domains."""
+        splits = self.splits
+        pictures = (splits.pair_input, splits.pair_target, splits.train_input, splits.train_target)
+        return PseudoPairedDataset(*pictures, self.augment, self.seed)
+
+    def summary(self) -> str:
+        """How many pairs and pictures there are, in words."""
+        splits = self.splits
+        unpaired = f"{len(splits.train_input):,} photos, {len(splits.train_target):,} anime pictures"
+        held_out = f"{len(splits.test_input)} photos and {len(splits.test_target)} anime pictures held out"
+        return f"{len(splits.pair_input):,} pseudo pairs, {unpaired}, {held_out}"
