@@ -1,7 +1,9 @@
 """The ResNet generator of Johnson et al. that CycleGAN and its successors share."""
 
 from collections import OrderedDict
-from typing import Literal
+from collections.abc import Callable
+from itertools import islice
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -10,6 +12,16 @@ from lit_ghibli.networks.convolutions import NarrowConv2d, StridedConv2d, Transp
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
 from lit_ghibli.networks.sizes import check_size
+
+TAPS = ("pixels", "down1", "down2", "bottleneck_in", "bottleneck_middle")
+
+
+class Detailed(NamedTuple):
+    """What a generator gives when more than the picture is asked for; the rest is None or empty."""
+
+    picture: Tensor | None  # (N, out_channels, H, W)
+    features: dict[str, Tensor]  # tap -> (N, C, h, w)
+    gaps: list[Tensor]  # of the ODE blocks, each (N, C, h, w)
 
 
 def _normalized(convolution: nn.Module, channels: int) -> nn.Sequential:
@@ -24,6 +36,12 @@ def _upsampling(in_channels: int, out_channels: int, upsample: str) -> nn.Module
         convolution = WinogradConv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
         return nn.Sequential(nn.Upsample(scale_factor=2), convolution)
     raise ValueError(f"upsample is {upsample!r}; it must be 'transposed' or 'resize'")
+
+
+def two_convolutions(channels: int) -> nn.Sequential:
+    """Two 3x3 convolutions with reflection padding and instance norm, a ReLU between them; the size is kept."""
+    first, second = (WinogradConv2d(channels, channels, 3, padding=1, padding_mode="reflect") for _ in range(2))
+    return nn.Sequential(*_normalized(first, channels), second, InstanceNorm(channels))
 
 
 def check_output(output: str, in_channels: int, out_channels: int) -> None:
@@ -54,21 +72,23 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        first, second = (WinogradConv2d(channels, channels, 3, padding=1, padding_mode="reflect") for _ in range(2))
-        self.branch = nn.Sequential(*_normalized(first, channels), second, InstanceNorm(channels))
+        self.branch = two_convolutions(channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """Transform ``(N, C, H, W)`` to the same shape."""
         return self.branch(features).add_(features)
 
 
-class ResnetGenerator(nn.Module):
-    """ResNet generator: c7s1-64, d128, d256, R256 x ``num_blocks``, u128, u64, c7s1-3, tanh.
+class BottleneckGenerator(nn.Module):
+    """Generator around a bottleneck of equal blocks: c7s1-64, d128, d256, blocks, u128, u64, c7s1-3, tanh.
 
-    Weights start from N(0, 0.02). 11,378,179 parameters with nine blocks, 7,837,699 with six.
+    Weights start from N(0, 0.02). Three sub-modules in a row: ``encoder`` (``stem``, ``down1``, ``down2``),
+    ``bottleneck`` (the blocks) and ``decoder`` (``up1``, ``up2``, ``head``).
 
-    Three sub-modules in a row: ``encoder`` (``stem``, ``down1``, ``down2``), ``bottleneck`` (the blocks)
-    and ``decoder`` (``up1``, ``up2``, ``head``).
+    Features can be tapped at five depths, named in ``TAPS``: ``pixels``, the images themselves; ``down1`` and
+    ``down2``, outputs of the two strided convolutions before their norm; ``bottleneck_in``, before the first
+    block; ``bottleneck_middle``, after the first half of the blocks, rounded up. With nine blocks these are
+    layers 0, 4, 8, 12, 16 of CUT.
 
     Deviations, both options that the named recipes leave off:
 
@@ -79,10 +99,11 @@ class ResnetGenerator(nn.Module):
       convolutions, whose uneven overlap shows as a checkerboard (Odena et al. 2016).
 
     Args:
+        make_block: number of channels -> a block that keeps the shape of its input.
+        num_blocks: blocks in the bottleneck.
         in_channels: channels of the photograph.
         out_channels: channels of the picture.
         base_channels: channels at full resolution; the bottleneck has four times as many.
-        num_blocks: residual blocks.
         output: ``tanh`` or ``residual``, the latter for equal numbers of channels only.
         upsample: ``transposed`` or ``resize``.
 
@@ -91,19 +112,24 @@ class ResnetGenerator(nn.Module):
         minimum_size: smallest height and width, in pixels.
         context: an output pixel depends on inputs at most this far away, in pixels, but for the statistics
             of instance norm.
+        feature_channels: tap -> number of channels.
+        evaluations: of the vector field in the last forward pass; None where there is none.
 
-    Source: Zhu et al. 2017, appendix 7.2; Johnson et al. 2016.
+    Source: Zhu et al. 2017, appendix 7.2; Johnson et al. 2016; taps of Park et al. 2020.
     """
 
     size_multiple = 4
     minimum_size = 8
+    context: int
+    evaluations: int | None = None
 
     def __init__(
         self,
+        make_block: Callable[[int], nn.Module],
+        num_blocks: int,
         in_channels: int = 3,
         out_channels: int = 3,
         base_channels: int = 64,
-        num_blocks: int = 9,
         output: Literal["tanh", "residual"] = "tanh",
         upsample: Literal["transposed", "resize"] = "transposed",
     ) -> None:
@@ -121,28 +147,63 @@ class ResnetGenerator(nn.Module):
             "head": NarrowConv2d(full, out_channels, 7, padding=3, padding_mode="reflect"),
         }
         self.output = output
-        self.context = 16 + 8 * num_blocks
+        self.feature_channels = dict(zip(TAPS, (in_channels, half, quarter, quarter, quarter), strict=True))
         self.encoder = nn.Sequential(OrderedDict(encoder))
-        self.bottleneck = nn.Sequential(*(ResidualBlock(quarter) for _ in range(num_blocks)))
+        self.bottleneck = nn.Sequential(*(make_block(quarter) for _ in range(num_blocks)))
         self.decoder = nn.Sequential(OrderedDict(decoder))
         init_weights(self)
         if output == "residual":
             nn.init.zeros_(self.decoder.head.weight)
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Translate photographs.
+    def forward(
+        self, photos: Tensor, *, picture: bool = True, features: bool = False, gaps: bool = False
+    ) -> Tensor | Detailed:
+        """Translate photographs, and give what is computed on the way.
 
         Args:
             photos: ``(N, in_channels, H, W)`` in ``[-1, 1]``; H and W multiples of 4, at least 8.
+            picture: whether to make the picture. Without, the pass ends where the rest is known: after the
+                middle block for features, after the last for gaps.
+            features: whether to give the features at all taps.
+            gaps: whether to give what one Euler step through each ODE block misses; none for other blocks.
 
         Returns:
-            Pictures ``(N, out_channels, H, W)``, in ``[-1, 1]`` for tanh.
+            Pictures ``(N, out_channels, H, W)``, in ``[-1, 1]`` for tanh, when nothing else is asked for;
+            otherwise ``Detailed``.
 
         Raises:
             UserError: on a height or width that is too small or no multiple of ``size_multiple``.
         """
         self.check_size(*photos.shape[-2:])
-        head = self.decoder(self.bottleneck(self.encoder(photos)))
+        hidden, taps = self._encode(photos, features)
+        missed: list[Tensor] | None = [] if gaps else None
+        middle = (len(self.bottleneck) + 1) // 2
+        depth = len(self.bottleneck) if picture or gaps else middle
+        for number, block in enumerate(islice(self.bottleneck, depth), start=1):
+            hidden = self._through(block, hidden, missed)
+            if features and number == middle:
+                taps["bottleneck_middle"] = hidden
+        drawn = self._decode(hidden, photos) if picture else None
+        return Detailed(drawn, taps, missed or []) if features or gaps or not picture else drawn
+
+    def _encode(self, photos: Tensor, tap: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """The bottleneck's input, and the taps up to there if asked for."""
+        if not tap:  # nor are they kept: one of them is larger than the state that the blocks pass on
+            return self.encoder(photos), {}
+        taps = {"pixels": photos}
+        hidden = self.encoder.stem(photos)
+        for name in ("down1", "down2"):
+            convolution, norm, relu = getattr(self.encoder, name)
+            taps[name] = convolution(hidden)
+            hidden = relu(norm(taps[name]))
+        return hidden, taps | {"bottleneck_in": hidden}
+
+    def _through(self, block: nn.Module, hidden: Tensor, gaps: list[Tensor] | None) -> Tensor:
+        """Run one block; a kind of block that has gaps appends its own."""
+        return block(hidden)
+
+    def _decode(self, hidden: Tensor, photos: Tensor) -> Tensor:
+        head = self.decoder(hidden)
         return photos + head if self.output == "residual" else head.tanh()
 
     def check_size(self, height: int, width: int) -> None:
@@ -151,4 +212,33 @@ class ResnetGenerator(nn.Module):
         Raises:
             UserError: on such a size.
         """
-        check_size("ResnetGenerator", (height, width), self.size_multiple, self.minimum_size)
+        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
+
+
+class ResnetGenerator(BottleneckGenerator):
+    """``BottleneckGenerator`` of residual blocks.
+
+    11,378,179 parameters with nine blocks, 7,837,699 with six.
+
+    Args:
+        in_channels: channels of the photograph.
+        out_channels: channels of the picture.
+        base_channels: channels at full resolution; the bottleneck has four times as many.
+        num_blocks: residual blocks.
+        output: ``tanh`` or ``residual``, the latter for equal numbers of channels only.
+        upsample: ``transposed`` or ``resize``.
+
+    Source: Zhu et al. 2017, appendix 7.2; Johnson et al. 2016.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        base_channels: int = 64,
+        num_blocks: int = 9,
+        output: Literal["tanh", "residual"] = "tanh",
+        upsample: Literal["transposed", "resize"] = "transposed",
+    ) -> None:
+        super().__init__(ResidualBlock, num_blocks, in_channels, out_channels, base_channels, output, upsample)
+        self.context = 16 + 8 * num_blocks

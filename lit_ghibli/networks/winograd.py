@@ -208,7 +208,8 @@ class _WinogradConvolution(torch.autograd.Function):
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_x = grad_weight = None
         if needs_x or needs_weight:
-            grad_x, grad_weight = _backward(grad_y, x, weight, *ctx.padding, (needs_x, needs_weight))
+            with torch.autocast("cpu", enabled=False):  # on if backward is called inside it: products would be bfloat16
+                grad_x, grad_weight = _backward(grad_y, x, weight, *ctx.padding, (needs_x, needs_weight))
         return grad_x, grad_weight, grad_y.sum(dim=(0, 2, 3)) if needs_bias else None, None, None
 
 

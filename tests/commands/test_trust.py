@@ -5,16 +5,13 @@ import os
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from helpers.recipes import read_recipe
 
 import lit_ghibli.networks.resnet
 from lit_ghibli import checkpoints
-from lit_ghibli.commands import _hydra
 from lit_ghibli.commands._hydra import _is_trusted, instantiate_trusted
 from lit_ghibli.commands._translator import choose_device, load_translator
 from lit_ghibli.errors import UserError
-
-RECIPE = f"{_hydra.config_dir()}/method/cyclegan.yaml"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +75,7 @@ def test_everything_else_is_not(target):
 
 def hidden(evil) -> dict[str, dict]:
     """The recipe of CycleGAN with something evil in different places."""
-    recipe = OmegaConf.to_container(OmegaConf.load(RECIPE))
+    recipe = read_recipe("cyclegan")
     places = {}
     for name in ("argument", "list", "tuple", "nested", "itself"):
         config = copy.deepcopy(recipe)
@@ -111,14 +108,14 @@ def test_interpolations_are_refused(tmp_path, place, wrap):
 
 
 def test_the_recipe_itself_is_accepted():
-    recipe = OmegaConf.to_container(OmegaConf.load(RECIPE))
+    recipe = read_recipe("cyclegan")
     recipe["generator"] |= {"base_channels": 4, "num_blocks": 1}
     method = instantiate_trusted(recipe)
     assert isinstance(method.translator(), lit_ghibli.networks.resnet.ResnetGenerator)
 
 
 def checkpoint_of(tmp_path, dtype=torch.float32, **changes):
-    recipe = OmegaConf.to_container(OmegaConf.load(RECIPE))
+    recipe = read_recipe("cyclegan")
     recipe["generator"] |= {"base_channels": 4, "num_blocks": 1}
     recipe["discriminator"] |= {"base_channels": 4}
     torch.manual_seed(0)
@@ -148,7 +145,7 @@ def test_a_checkpoint_that_asks_for_a_command_is_refused_whole(tmp_path):
 
 
 def test_weights_that_do_not_fit_are_said_to(tmp_path):
-    recipe = OmegaConf.to_container(OmegaConf.load(RECIPE))["generator"] | {"base_channels": 8, "num_blocks": 1}
+    recipe = read_recipe("cyclegan")["generator"] | {"base_channels": 8, "num_blocks": 1}
     path, _ = checkpoint_of(tmp_path, generator=recipe)
     with pytest.raises(checkpoints.CheckpointError, match="do not fit"):
         load_translator(path, "cpu", 0)

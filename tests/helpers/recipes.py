@@ -1,8 +1,9 @@
 """A translating method's defaults and its recipe in conf/method are the same numbers."""
 
 import inspect
-from pathlib import Path
+from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning import LightningModule
 from omegaconf import OmegaConf
@@ -13,9 +14,16 @@ from lit_ghibli.training.image_pool import ImagePool
 PLAIN = ("output", "context", "size_multiple", "minimum_size")  # attributes of a generator that its repr lacks
 
 
+def read_recipe(name: str) -> dict[str, Any]:
+    """What ``method=name`` composes, resolved."""
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        config = compose("train", [f"method={name}", "name=any", "run_dir=any"])
+    return OmegaConf.to_container(config, resolve=True)["method"]
+
+
 def assert_defaults_are_those_of_the_recipe(method: type[LightningModule], name: str) -> None:
-    """Built without arguments and from ``conf/method/<name>.yaml`` a method is the same."""
-    recipe = OmegaConf.load(Path(config_dir()) / "method" / f"{name}.yaml")
+    """Built without arguments and as ``method=name`` composes it a method is the same."""
+    recipe = read_recipe(name)
     assert set(recipe) - {"_target_"} == set(inspect.signature(method).parameters) - {"metrics"}
     ours, theirs = method(), instantiate(recipe, _convert_="object")
     assert ours.networks().keys() == theirs.networks().keys()

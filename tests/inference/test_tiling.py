@@ -6,6 +6,7 @@ from lit_ghibli.images import from_uint8
 from lit_ghibli.inference.tiling import mosaic, translate_tiled
 from lit_ghibli.inference.translator import Translator
 from lit_ghibli.networks.normalization import frozen_statistics, record_statistics
+from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.training.translation import translate
 
@@ -37,6 +38,30 @@ def test_tiles_equal_the_whole_with_the_same_statistics(network, size):
         whole = translate(network, photo)
     assert whole.std() > 0.1, "a flat picture would show no seams either"
     torch.testing.assert_close(translate_tiled(network, photo, 128), whole, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("solver", "steps"), [("euler", 1), ("midpoint", 2), ("rk4", 1)])
+def test_tiles_of_an_ode_network_equal_the_whole_too(network, solver, steps):
+    ode = OdeGenerator(base_channels=4, num_blocks=2, solver=solver, steps=steps).eval()
+    ode.load_state_dict(network.state_dict())
+    photo = scene(301, 270)
+    with record_statistics(ode) as statistics:
+        translate(ode, mosaic(torch.nn.functional.pad(photo, (0, 2, 0, 3), mode="reflect"), 128))
+    with frozen_statistics(ode, statistics):
+        whole = translate(ode, photo)
+    assert whole.std() > 0.1
+    torch.testing.assert_close(translate_tiled(ode, photo, 128), whole, rtol=0, atol=1e-4)
+
+
+def test_tiles_of_an_adaptive_solver_stay_close_to_the_whole():
+    torch.manual_seed(0)
+    ode = OdeGenerator(base_channels=4, num_blocks=1, solver="dopri5").eval()
+    photo = scene(256, 256)
+    with record_statistics(ode) as statistics:
+        translate(ode, mosaic(photo, 128))
+    with frozen_statistics(ode, statistics):
+        whole = translate(ode, photo)
+    assert (translate_tiled(ode, photo, 128) - whole).abs().mean() < 0.02 * whole.std()
 
 
 def test_without_common_statistics_tiles_would_differ(network):

@@ -59,7 +59,7 @@ def test_recorded_statistics_are_float32_means_and_biased_variances():
     x = (torch.randn(2, 2, 9, 9) + 100).bfloat16()
     with record_statistics(norm) as statistics:
         norm(x)
-    mean, variance = statistics["0"]
+    [(mean, variance)] = statistics["0"]
     assert (mean.dtype, mean.shape) == (torch.float32, (2, 2, 1, 1))
     reference = x.double()
     torch.testing.assert_close(mean, reference.mean((2, 3), keepdim=True).float())
@@ -71,7 +71,7 @@ def test_recorded_statistics_of_batch_norm_are_those_of_all_images_together():
     x = torch.randn(3, 2, 9, 9) + torch.arange(3.0).view(-1, 1, 1, 1)
     with record_statistics(norm) as statistics:
         whole = norm(x)
-    mean, variance = statistics["0"]
+    [(mean, variance)] = statistics["0"]
     torch.testing.assert_close(mean, x.mean((0, 2, 3), keepdim=True))
     torch.testing.assert_close(variance, x.var((0, 2, 3), correction=0, keepdim=True))
     with frozen_statistics(norm, statistics):
@@ -82,7 +82,7 @@ def test_recorded_statistics_of_batch_norm_are_those_of_all_images_together():
 def test_frozen_batch_norm_passes_gradients_to_its_scale_and_shift():
     norm = batch_norm(2)
     x, mean, variance = torch.randn(1, 2, 5, 5), torch.randn(1, 2, 1, 1), torch.rand(1, 2, 1, 1) + 0.5
-    with frozen_statistics(norm, {"": (mean, variance)}):
+    with frozen_statistics(norm, {"": [(mean, variance)]}):
         y = norm(x)
     expected = F.batch_norm(x, mean.flatten(), variance.flatten(), norm.weight, norm.bias)
     torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
@@ -101,6 +101,49 @@ def test_statistics_of_bfloat16_inputs_are_accumulated_in_float32(layer):
         y = layer(1)(x)
     # Only the result is rounded to bfloat16: half a unit in the last of its 8 bits.
     assert ((y.double() - expected).abs() <= expected.abs() * 2**-8 + 1e-4).all()
+
+
+class Repeating(nn.Module):
+    """Calls its one norm several times, at other states: x, 2 |x|, 4 |x|, ..."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.norm, self.times = InstanceNorm(2), times
+
+    def forward(self, x):
+        outputs = []
+        for _ in range(self.times):
+            outputs.append(self.norm(x))
+            x = 2 * x.abs()
+        return torch.stack(outputs)
+
+
+def test_a_norm_called_several_times_has_statistics_of_each_call():
+    network = Repeating(3)
+    photo = torch.randn(1, 2, 16, 16)
+    with record_statistics(network) as statistics:
+        network(torch.randn(1, 2, 16, 16))  # the last pass counts
+        whole = network(photo)
+    states = [photo, 2 * photo.abs(), 4 * photo.abs()]
+    assert [len(calls) for calls in statistics.values()] == [3]
+    for (mean, _), state in zip(statistics["norm"], states, strict=True):
+        torch.testing.assert_close(mean, state.mean((2, 3), keepdim=True))
+    with frozen_statistics(network, statistics):
+        for left in (0, 8):  # each pass begins with the first again
+            tile = network(photo[..., left : left + 8])
+            torch.testing.assert_close(tile, whole[..., left : left + 8], atol=1e-5, rtol=1e-5)
+
+
+def test_calls_beyond_those_recorded_use_the_last_statistics():
+    network = Repeating(2)
+    photo = torch.randn(1, 2, 16, 16)
+    with record_statistics(network) as statistics:
+        network(photo)
+    network.times = 3
+    with frozen_statistics(network, statistics):
+        third = network(photo)[2]
+    mean, variance = statistics["norm"][1]
+    torch.testing.assert_close(third, (4 * photo.abs() - mean) / (variance + 1e-5).sqrt())
 
 
 class Failing(nn.Module):

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.networks.normalization import InstanceNorm, frozen_statistics, record_statistics
-from lit_ghibli.networks.resnet import ResidualBlock, ResnetGenerator
+from lit_ghibli.networks.resnet import TAPS, Detailed, ResidualBlock, ResnetGenerator
 
 
 def convolution_parameters(*shapes):
@@ -137,3 +137,78 @@ def test_context_bounds_what_an_output_pixel_depends_on(upsample):
         rows = gradient.abs().sum((0, 1, 3)).nonzero()
         seen += [position - rows.min().item(), rows.max().item() - position]
     assert network.context - 4 <= max(seen) <= network.context
+
+
+def convolve_and_normalize(convolution, x):
+    """Output of a convolution, and of the norm and ReLU after it, out of place."""
+    y = convolution(x)
+    return y, F.instance_norm(y).relu()
+
+
+@pytest.mark.parametrize(("num_blocks", "middle"), [(1, 1), (4, 2), (5, 3), (9, 5)])
+def test_taps_are_the_tensors_at_their_places(num_blocks, middle):
+    torch.manual_seed(0)
+    network = ResnetGenerator(base_channels=4, num_blocks=num_blocks)
+    photos = torch.rand(2, 3, 16, 24) * 2 - 1
+    picture, features, gaps = network(photos, features=True)
+    assert torch.equal(picture, network(photos))
+    assert gaps == []
+    expected = {"pixels": photos}
+    _, x = convolve_and_normalize(network.encoder.stem[0], photos)
+    for name in ("down1", "down2"):
+        expected[name], x = convolve_and_normalize(getattr(network.encoder, name)[0], x)
+    expected["bottleneck_in"] = x
+    for block in network.bottleneck[:middle]:
+        _, h = convolve_and_normalize(block.branch[0], x)
+        x = x + F.instance_norm(block.branch[3](h))
+    expected["bottleneck_middle"] = x
+    assert tuple(features) == TAPS
+    for tap in TAPS:
+        torch.testing.assert_close(features[tap], expected[tap], atol=1e-5, rtol=1e-5)
+        assert features[tap].shape[1] == network.feature_channels[tap]
+
+
+def test_every_tap_passes_gradients_to_all_before_it_and_to_nothing_after():
+    torch.manual_seed(0)
+    network = ResnetGenerator(base_channels=4, num_blocks=3)
+    photos = (torch.rand(1, 3, 16, 16) * 2 - 1).requires_grad_()
+    weights = [network.encoder.stem, network.encoder.down1, network.encoder.down2, *network.bottleneck.children()]
+    weights = [next(iter(part.parameters())) for part in weights]
+    for tap, depth in zip(TAPS, (0, 2, 3, 3, 5), strict=True):
+        tapped = network(photos, features=True).features[tap]
+        loss = (tapped * torch.linspace(-1, 1, tapped.numel()).view_as(tapped)).sum()
+        gradients = torch.autograd.grad(loss, [photos, *weights], allow_unused=True)
+        assert [gradient is not None and gradient.any().item() for gradient in gradients] == [True] * (depth + 1) + [
+            False
+        ] * (len(weights) - depth)
+
+
+def test_a_pass_without_a_picture_ends_at_the_middle():
+    network = ResnetGenerator(base_channels=4, num_blocks=4)
+    ran = []
+    for name, module in network.named_modules():
+        module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    photos = torch.rand(1, 3, 16, 16)
+    features_alone = network(photos, picture=False, features=True)
+    assert isinstance(features_alone, Detailed)
+    assert features_alone.picture is None
+    assert [name for name in ran if name.startswith(("bottleneck.", "decoder")) and name.count(".") == 1] == [
+        "bottleneck.0",
+        "bottleneck.1",
+    ]
+    whole = network(photos, features=True).features
+    assert all(torch.equal(features_alone.features[tap], whole[tap]) for tap in TAPS)
+
+
+def test_features_come_out_of_a_compiled_network_too():
+    network = ResnetGenerator(base_channels=4, num_blocks=2)
+    photos = torch.rand(1, 3, 16, 16)
+    expected = network(photos, features=True)
+    network.compile(fullgraph=True, backend="eager")
+    torch.testing.assert_close(network(photos, features=True), expected)
+
+
+def test_nothing_is_kept_for_taps_that_nobody_asks_for():
+    network = ResnetGenerator(base_channels=4, num_blocks=2)
+    assert isinstance(network(torch.rand(1, 3, 16, 16)), torch.Tensor)
+    assert network(torch.rand(1, 3, 16, 16), gaps=True).features == {}

@@ -99,3 +99,16 @@ def test_calls_at_the_same_time_do_not_disturb_each_other():
         for _ in range(3):
             for actual, photo in zip(pool.map(partial(winograd_conv3x3, weight=weight), photos), photos, strict=True):
                 torch.testing.assert_close(actual, F.conv2d(photo, weight), atol=2e-3, rtol=0)
+
+
+def test_gradients_are_as_exact_when_asked_for_inside_autocast():
+    torch.manual_seed(0)
+    x, weight = torch.randn(1, 5, 9, 14, requires_grad=True), torch.randn(7, 5, 3, 3, requires_grad=True)
+    y = winograd_conv3x3(x, weight, None, 1, "reflect")
+    grad_y = torch.randn_like(y)
+    expected, (x64, weight64, _) = reference(x, weight, None, 1, "reflect")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        gradients = torch.autograd.grad(y, (x, weight), grad_y)
+    for actual, wanted in zip(gradients, torch.autograd.grad(expected, (x64, weight64), grad_y.double()), strict=True):
+        assert actual.dtype == torch.float32
+        assert relative_error(actual, wanted) < TOLERANCE
