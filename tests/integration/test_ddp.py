@@ -17,6 +17,7 @@ WITHOUT_RANKS = {
         "method.generator.norm=instance",
         "method.discriminator.norm=instance",
     ],
+    "nijigan": ["method.num_patches=784"],  # all locations of 28x28 pixels, in whatever order
 }
 for name in ("optimizer_g", "optimizer_d"):
     RECIPE += [f"method.{name}._target_=torch.optim.SGD", f"method.{name}.lr=0.001"]
