@@ -1,5 +1,7 @@
 """A trained run as a function on pictures."""
 
+import copy
+
 import numpy as np
 import torch
 from PIL import Image
@@ -26,10 +28,35 @@ class Translator:
         self.network = network.eval().to(device)
         self.device, self.tile = torch.device(device), tile
 
+    def with_solver(self, solver: str | None, steps: int | None) -> "Translator":
+        """A translator with the same weights whose ODE blocks are solved in another way.
+
+        Args:
+            solver: Its name; None keeps the training's.
+            steps: Of that solver; None takes the number that the network has for it.
+
+        Returns:
+            A translator that shares this one's weights; this one itself where neither is given.
+
+        Raises:
+            UserError: The network has no ODE blocks, or knows no such solver.
+        """
+        if solver is None and steps is None:
+            return self
+        if not hasattr(self.network, "set_solver"):
+            given = f"solver={solver} steps={steps}".replace("None", "null")
+            raise UserError(
+                f"{given}: this run's {type(self.network).__name__} has no ODE to solve: leave both out, or choose a "
+                "run of a method with ODE blocks, such as method=nijigan"
+            )
+        weights = self.network.state_dict(keep_vars=True).values()
+        network = copy.deepcopy(self.network, memo={id(tensor): tensor for tensor in weights})
+        network.set_solver(solver or network.solver, steps)
+        return Translator(network, self.device, self.tile)
+
     def __call__(self, photo: Image.Image) -> Image.Image:
         """Translate an RGB image."""
-        pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1).unsqueeze(0)
-        picture = self.translate(from_uint8(pixels.to(self.device)))
+        picture = self.translate(as_tensor(photo, self.device))
         return Image.fromarray(to_uint8(picture)[0].permute(1, 2, 0).cpu().numpy())
 
     def translate(self, photo: Tensor) -> Tensor:
@@ -37,3 +64,9 @@ class Translator:
         if self.tile and photo.shape[-2] * photo.shape[-1] > self.tile**2:
             return translate_tiled(self.network, photo, self.tile)
         return translate(self.network, photo)
+
+
+def as_tensor(photo: Image.Image, device: torch.device | str = "cpu") -> Tensor:
+    """An RGB image as ``(1, 3, H, W)`` in ``[-1, 1]`` on a device."""
+    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1).unsqueeze(0)
+    return from_uint8(pixels.to(device))

@@ -20,22 +20,33 @@ def write_table(rows: Sequence[Row], folder: str | Path, name: str) -> None:
         raise ValueError("a table needs at least one row")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(rows, folder / f"{name}.csv")
     (folder / f"{name}.json").write_text(json.dumps(_finite(rows), indent=2), encoding="utf-8")
     (folder / f"{name}.md").write_text(markdown_table(rows), encoding="utf-8")
 
 
+def write_csv(rows: Sequence[Row], path: str | Path) -> None:
+    """Write one CSV file; columns in order of first appearance, None as an empty cell."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=_columns(rows))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def markdown_table(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table: numbers with four significant digits, right-aligned; what is absent is blank."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    numeric = {column: all(isinstance(row.get(column, 0), int | float) for row in rows) for column in columns}
+    """Rows as a Markdown table: numbers with four significant digits, right-aligned.
+
+    What is absent is blank, and None, that which has no value, a dash.
+    """
+    columns = _columns(rows)
+    numeric = {column: all(isinstance(row.get(column, 0), int | float | None) for row in rows) for column in columns}
     lines = ["| " + " | ".join(columns) + " |", "|" + "|".join("--:" if numeric[c] else "---" for c in columns) + "|"]
     lines += ["| " + " | ".join(_cell(row.get(column, "")) for column in columns) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
 
 
 def _finite(rows: Sequence[Row]) -> list[Row]:
@@ -50,4 +61,6 @@ def _finite(rows: Sequence[Row]) -> list[Row]:
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")

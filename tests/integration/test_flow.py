@@ -1,8 +1,9 @@
-"""The commands one after the other, as real processes: a multirun, stylize, evaluate; mistakes; an early stop."""
+"""The commands one after the other, as real processes: a multirun, stylize, evaluate, profile; mistakes; a stop."""
 
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -84,7 +85,8 @@ def evaluated(workplace, run, cli):
 
 def test_evaluate_writes_one_table_in_three_formats_and_a_grid(evaluated):
     printed, out = evaluated
-    assert sorted(path.name for path in out.iterdir()) == ["metrics.csv", "metrics.json", "metrics.md", "pictures.png"]
+    tables = ["metrics.csv", "metrics.json", "metrics.md", "per_picture.csv"]
+    assert sorted(path.name for path in out.iterdir()) == [*tables, "pictures.png", "translated"]
     rows = json.loads((out / "metrics.json").read_text())
     assert [row["pictures"] for row in rows] == ["output", "untouched input"]
     with open(out / "metrics.csv", newline="") as file:
@@ -108,6 +110,85 @@ def test_evaluate_measures_what_training_measured(evaluated, run):
     mse = sum(((photo - ghibli) ** 2).mean().item() for photo, ghibli in pairs) / 2
     assert rows[1]["mse"] == pytest.approx(mse, rel=1e-4)
     assert rows[0]["images"] == rows[1]["images"] == 2
+
+
+def test_evaluate_measures_and_saves_every_picture(evaluated):
+    out = evaluated[1]
+    means = json.loads((out / "metrics.json").read_text())
+    with open(out / "per_picture.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    for metric in ("mse", "psnr", "ssim", "l1"):
+        for prefix, mean in zip(("", "input_"), means, strict=True):
+            assert sum(float(row[f"{prefix}{metric}"]) for row in rows) / 2 == pytest.approx(mean[metric], rel=1e-5)
+    for number, row in enumerate(rows):
+        with Image.open(out / "translated" / f"{row['name']}.png") as picture:
+            pixels = torch.from_numpy(np.array(picture)) / 255
+        target = torch.from_numpy(render_pair(0, 14 + number, 32)[1] / 255)
+        assert float(row["mse"]) == pytest.approx(((pixels - target) ** 2).mean().item(), abs=1e-3), "8-bit rounding"
+
+
+@pytest.fixture(scope="module")
+def ode_run(run, tmp_path_factory):
+    """The same weights in a generator of ODE blocks, whose parameters have the names of residual blocks'."""
+    checkpoint = checkpoints.load(run / "checkpoints" / "last.ckpt")
+    generator = checkpoint[checkpoints.CONFIG_KEY]["method"]["generator"]
+    generator |= {"_target_": "lit_ghibli.networks.ode.OdeGenerator", "solver": "midpoint"}
+    folder = tmp_path_factory.mktemp("ode")
+    checkpoints.save(checkpoint, folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+def test_stylize_with_another_solver_says_how_far_it_is_from_the_trainings(workplace, ode_run, cli):
+    for name in ("1.png", "2.png"):
+        Image.fromarray(render_pair(0, 0, 64)[0]).save(workplace / name)
+    arguments = ("stylize", "1.png", "2.png", f"checkpoint={ode_run}", "device=cpu")
+    trained, other = (
+        cli(*arguments, "--out", out, *solver, cwd=workplace)
+        for out, solver in (("trained", []), ("other", ["solver=euler", "steps=3"]))
+    )
+    assert other.returncode == trained.returncode == 0, other.stderr
+    assert "solver" not in trained.stdout
+    pictures = [np.asarray(Image.open(workplace / out / "1.png"), dtype=float) for out in ("trained", "other")]
+    start = (
+        "1.png (only the first, to save time): euler (3 evaluations) against the training's midpoint (2 evaluations)"
+    )
+    line = next(line for line in other.stdout.splitlines() if line.startswith(start))
+    difference = float(line.split("mean difference ")[1].split()[0])
+    assert difference == pytest.approx(np.abs(pictures[0] - pictures[1]).mean(), abs=0.3), "8-bit rounding"
+    assert difference > 0
+
+
+def test_evaluate_with_another_solver_has_a_folder_of_its_own(ode_run, cli):
+    result = cli("evaluate", f"checkpoint={ode_run}", "solver=euler", cwd=ode_run)
+    assert result.returncode == 0, result.stderr
+    row, untouched = json.loads((ode_run / "evaluation" / "last_euler" / "metrics.json").read_text())
+    assert (row["solver"], row["evaluations"]) == ("euler", 1)
+    assert 0 < row["solver_l1"] < 0.5
+    assert -1 < row["solver_ssim"] < 1
+    assert "solver" not in untouched
+
+
+def test_a_run_without_an_ode_has_no_solver(workplace, run, cli):
+    result = cli("evaluate", f"checkpoint={run}", "solver=euler", "steps=2", cwd=workplace)
+    assert result.returncode == 1
+    assert "solver=euler steps=2: this run's ResnetGenerator has no ODE to solve" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_profile_measures_methods_and_runs(workplace, run, cli):
+    small = ["size=32", "warm_up=0", "repeats=[1,2]", "threads=1", "device=cpu", "method.generator.base_channels=4"]
+    result = cli("profile", "method=cyclegan", f"checkpoint={run}", *small, "--out", "my tables", cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    out = workplace / "my tables"
+    assert sorted(path.name for path in out.iterdir()) == ["profile.csv", "profile.json", "profile.md"]
+    assert (out / "profile.md").read_text() in result.stdout
+    rows = {row["method"]: row for row in json.loads((out / "profile.json").read_text())}
+    assert set(rows) == {"cyclegan", str(run)}
+    for name, blocks in (("cyclegan", 6), (str(run), 1)):
+        assert rows[name]["parameters_m"] * 1e6 == pytest.approx(8739 + (blocks - 1) * 2 * (9 * 16**2 + 16))
+        assert rows[name]["seconds_1"] > 0
+    assert not list(workplace.glob("outputs/profile*"))
 
 
 def test_mistakes_end_in_one_message_and_status_1(tmp_path, cli):

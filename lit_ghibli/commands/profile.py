@@ -1,0 +1,153 @@
+"""`lit-ghibli profile`: measure time, memory, parameters and operations of methods' forward passes."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hydra import compose
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from lit_ghibli.commands._hydra import command, expand_out, quote, rewrite_arguments, trusted_class
+from lit_ghibli.errors import UserError
+from lit_ghibli.reports.tables import markdown_table, write_table
+
+_MEASURE = "--measure"  # makes this module the process that measures one network
+
+
+@command("profile")
+def profile(config: DictConfig) -> None:
+    """Write ``profile.csv``, ``.json`` and ``.md`` with a row for each of ``methods`` and ``checkpoints``."""
+    from lit_ghibli import checkpoints  # here, so that --help answers at once
+    from lit_ghibli.commands._translator import choose_device
+
+    _check(config)
+    settings = {key: config[key] for key in ("size", "batch_size", "warm_up", "threads")}
+    settings |= {"repeats": list(config.repeats), "device": str(choose_device(config.device))}
+    with TemporaryDirectory(prefix="lit_ghibli_") as folder:
+        measured = [(str(path), checkpoints.find(path)) for path in config.checkpoints]
+        measured += [(name, _fresh(name, config, Path(folder) / f"{name}.ckpt")) for name in config.methods]
+        rows = [_measure_apart({"name": name, "checkpoint": str(path), **settings}) for name, path in measured]
+    write_table(rows, config.out, "profile")
+    print(markdown_table(rows))
+    print(f"tables: {config.out}")
+
+
+def measure(settings: dict[str, Any]) -> dict[str, Any]:
+    """The row of one checkpoint; its peak of memory is right in a process that does nothing else."""
+    import torch
+
+    from lit_ghibli.commands._translator import load_translator
+    from lit_ghibli.inference.profiling import machine, profile, scenes
+
+    if settings["threads"]:
+        torch.set_num_threads(settings["threads"])
+    translator, _ = load_translator(Path(settings["checkpoint"]), settings["device"], tile=0)
+    photos = scenes(settings["batch_size"], settings["size"]).to(translator.device)
+    numbers = profile(translator.network, photos, warm_up=settings["warm_up"], repeats=settings["repeats"])
+    conditions = {key: settings[key] for key in ("size", "batch_size")}
+    return {"method": settings["name"], **numbers, **conditions, **machine(translator.device)}
+
+
+def _measure_apart(settings: dict[str, Any]) -> dict[str, Any]:
+    """`measure` in a process of its own, which shows its progress and its errors itself.
+
+    Raises:
+        UserError: It failed.
+    """
+    print(f"measuring {settings['name']}", flush=True)
+    command = [sys.executable, "-m", "lit_ghibli.commands.profile", _MEASURE, json.dumps(settings)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        died = f"was killed by signal {-done.returncode}, as happens when memory runs out" * (done.returncode < 0)
+        raise UserError(f"{settings['name']}: the process that measured it {died or 'failed; its message is above'}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _fresh(name: str, config: DictConfig, path: Path) -> Path:
+    """Write a checkpoint of a method's translator as a training would start with it.
+
+    Raises:
+        UserError: There is no such method or value, or the method has no translator.
+    """
+    from lightning import seed_everything
+
+    from lit_ghibli import checkpoints
+
+    try:
+        composed = compose("train", [f"method={name}", f"seed={config.seed}", *config.overrides])
+    except HydraException as error:
+        reason = str(error).split("\nConfig search path")[0].strip()  # which says nothing to a user
+        raise UserError(f"method={name}: {reason}") from error
+    method_config = OmegaConf.to_container(composed.method, resolve=True)
+    method_class = trusted_class(method_config)
+    if not hasattr(method_class, "translator"):
+        raise UserError(
+            f"method={name}: {method_class.__name__} paints one picture and has no network that translates others, so "
+            "that there is no forward pass to measure: leave it out"
+        )
+    seed_everything(config.seed, verbose=False)
+    method = instantiate(method_config, _convert_="object")
+    prefix = next(prefix for prefix, module in method.named_children() if module is method.translator())
+    weights = {f"{prefix}.{key}": value for key, value in method.translator().state_dict().items()}
+    checkpoints.save({"state_dict": weights, checkpoints.CONFIG_KEY: {"method": method_config}}, path)
+    return path
+
+
+def _check(config: DictConfig) -> None:
+    """Refuse what cannot be measured.
+
+    Raises:
+        UserError: Nothing is given, or a number is too small.
+    """
+    if not config.methods and not config.checkpoints:
+        raise UserError("what is to be measured? Give method=cyclegan,pix2pix (names in conf/method) or checkpoint=RUN")
+    if config.overrides and not config.methods:
+        raise UserError(f"{config.overrides[0]}: values are of methods; a checkpoint has its own, give method=NAME")
+    if not config.repeats:
+        raise UserError("repeats is empty: give numbers of passes, such as repeats=[5,50]")
+    least = {"size": 1, "batch_size": 1, "warm_up": 0, "threads": 1}
+    numbers = [(name, config[name]) for name in least] + [("repeats", count) for count in config.repeats]
+    for name, number in numbers:
+        if number is not None and (not isinstance(number, int) or number < least.get(name, 1)):
+            raise UserError(f"{name} must be a whole number of at least {least.get(name, 1)}; got {number!r}")
+
+
+def expand_lists(arguments: list[str]) -> list[str]:
+    """Turn ``method=a,b``, methods' values, ``checkpoint=a,b`` and ``--out FOLDER`` into overrides that Hydra takes.
+
+    It would read ``a,b`` as a sweep, and has no methods to change values of before they are composed one by one.
+
+    Raises:
+        UserError: ``--out`` names no folder.
+    """
+    rest: list[str] = []
+    lists: dict[str, list[str]] = {"methods": [], "checkpoints": [], "overrides": []}
+    for word in expand_out(arguments):
+        key, _, value = word.partition("=")
+        if key == "method":
+            lists["methods"] += value.split(",")
+        elif key == "checkpoint":
+            value = value.strip("\"'")
+            lists["checkpoints"] += [value] if Path(value).exists() else value.split(",")
+        elif re.match(r"[+~]*method[./@]", key):
+            lists["overrides"].append(word)
+        else:
+            rest.append(word)
+    return [*rest, *(f"{key}=[{','.join(map(quote, dict.fromkeys(words)))}]" for key, words in lists.items() if words)]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == [_MEASURE]:
+        try:
+            print(json.dumps(measure(json.loads(sys.argv[2]))))
+        except UserError as error:
+            raise SystemExit(f"lit-ghibli profile: {error}") from error
+    else:
+        rewrite_arguments(expand_lists)
+        profile()

@@ -1,0 +1,145 @@
+"""What `lit-ghibli profile` takes, and how it hands each method to a process of its own."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from lit_ghibli import checkpoints
+from lit_ghibli.commands import profile
+from lit_ghibli.commands._hydra import config_dir
+from lit_ghibli.commands._translator import load_translator
+from lit_ghibli.errors import UserError
+
+SMALL = ["method.generator.base_channels=4", "method.discriminator.base_channels=4"]
+SETTINGS = {"name": "x", "size": 16, "batch_size": 1, "warm_up": 0, "threads": 1, "repeats": [1, 2], "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def _hydra():
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        yield
+
+
+def composed(*arguments: str):
+    return compose("profile", profile.expand_lists(list(arguments)))
+
+
+@pytest.mark.parametrize(
+    ("words", "expanded"),
+    [
+        (["method=a,b", "size=64"], ["size=64", 'methods=["a","b"]']),
+        (["method=a", "method=b,a"], ['methods=["a","b"]']),
+        (["checkpoint=r 1,r2/x.ckpt"], ['checkpoints=["r 1","r2/x.ckpt"]']),
+        (["checkpoint='r 1'"], ['checkpoints=["r 1"]']),
+        (
+            ["method=a", "method.x.y=1", "++method.z=[1,2]", "method/bottleneck=resnet", "~method.q"],
+            ['methods=["a"]', 'overrides=["method.x.y=1","++method.z=[1,2]","method/bottleneck=resnet","~method.q"]'],
+        ),
+        (["--out", "my folder", "--help", "hydra.x=1"], ['out="my folder"', "--help", "hydra.x=1"]),
+    ],
+)
+def test_lists_are_hidden_from_hydra_which_reads_commas_as_a_sweep(words, expanded):
+    assert profile.expand_lists(words) == expanded
+
+
+def test_a_path_with_a_comma_is_one_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a,b").mkdir()
+    assert list(composed("checkpoint=a,b").checkpoints) == ["a,b"]
+    assert list(composed("checkpoint=a,c").checkpoints) == ["a", "c"]
+
+
+def test_what_was_typed_arrives():
+    config = composed("method=a,b", "method.x='y, z'", "repeats=[3]", "size=32")
+    assert (config.methods, config.overrides, config.repeats, config.size) == (["a", "b"], ["method.x='y, z'"], [3], 32)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "what is to be measured"),
+        (["checkpoint=x", "method.y=1"], "method.y=1: values are of methods"),
+        (["method=x", "size=0"], "size must be a whole number of at least 1; got 0"),
+        (["method=x", "batch_size=1.5"], "batch_size must be a whole number of at least 1; got 1.5"),
+        (["method=x", "warm_up=-1"], "warm_up must be a whole number of at least 0; got -1"),
+        (["method=x", "threads=0"], "threads must be"),
+        (["method=x", "repeats=[]"], "repeats is empty"),
+        (["method=x", "repeats=[5,0]"], "repeats must be a whole number of at least 1; got 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(words, message):
+    with pytest.raises(UserError) as error:
+        profile._check(composed(*words))
+    assert message in str(error.value)
+
+
+def fresh(tmp_path, name, *words):
+    return profile._fresh(name, composed(f"method={name}", *words), tmp_path / f"{name}.ckpt")
+
+
+def test_fresh_weights_are_those_of_the_translator_alone_and_of_the_seed(tmp_path):
+    paths = [fresh(tmp_path / f"{seed}", "cyclegan", *SMALL, f"seed={seed}") for seed in (0, 0, 1)]
+    weights = [checkpoints.load(path)["state_dict"] for path in paths]
+    assert {name.split(".")[0] for name in weights[0]} == {"generator_ab"}
+    name = "generator_ab.encoder.stem.0.weight"
+    assert torch.equal(weights[0][name], weights[1][name])
+    assert not torch.equal(weights[0][name], weights[2][name])
+    translator, config = load_translator(paths[0], "cpu", tile=0)
+    assert config["method"]["generator"]["base_channels"] == 4
+    assert torch.equal(translator.network.encoder.stem[0].weight, weights[0][name])
+
+
+def test_methods_that_cannot_be_measured_are_named(tmp_path):
+    with pytest.raises(UserError, match="method=nst: NeuralStyle paints one picture and has no network"):
+        fresh(tmp_path, "nst")
+    with pytest.raises(UserError, match=r"(?s)method=foo: .*Could not find 'method/foo'.*cyclegan") as error:
+        fresh(tmp_path, "foo")
+    assert "search path" not in str(error.value)
+    with pytest.raises(UserError, match=r"method=cyclegan: Could not override 'method\.generator\.colour'"):
+        fresh(tmp_path, "cyclegan", "method.generator.colour=red")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_row_says_what_was_measured_on_what(tmp_path):
+    path = fresh(tmp_path, "cyclegan", *SMALL, "method.generator.num_blocks=1")
+    torch.set_num_threads(1)
+    row = profile.measure({**SETTINGS, "checkpoint": str(path)})
+    weights = checkpoints.load(path)["state_dict"].values()
+    assert row["parameters_m"] * 1e6 == pytest.approx(sum(tensor.numel() for tensor in weights))
+    expected = {"method": "x", "size": 16, "batch_size": 1, "threads": 1, "evaluations": None}
+    assert {key: row[key] for key in expected} == expected
+    assert json.loads(json.dumps(row)) == row
+    assert list(row)[:4] == ["method", "seconds_1", "seconds_2", "peak_mib"]
+
+
+def test_modules_first_imported_for_a_translator_are_whole(tmp_path):
+    """Nothing but the checkpoint names the ODE generator, whose solver has constants, so that it is imported late."""
+    ode = ["method/bottleneck=ode", "method.generator.solver=dopri5"]
+    path = fresh(tmp_path, "cyclegan", *SMALL, *ode, "method.generator.num_blocks=1")
+    row = profile._measure_apart({**SETTINGS, "checkpoint": str(path)})
+    assert row["evaluations"] >= 7
+    assert row["peak_mib"] < 200, "the program itself, which takes more, does not count"
+
+
+def test_a_process_that_fails_shows_why(capfd):
+    with pytest.raises(UserError, match="x: the process that measured it failed; its message is above"):
+        profile._measure_apart({**SETTINGS, "checkpoint": "nowhere"})
+    assert "lit-ghibli profile: nowhere: no such checkpoint file" in capfd.readouterr().err
+
+
+def test_a_process_that_is_killed_is_said_to_be(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, -9, ""))
+    with pytest.raises(UserError, match="x: the process that measured it was killed by signal 9"):
+        profile._measure_apart({**SETTINGS, "checkpoint": "x"})
+
+
+def test_the_defaults_are_those_of_the_papers_table():
+    config = OmegaConf.to_container(compose("profile"))
+    assert (config["repeats"], config["size"], config["batch_size"]) == ([5, 50], 256, 1)
