@@ -10,6 +10,8 @@ COMMANDS = {
     "stylize": "turn photographs into the style of a trained run",
     "nst": "paint a picture's content in the style of others, by optimisation",
     "evaluate": "measure a checkpoint on held-out pictures",
+    "profile": "measure time, memory and operations of a forward pass",
+    "pseudo-pair": "pair photographs with what a run makes of them, and keep the good pairs",
     "scenes": "write rendered landscapes as files, to try things with",
     "data fetch": "download a published data set",
 }
@@ -46,7 +48,7 @@ def split_command(words: list[str]) -> tuple[str, list[str]]:
 
 
 def main() -> None:
-    """Run a command: `data fetch` is the module `lit_ghibli.commands.data_fetch`."""
+    """Run a command: `data fetch` is the module `lit_ghibli.commands.data_fetch`, and dashes are underscores, too."""
     words = sys.argv[1:]
     groups = {command.split()[0] for command in COMMANDS if " " in command}
     if not words or words[0] in _HELP or (words[0] in groups and words[1:] and words[1] in _HELP):
@@ -57,7 +59,8 @@ def main() -> None:
         return
     command, sys.argv[1:] = split_command(words)
     # As __main__, so that the further processes of a DDP run are started as `python -m` of the same command.
-    runpy.run_module(f"lit_ghibli.commands.{command.replace(' ', '_')}", run_name="__main__", alter_sys=True)
+    module = command.replace(" ", "_").replace("-", "_")
+    runpy.run_module(f"lit_ghibli.commands.{module}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from lit_ghibli import cli as entry
         (["data", "fetch"], "data fetch", []),
         (["train", "fetch"], "train", ["fetch"]),
         (["scenes", "--help"], "scenes", ["--help"]),
+        (["pseudo-pair", "out=x"], "pseudo-pair", ["out=x"]),
     ],
 )
 def test_commands_of_one_and_two_words(words, command, rest):
@@ -23,7 +24,17 @@ def test_commands_of_one_and_two_words(words, command, rest):
 
 def test_every_command_is_a_module():
     for command in entry.COMMANDS:
-        assert (Path(entry.__file__).parent / "commands" / f"{command.replace(' ', '_')}.py").is_file()
+        module = command.replace(" ", "_").replace("-", "_")
+        assert (Path(entry.__file__).parent / "commands" / f"{module}.py").is_file()
+
+
+def test_a_dash_in_a_command_is_an_underscore_in_its_module(monkeypatch):
+    started = []
+    monkeypatch.setattr(sys, "argv", ["lit-ghibli", "pseudo-pair", "out=x"])
+    monkeypatch.setattr(entry.runpy, "run_module", lambda module, **options: started.append(module))
+    entry.main()
+    assert started == ["lit_ghibli.commands.pseudo_pair"]
+    assert sys.argv[1:] == ["out=x"]
 
 
 @pytest.mark.parametrize(

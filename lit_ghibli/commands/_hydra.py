@@ -38,30 +38,32 @@ def config_dir() -> str:
 
 
 def command(name: str) -> Callable[[Callable], Callable[[], Any]]:
-    """Make a function of a configuration a Hydra program that composes ``conf/<name>.yaml``.
+    """Make a function of a configuration a Hydra program that composes the command's file in ``conf/``.
 
     Mistakes of the user end in one clear message and exit status 1, without a traceback.
+
+    Args:
+        name: The command as it is typed, such as ``data fetch``, whose file is ``conf/data_fetch.yaml``.
     """
-    typed = name.replace("_", " ")
 
     def decorate(function: Callable) -> Callable[[], Any]:
-        @hydra.main(version_base="1.3", config_path=config_dir(), config_name=name)
+        @hydra.main(version_base="1.3", config_path=config_dir(), config_name=re.sub("[ -]", "_", name))
         @functools.wraps(function)
         def run(config: Any) -> Any:
             try:
                 return function(config)
             except UserError as error:
-                raise SystemExit(f"lit-ghibli {typed}: {error}") from error
+                raise SystemExit(f"lit-ghibli {name}: {error}") from error
             except MissingMandatoryValue as error:
-                raise SystemExit(f"lit-ghibli {typed}: no value for '{error.full_key}'; see --help") from error
+                raise SystemExit(f"lit-ghibli {name}: no value for '{error.full_key}'; see --help") from error
             except OmegaConfBaseException as error:
-                raise SystemExit(f"lit-ghibli {typed}: {error}") from error
+                raise SystemExit(f"lit-ghibli {name}: {error}") from error
             except InstantiationException as error:
                 cause = error.__cause__
                 if isinstance(cause, ValueError):  # our networks' and metrics' checks of their arguments
-                    raise SystemExit(f"lit-ghibli {typed}: {cause}") from error
+                    raise SystemExit(f"lit-ghibli {name}: {cause}") from error
                 if isinstance(cause, TypeError):  # a value of a wrong type, or one that does not exist
-                    raise SystemExit(f"lit-ghibli {typed}: {error}") from error
+                    raise SystemExit(f"lit-ghibli {name}: {error}") from error
                 raise
 
         return run

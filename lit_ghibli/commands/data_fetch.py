@@ -14,7 +14,7 @@ from lit_ghibli.data.download import Report, fetch
 from lit_ghibli.errors import UserError
 
 
-@command("data_fetch")
+@command("data fetch")
 def data_fetch(config: DictConfig) -> None:
     """Make the folder ``out/name`` from the data set's archive, unless it is there."""
     if config.name not in config.datasets:

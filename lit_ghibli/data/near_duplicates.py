@@ -18,7 +18,7 @@ def perceptual_hash(image: Image.Image) -> int:
 
     Copies in another size, quality, brightness or contrast differ in few bits; cropped or mirrored ones in many.
 
-    Source: Zauner 2010, section 3.2.1.
+    Source: Zauner 2010, the hash of the discrete cosine transform.
     """
     luminance = np.asarray(image.convert("L").resize((_GRID, _GRID), Image.Resampling.BOX), dtype=np.float64)
     # Rounded, so that frequencies which are absent are equal rather than noise of the last digit.
