@@ -1,4 +1,4 @@
-"""Time and memory of lit_ghibli against the authors' CycleGAN and pix2pix code, alternated in one run.
+"""Time and memory of lit_ghibli against the authors' CycleGAN, pix2pix and Scenimefy code, alternated in one run.
 
 See README.md beside this file for what is measured and how to read it.
 """
@@ -12,127 +12,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
-from typing import NamedTuple
 
 import lightning
 import torch
+from contests import METHODS, images, our_generator, peer_generator
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 SIDES = ("ours", "peer")
 MIB = 2**20
-
-
-# ---- the two sides ----------------------------------------------------------------------------------------
-
-
-def images(size: int, device: str) -> Tensor:
-    """One random picture ``(1, 3, size, size)`` in ``[-1, 1]``."""
-    return torch.rand(1, 3, size, size, device=device) * 2 - 1
-
-
-def our_generator(blocks: int, args: argparse.Namespace) -> nn.Module:
-    """Our ResNet generator; its time does not depend on its weights."""
-    from lit_ghibli.networks.resnet import ResnetGenerator
-
-    generator = ResnetGenerator(num_blocks=blocks).to(args.device).eval()
-    if args.compile:
-        generator.compile()
-    return generator
-
-
-def peer_generator(blocks: int, args: argparse.Namespace) -> nn.Module:
-    """The authors' generator, without their later antialiasing."""
-    from models.networks import define_G
-
-    generator = define_G(
-        3, 3, 64, f"resnet_{blocks}blocks", "instance", no_antialias=True, no_antialias_up=True, gpu_ids=[]
-    )
-    return generator.to(args.device).eval()
-
-
-class PeerCycleGAN:
-    """The authors' CycleGAN with the options of the recipe."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        from models.cycle_gan_model import CycleGANModel
-
-        shape = dict(input_nc=3, output_nc=3, ngf=64, ndf=64, netG="resnet_6blocks", netD="basic", n_layers_D=3)
-        norm = dict(normG="instance", normD="instance", no_dropout=True, no_antialias=True, no_antialias_up=True)
-        losses = dict(gan_mode="lsgan", lambda_A=10.0, lambda_B=10.0, lambda_identity=0.5, pool_size=50)
-        training = dict(isTrain=True, lr=2e-4, beta1=0.5, init_type="normal", init_gain=0.02, amp=False)
-        run = dict(checkpoints_dir="", name="", preprocess="crop", direction="AtoB")
-        gpu_ids = [0] if args.device == "cuda" else []
-        self.model = CycleGANModel(SimpleNamespace(**shape, **norm, **losses, **training, **run, gpu_ids=gpu_ids))
-
-    def step(self, real_a: Tensor, real_b: Tensor) -> None:
-        """One training step of theirs."""
-        self.model.set_input({"A": real_a, "B": real_b, "A_paths": [], "B_paths": []})
-        self.model.optimize_parameters()
-
-
-class PeerPix2Pix:
-    """The authors' networks and loss in the order of their pix2pix: D, then G, gradients zeroed before each."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        from models.networks import GANLoss, define_D, define_G
-
-        self.device = args.device
-        generator = define_G(3, 3, 64, "unet_256", "batch", use_dropout=True, no_antialias=True, gpu_ids=[])
-        discriminator = define_D(6, 64, "basic", 3, "batch", no_antialias=True, gpu_ids=[])
-        self.generator, self.discriminator = generator.to(args.device), discriminator.to(args.device)
-        self.gan_loss = GANLoss("vanilla").to(args.device)
-        self.optimizer_g, self.optimizer_d = (
-            torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
-            for network in (self.generator, self.discriminator)
-        )
-
-    def step(self, real_a: Tensor, real_b: Tensor) -> None:
-        """One training step."""
-        self.real_a, self.real_b = real_a.to(self.device), real_b.to(self.device)
-        self.fake_b = self.generator(self.real_a)
-        self.discriminator.requires_grad_(True)
-        self.optimizer_d.zero_grad()
-        logits_fake = self.discriminator(torch.cat((self.real_a, self.fake_b), 1).detach())
-        logits_real = self.discriminator(torch.cat((self.real_a, self.real_b), 1))
-        ((self.gan_loss(logits_fake, False) + self.gan_loss(logits_real, True)) * 0.5).backward()
-        self.optimizer_d.step()
-        self.discriminator.requires_grad_(False)
-        self.optimizer_g.zero_grad()
-        gan = self.gan_loss(self.discriminator(torch.cat((self.real_a, self.fake_b), 1)), True)
-        (gan + 100.0 * nn.functional.l1_loss(self.fake_b, self.real_b)).backward()
-        self.optimizer_g.step()
-
-
-def our_cyclegan() -> lightning.LightningModule:
-    """Ours, by its defaults."""
-    from lit_ghibli.methods.cyclegan import CycleGAN
-
-    return CycleGAN()
-
-
-def our_pix2pix() -> lightning.LightningModule:
-    """Ours, by its defaults."""
-    from lit_ghibli.methods.pix2pix import Pix2Pix
-
-    return Pix2Pix()
-
-
-class Contest(NamedTuple):
-    """Both sides of a method."""
-
-    title: str
-    ours: Callable[[], lightning.LightningModule]
-    peer: Callable[[argparse.Namespace], object]
-    keys: tuple[str, str]  # of our batches
-
-
-METHODS = {
-    "cyclegan": Contest("CycleGAN, 6 blocks", our_cyclegan, PeerCycleGAN, ("photo", "anime")),
-    "pix2pix": Contest("pix2pix, U-Net-256", our_pix2pix, PeerPix2Pix, ("input", "target")),
-}
 
 
 def fit_ours(name: str, args: argparse.Namespace, steps: int, callbacks: list[Callback]) -> None:
@@ -225,7 +114,7 @@ def peak_bytes(device: str) -> int:
 def run_one_side(args: argparse.Namespace) -> None:
     """In a child process: run one workload on one side and print its peak above the imports, in bytes."""
     side, workload, *numbers = args.one_side
-    import models.cycle_gan_model  # noqa: F401
+    import models.networks  # noqa: F401
 
     before = peak_bytes(args.device)
     if workload in METHODS and side == "ours":
@@ -233,7 +122,7 @@ def run_one_side(args: argparse.Namespace) -> None:
     elif workload in METHODS:
         peer = METHODS[workload].peer(args)
         for _ in range(args.repeats):
-            peer.step(images(256, args.device), images(256, args.device))
+            peer.step(*(images(256, args.device) for _ in METHODS[workload].keys))
     else:
         size, blocks = map(int, numbers)
         generator = (our_generator if side == "ours" else peer_generator)(blocks, args)
@@ -259,10 +148,11 @@ def measure_memory(arguments: list[str], workload: list[str]) -> dict[str, list[
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", type=Path, required=True, help="folder of contrastive-unpaired-translation")
+    parser.add_argument("--peer", type=Path, required=True,
+                        help="folder of contrastive-unpaired-translation, or Scenimefy's Semi_translation")  # fmt: skip
     parser.add_argument("--what", nargs="+", choices=["inference", "training", "memory"],
                         default=["inference", "training", "memory"])  # fmt: skip
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="to train")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="to train; default: those that --peer has")
     parser.add_argument("--sizes", nargs="*", type=int, default=[256, 1024], help="pixels, for inference")
     parser.add_argument("--blocks", nargs="+", type=int, choices=[4, 6, 9], default=[6, 9], help="for inference")
     parser.add_argument("--repeats", type=int, default=5, help="of each side, after one to warm up")
@@ -274,8 +164,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="our networks")
     parser.add_argument("--one-side", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
-    if not (args.peer / "models" / "cycle_gan_model.py").is_file():
-        parser.error(f"--peer {args.peer} holds no models/cycle_gan_model.py; README.md says how to get it")
+    there = [name for name, contest in METHODS.items() if (args.peer / contest.peer_file).is_file()]
+    args.methods = args.methods or there
+    if not there or not set(args.methods) <= set(there):
+        files = sorted({contest.peer_file for contest in METHODS.values()})
+        parser.error(f"--peer {args.peer} must hold {' or '.join(files)}; README.md says how to get them")
     return args
 
 
