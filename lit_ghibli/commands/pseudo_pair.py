@@ -23,7 +23,9 @@ def pseudo_pair(config: DictConfig) -> None:
     from lit_ghibli import checkpoints  # here, so that --help answers at once
     from lit_ghibli.checksums import sha256_of
     from lit_ghibli.commands._translator import load_translator
-    from lit_ghibli.inference.pseudo_pairs import Records, Thresholds, find_photos, make_pairs
+    from lit_ghibli.inference.pair_selection import Thresholds
+    from lit_ghibli.inference.pseudo_pairs import find_photos, make_pairs
+    from lit_ghibli.inference.records import Records
 
     thresholds = Thresholds(**{name: config[name] for name in Thresholds.__dataclass_fields__})
     checkpoint, out = checkpoints.find(config.teacher), Path(config.out).expanduser()
@@ -47,7 +49,8 @@ def _print_summary(rows: list[dict[str, Any]], out: Path) -> None:
     Raises:
         UserError: No pair is left.
     """
-    from lit_ghibli.inference.pseudo_pairs import KEPT, SCORES
+    from lit_ghibli.inference.pair_selection import KEPT
+    from lit_ghibli.inference.pseudo_pairs import SCORES
 
     table = []
     for score in SCORES:
@@ -66,7 +69,7 @@ def _print_summary(rows: list[dict[str, Any]], out: Path) -> None:
 
 def _draw_sheets(rows: list[dict[str, Any]], photos: dict[str, Path], out: Path) -> None:
     """Draw ``kept.png`` and ``dropped.png``; a sheet without pairs is removed."""
-    from lit_ghibli.inference.pseudo_pairs import KEPT
+    from lit_ghibli.inference.pair_selection import KEPT
 
     kept = sorted((row for row in rows if row["verdict"] == KEPT), key=lambda row: -row["structure"])
     dropped = [row for row in rows if row["verdict"] != KEPT]
@@ -100,7 +103,8 @@ def _of_every_verdict(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _entry(row: dict[str, Any], photos: dict[str, Path], out: Path) -> Entry:
     from lit_ghibli.data.image_files import open_image
-    from lit_ghibli.inference.pseudo_pairs import KEPT, SCORES, picture_path
+    from lit_ghibli.inference.pair_selection import KEPT
+    from lit_ghibli.inference.pseudo_pairs import SCORES, picture_path
 
     if row["verdict"] == "unreadable":
         return Entry(None, None, row["name"], f"unreadable: {row['detail']}")

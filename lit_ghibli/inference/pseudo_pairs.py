@@ -10,11 +10,9 @@ In the folder of a set:
 """
 
 import csv
-import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,105 +26,16 @@ from lit_ghibli.checkpoints import link
 from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, open_image
 from lit_ghibli.data.near_duplicates import find_near_duplicates, perceptual_hash
 from lit_ghibli.data.sources import stem
-from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8
+from lit_ghibli.inference.pair_selection import KEPT, Thresholds, judge
 from lit_ghibli.inference.picture_files import plan_outputs
+from lit_ghibli.inference.records import Records
 from lit_ghibli.metrics.structure import label_agreement, structure_consistency, style_strength
 
-KEPT = "kept"
 SCORES = ("structure", "style", "semantics")
 
 T = TypeVar("T")
 Photos = Mapping[str, Path]  # files by their name in the set: relative, with subfolders
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """What a pair must reach to be kept; None asks for nothing.
-
-    Attributes:
-        duplicate_distance: Bits of 64 in which the perceptual hashes of two photographs must differ by more.
-        min_structure: 0 ... 1; see `structure_consistency`.
-        min_semantics: 0 ... 1; see `label_agreement`. Of no effect on pairs that were not segmented.
-        min_style: Mean colour difference, delta E; see `style_strength`.
-        max_style: Likewise.
-        keep: Of the pairs that reach all this, those with the best structure: a share (0.5) or a number (5000).
-    """
-
-    duplicate_distance: int | None
-    min_structure: float | None
-    min_semantics: float | None
-    min_style: float | None
-    max_style: float | None
-    keep: float | int | None
-
-    def __post_init__(self) -> None:
-        if self.duplicate_distance is not None and self.duplicate_distance not in range(32):
-            raise UserError(f"duplicate_distance must be 0 ... 31 bits, or null; got {self.duplicate_distance!r}")
-        for name in ("min_structure", "min_semantics", "min_style", "max_style"):
-            value, highest = getattr(self, name), 1 if name in ("min_structure", "min_semantics") else float("inf")
-            if value is not None and not (isinstance(value, int | float) and 0 <= value <= highest):
-                raise UserError(
-                    f"{name} must be a number, at least 0{' and at most 1' * (highest == 1)}; got {value!r}"
-                )
-        whole = isinstance(self.keep, int) and self.keep >= 1
-        if self.keep is not None and not whole and not (isinstance(self.keep, float) and 0 < self.keep < 1):
-            raise UserError(f"keep must be a share between 0 and 1, a number of pairs, or null; got {self.keep!r}")
-
-    def objection(self, scores: Mapping[str, float]) -> tuple[str, str] | None:
-        """The first score that is not reached, and by how much; None where the pair is good."""
-        for name in ("structure", "semantics", "style"):
-            if name in scores and (least := getattr(self, f"min_{name}")) is not None and scores[name] < least:
-                return name, f"{scores[name]:.4g} is below {least:g}"
-        if self.max_style is not None and scores["style"] > self.max_style:
-            return "style", f"{scores['style']:.4g} is above {self.max_style:g}"
-        return None
-
-
-class Records:
-    """What is known of each photograph, in a file that only grows.
-
-    A process that is killed leaves at most one line cut short. Each line begins with its line break, so that this
-    spoils no other, and lines that cannot be read count for nothing.
-
-    Args:
-        path: File of JSON lines; begun if it is not there.
-        **made_by: What everything in it depends on: stated in its first line.
-
-    Raises:
-        UserError: The file was begun with other values.
-    """
-
-    def __init__(self, path: Path, **made_by: Any) -> None:
-        self._known: dict[str, dict[str, Any]] = {}
-        lines = _read_lines(path)
-        for name, value in made_by.items():
-            if lines and lines[0].get(name) != value:
-                raise UserError(
-                    f"{path.parent} was begun with {name}={lines[0].get(name)}, and now {name}={value} is given: give "
-                    f"the same one to go on, or another folder with out="
-                )
-        for line in lines[1:]:
-            self._known.setdefault(line["name"], {}).update(line)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        if not lines:
-            self._write(made_by)
-
-    def __getitem__(self, name: str) -> Mapping[str, Any]:
-        return self._known.get(name, {})
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
-
-    def add(self, name: str, **facts: Any) -> None:
-        """Note facts about a photograph, for good as soon as this returns, power cuts excepted."""
-        self._write({"name": name, **facts})
-        self._known.setdefault(name, {}).update(facts)
-
-    def _write(self, line: Mapping[str, Any]) -> None:
-        with self._path.open("ab") as file:
-            file.write(b"\n" + json.dumps(line).encode())
 
 
 def find_photos(photos: str | Path, out: Path) -> dict[str, Path]:
@@ -199,44 +108,9 @@ def make_pairs(
     return rows
 
 
-def judge(
-    names: Photos, scores: Mapping[str, Mapping[str, float]], dropped: Mapping[str, tuple[str, str]], limits: Thresholds
-) -> list[dict[str, Any]]:
-    """The verdict on every photograph, as `make_pairs` returns it, in the order of ``names``.
-
-    Args:
-        names: All photographs.
-        scores: Of those that were translated.
-        dropped: Verdict and detail of all others.
-        limits: What scores must reach.
-    """
-    verdicts = dict(dropped)
-    for name, reached in scores.items():
-        verdicts[name] = limits.objection(reached) or (KEPT, "")
-    good = sorted((name for name in scores if verdicts[name][0] == KEPT), key=lambda name: -scores[name]["structure"])
-    if limits.keep is not None:
-        most = limits.keep if isinstance(limits.keep, int) else max(round(limits.keep * len(good)), 1)
-        for place, name in enumerate(good[most:], start=most + 1):
-            verdicts[name] = ("rank", f"{place} of {len(good)} by structure")
-    return [
-        {"name": name, "verdict": verdicts[name][0], "detail": verdicts[name][1], **scores.get(name, {})}
-        for name in names
-    ]
-
-
 def picture_path(out: Path, folder: str, name: str) -> Path:
     """Where a folder of a set has the picture that is made of a photograph."""
     return (out / folder / name).with_suffix(".png")
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    lines = []
-    for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:  # cut short, or no text at all
-            continue
-    return lines
 
 
 def _require_recorded(photos: Photos, records: Records) -> None:

@@ -14,7 +14,9 @@ from lit_ghibli.data.image_files import FolderError, open_image
 from lit_ghibli.data.pair_sources import TwoFolderSource
 from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.errors import UserError
-from lit_ghibli.inference.pseudo_pairs import Records, Thresholds, find_photos, judge, make_pairs
+from lit_ghibli.inference.pair_selection import Thresholds, judge
+from lit_ghibli.inference.pseudo_pairs import find_photos, make_pairs
+from lit_ghibli.inference.records import Records
 
 ALL = Thresholds(
     duplicate_distance=None, min_structure=None, min_semantics=None, min_style=None, max_style=None, keep=None
@@ -191,7 +193,9 @@ import os, signal, sys
 from pathlib import Path
 from PIL import ImageOps
 from lit_ghibli.inference import pseudo_pairs
-from lit_ghibli.inference.pseudo_pairs import Records, Thresholds, find_photos, make_pairs
+from lit_ghibli.inference.pair_selection import Thresholds
+from lit_ghibli.inference.pseudo_pairs import find_photos, make_pairs
+from lit_ghibli.inference.records import Records
 
 def run(photos, out, function, number):
     calls = []
