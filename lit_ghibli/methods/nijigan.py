@@ -149,7 +149,10 @@ class NijiGAN(Translation):
         """Load VGG-19 where a training needs it; translating never does."""
         super().setup(stage)
         if stage == "fit" and self.weights["vgg"]:
-            self.vgg = self.make_vgg().to(self.device)
+            try:
+                self.vgg = self.make_vgg().to(self.device)
+            except UserError as error:
+                raise UserError(f"{error}; or train without that term: method.weights.vgg=0") from error
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Of each branch its discriminator's update and its share of the generator's gradients; then G's update."""

@@ -40,7 +40,7 @@ class Translation(LightningModule):
         served = getattr(datamodule, "batch_keys", ())
         if served != self.batch_keys:
             raise UserError(
-                f"{type(self).__name__} trains on batches of {' and '.join(self.batch_keys)}, which these data do not "
+                f"{type(self).__name__} trains on batches of {', '.join(self.batch_keys)}, which these data do not "
                 f"serve: choose {_SERVED_BY[self.batch_keys]}"
             )
         self.translator().check_size(datamodule.crop_size, datamodule.crop_size)
