@@ -84,9 +84,9 @@ def test_data_that_a_method_cannot_train_on_are_refused():
     cyclegan = CycleGAN(partial(ResnetGenerator, num_blocks=1, **small), partial(PatchDiscriminator, **small))
     pix2pix.check_data(Served("input", "target", crop_size=256))
     cyclegan.check_data(Served("photo", "anime", crop_size=100))
-    with pytest.raises(UserError, match=r"CycleGAN trains on .* photo and anime.* data=unpaired or data=scenes"):
+    with pytest.raises(UserError, match=r"CycleGAN trains on .* photo, anime.* data=unpaired or data=scenes"):
         cyclegan.check_data(Served("input", "target", crop_size=256))
-    with pytest.raises(UserError, match=r"Pix2Pix trains on .* input and target.* data=two_folders"):
+    with pytest.raises(UserError, match=r"Pix2Pix trains on .* input, target.* data=two_folders"):
         pix2pix.check_data(Served("photo", "anime", crop_size=256))
     with pytest.raises(UserError, match=r"multiples of 4, at least 8: set data\.crop_size=100, or pad"):
         cyclegan.check_data(Served("photo", "anime", crop_size=103))
