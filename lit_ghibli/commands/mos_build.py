@@ -1,0 +1,75 @@
+"""`lit-ghibli mos build`: make a page on which people judge pictures without knowing whose they are."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
+from lit_ghibli.errors import UserError
+from lit_ghibli.reports.mos_page import MODES, Checks, ImageSet, Wording, embed, make_study
+
+PAGE, KEY = "rate.html", "key.json"
+
+
+@command("mos build")
+def mos_build(config: DictConfig) -> None:
+    """Write ``rate.html``, for the raters, and ``key.json``, for the researcher, to ``out``."""
+    for value, lowest, highest in (("sets", 1, 1000), ("side", 64, 4096), ("quality", 1, 100)):
+        if not isinstance(config[value], int) or not lowest <= config[value] <= highest:
+            raise UserError(f"{value} must be a whole number of {lowest} ... {highest}; got {config[value]!r}")
+    if config.mode not in MODES:
+        raise UserError(f"mode must be {' or '.join(MODES)}; got {config.mode!r}")
+    out = Path(config.out)
+    if (out / KEY).exists() and not config.overwrite:
+        raise UserError(f"{out / KEY} exists: answers to that study need it; choose another --out, or overwrite=true")
+    from lit_ghibli.data.image_files import open_image  # here, so that --help answers at once
+    from lit_ghibli.data.matched_pictures import choose_evenly, match
+
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    matched = match(Path(config.inputs), parse_methods(plain["methods"]))
+
+    sets, unequal = [], []
+    for name, (photo, paths) in choose_evenly(matched, config.sets, config.seed).items():
+        images = {method: open_image(path) for method, path in paths.items()}
+        unequal += [name] if len({image.size for image in images.values()}) > 1 else []
+        photograph, *pictures = (
+            embed(image, config.side, config.quality) for image in (open_image(photo), *images.values())
+        )
+        sets.append(ImageSet(name, photograph, dict(zip(images, pictures, strict=True))))
+    wording = Wording(**{name: plain[name] for name in Wording.__dataclass_fields__})
+    study = make_study(sets, config.mode, wording, Checks(**config.checks))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / KEY).write_text(json.dumps(study.key, indent=1, ensure_ascii=False), encoding="utf-8")
+    (out / PAGE).write_text(study.page, encoding="utf-8")
+    print(f"{len(sets)} of the {len(matched)} photographs of which every method has a picture")
+    if unequal:
+        print(f"note: the methods' pictures differ in size, which may tell them apart: {', '.join(unequal)}")
+    print(f"for the raters: {out / PAGE} ({(out / PAGE).stat().st_size / 1e6:.1f} MB, works without internet)")
+    print(f"for you alone: {out / KEY}, which says whose picture is whose")
+
+
+def parse_methods(given: Any) -> dict[str, Path]:
+    """Folder by method of ``{name: folder}``, of a list of ``name:folder``, or of one such text.
+
+    Raises:
+        UserError: A text is no ``name:folder``, or a name comes twice.
+    """
+    if isinstance(given, Mapping):
+        return {str(name): Path(str(folder)) for name, folder in given.items()}
+    methods: dict[str, Path] = {}
+    for text in given if isinstance(given, list) else [given]:
+        name, colon, folder = (str(part) for part in str(text).partition(":"))
+        if not (name and colon and folder):
+            raise UserError(f"methods takes NAME:FOLDER; got {text!r}")
+        if name in methods:
+            raise UserError(f"methods names {name!r} twice")
+        methods[name] = Path(folder)
+    return methods
+
+
+if __name__ == "__main__":
+    rewrite_arguments(expand_out)
+    mos_build()

@@ -1,0 +1,118 @@
+"""A study from the photographs to the scores, with raters whose opinions are known."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.opinions import answers, made_key, write
+from PIL import Image
+
+from lit_ghibli.commands.mos_build import parse_methods
+from lit_ghibli.commands.mos_score import _note_on_power, find_answers
+from lit_ghibli.errors import UserError
+
+METHODS = ["nijigan", "scenimefy"]
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / name)
+    return folder
+
+
+def test_forms_of_methods():
+    expected = {"a": Path("x/y"), "b": Path("c:/z")}
+    assert parse_methods({"a": "x/y", "b": "c:/z"}) == parse_methods(["a:x/y", "b:c:/z"]) == expected
+    assert parse_methods("a:x/y") == {"a": Path("x/y")}
+    with pytest.raises(UserError, match="methods takes NAME:FOLDER; got 'x/y'"):
+        parse_methods(["x/y"])
+    with pytest.raises(UserError, match="names 'a' twice"):
+        parse_methods(["a:x", "a:y"])
+
+
+def test_a_study_is_built_and_kept(cli, tmp_path):
+    fill(tmp_path / "my photos", "1.jpg", "2.jpg", "3.jpg")
+    for method in METHODS:
+        fill(tmp_path / method, "1.png", "2.png", "3.png")
+    Image.new("RGB", (9, 8)).save(tmp_path / "nijigan/3.png")
+    words = ["mos", "build", "inputs=my photos", "methods={nijigan: nijigan, scenimefy: scenimefy}", "sets=3"]
+    result = cli(*words, "--out", "study", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    key = json.loads((tmp_path / "study/key.json").read_text(encoding="utf-8"))
+    assert (key["methods"], key["mode"], len(key["sets"]), key["scale"]) == (METHODS, "ratings", 3, 5)
+    page = (tmp_path / "study/rate.html").read_text(encoding="utf-8")
+    assert all(identity in page for image_set in key["sets"] for identity in image_set["pictures"])
+    assert key["id"] in page
+    assert "note: the methods' pictures differ in size, which may tell them apart: 3.jpg" in result.stdout
+    wrong = cli(*words, "--out", "new", "mode=best", cwd=tmp_path)
+    assert wrong.stderr.strip() == "lit-ghibli mos build: mode must be ratings or best_of; got 'best'"
+    again = cli(*words, "--out", "study", cwd=tmp_path)
+    assert again.returncode == 1
+    assert "answers to that study need it" in again.stderr
+    assert json.loads((tmp_path / "study/key.json").read_text(encoding="utf-8")) == key
+
+
+def read(path: Path) -> list[dict]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_known_opinions_come_out_as_scores(cli, tmp_path):
+    key = made_key("ratings", METHODS, 3)
+    write(tmp_path / "study", "key.json", key)
+    rng = np.random.default_rng(0)
+    given = rng.integers(1, 4, (8, 2, 3, 2)) + np.array([2, 0])  # raters, aspects, sets, methods: the first is better
+
+    def opinion_of(rater):
+        return lambda aspect, number, method: int(
+            given[rater, key["aspects"].index(aspect), number, METHODS.index(method)]
+        )
+
+    folder = tmp_path / "my answers"
+    for rater in range(8):
+        write(folder, f"{rater}.json", answers(key, f"r{rater}", opinion_of(rater)))
+    write(folder, "double.json", {**answers(key, "r0", opinion_of(1)), "finished": "2025"})
+    write(folder, "hasty.json", answers(key, "hasty", opinion_of(1), seconds=0.5, wrong=2))
+    write(folder, "other.json", {**answers(key, "other", opinion_of(1)), "study": "s"})
+    (folder / "damaged.json").write_text("{", encoding="utf-8")
+    files = sorted(str(path.relative_to(tmp_path)) for path in folder.iterdir())
+    result = cli("mos", "score", *files, "key=study/key.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "8 of 12 raters counted, the others not:" in result.stdout
+    scores = {(row["aspect"], row["method"]): row for row in read(tmp_path / "study/scores/scores.csv")}
+    for number, aspect in enumerate(key["aspects"]):
+        for column, method in enumerate(METHODS):
+            assert float(scores[aspect, method]["mos"]) == pytest.approx(given[:, number, :, column].mean())
+            assert scores[aspect, method]["raters"] == "8"
+    summary = read(tmp_path / "study/scores/summary.csv")
+    assert [float(row["mos"]) for row in summary] == pytest.approx(given.mean(axis=(0, 1, 2)))
+    assert "nijigan" in (tmp_path / "study/scores/summary.tex").read_text(encoding="utf-8")
+    (style, *_) = read(tmp_path / "study/scores/pairs.csv")
+    assert (style["better"], style["other"], style["significant"]) == (*METHODS, "yes")
+    assert float(style["p"]) == 2 / 2**8
+    why_not = {Path(row["file"]).stem: row["why_not"] for row in read(tmp_path / "study/scores/raters.csv")}
+    assert {name for name, reason in why_not.items() if not reason} == set(map(str, range(8)))
+    assert why_not["hasty"] == "failed 2 of 3 attention checks (2 instructed); too fast: 0.5 s per screen"
+    assert why_not["double"].startswith("the same rater as my answers/0.json")
+    assert why_not["other"] == "of another study: s, not study1"
+    assert why_not["damaged"].startswith("damaged: no JSON")
+
+
+def test_answers_are_found_once_and_the_key_is_none(tmp_path):
+    key = write(tmp_path, "key.json", {})
+    a, b = write(tmp_path, "a.json", {}), write(tmp_path, "b.json", {})
+    assert find_answers([b, tmp_path, tmp_path / "a.json"], key) == [b, a]
+    with pytest.raises(UserError, match="no answers in nothing: lit-ghibli mos score"):
+        find_answers([], key)
+    with pytest.raises(UserError, match="x: no such file or folder of answers"):
+        find_answers([tmp_path / "x"], key)
+
+
+def test_too_few_raters_are_told():
+    """Five unanimous raters have p = 2/32; ten have 2/1024, and 0.03 after Holm's 15 pairs."""
+    assert "p-value of the clearest of 1 pairs would still be 0.062" in _note_on_power(5, 2)
+    assert _note_on_power(6, 2) == _note_on_power(10, 6) == _note_on_power(1, 1) == ""
+    assert "of 15 pairs would still be 0.059" in _note_on_power(9, 6)
