@@ -11,7 +11,7 @@ from rich.progress import track
 from torch import Tensor
 
 from lit_ghibli.data.sources import stem
-from lit_ghibli.images import to_uint8
+from lit_ghibli.images import from_uint8, to_uint8
 from lit_ghibli.inference.translator import Translator, as_tensor
 from lit_ghibli.metrics.suite import SSIM_WINDOW, MetricSuite
 
@@ -39,18 +39,20 @@ def measure(
     translators: Mapping[str, Translator],
     datamodule: LightningDataModule,
     translated: MetricSuite,
-    untouched: MetricSuite,
+    untouched: MetricSuite | None,
     num_images: int,
     folder: Path,
 ) -> Measured:
     """Feed two suites with the translations of all held-out inputs, and with the inputs themselves.
+
+    Translations are measured as they are saved, rounded to 8 bits: the saved files give the same numbers.
 
     Args:
         translators: What is measured, as ``output``; and, where that uses another solver than its training, the
             translator with the training's, as `TRAINED_SOLVER`.
         datamodule: Its validation loaders give inputs, with targets where known, and pictures of the target domain.
         translated: Receives the translations.
-        untouched: Receives the inputs, the mark to beat.
+        untouched: Receives the inputs, the mark to beat; None where another checkpoint's evaluation has done that.
         num_images: How many rows of a grid to return.
         folder: Every output is written to it, as ``NAME.png`` at full size.
 
@@ -60,22 +62,24 @@ def measure(
     """
     grid, per_picture = [], []
     between = MetricSuite(("l1", "ssim"))
+    suites = {"output": translated} if untouched is None else {"output": translated, "input": untouched}
     for name, images in _translate_held_out(translators, datamodule, folder):
-        for suite, title in ((translated, "output"), (untouched, "input")):
+        if TRAINED_SOLVER in images:
+            between.update_pair(images["output"], images[TRAINED_SOLVER])
+        images["output"] = from_uint8(to_uint8(images["output"]))
+        for title, suite in suites.items():
             suite.update_fake(images[title])
             if "target" in images:
                 suite.update_pair(images[title], images["target"])
         if "target" in images:
             beside = {f"input_{key}": value for key, value in compare(images["input"], images["target"]).items()}
             per_picture.append({"name": name, **compare(images["output"], images["target"]), **beside})
-        if TRAINED_SOLVER in images:
-            between.update_pair(images["output"], images[TRAINED_SOLVER])
         if len(grid) < num_images:
             grid.append({title: _pixels(image) for title, image in images.items()})
     for batch in datamodule.val_dataloader()[1]:
         target = datamodule.on_after_batch_transfer(batch, 1)["target"]
-        translated.update_real(target)
-        untouched.update_real(target)
+        for suite in suites.values():
+            suite.update_real(target)
     return Measured(grid, per_picture, {f"solver_{name}": value for name, value in between.compute().items()})
 
 

@@ -4,11 +4,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lit_ghibli.commands.evaluate import _find_checkpoints, _row, _shorten
 from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8, to_uint8
 from lit_ghibli.inference.evaluation import TRAINED_SOLVER, describe_solver, measure
 from lit_ghibli.inference.translator import Translator
+from lit_ghibli.metrics.protocol import check_one_protocol
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.resnet import ResnetGenerator
@@ -67,7 +69,8 @@ def by_hand(name, darker):
     photo, ghibli = (
         side.astype(np.float64) / 255 for side in render_pair(1, NAMES.index(name), 32 + 8 * NAMES.index(name))
     )
-    error = (photo - darker / 2).clip(0, 1) - ghibli  # images lie in [-1, 1], twice as far apart as here
+    output = (photo - darker / 2).clip(0, 1)  # images lie in [-1, 1], twice as far apart as here
+    error = np.round(output * 255) / 255 - ghibli  # measured is what is saved
     mse = (error**2).mean()
     return {"mse": mse, "psnr": -10 * np.log10(mse), "l1": np.abs(error).mean()}
 
@@ -128,6 +131,46 @@ def test_the_first_photographs_difference_fits_in_one_line():
     assert line.startswith("midpoint (2 evaluations) against the training's euler (3 evaluations): ")
     assert "mean difference 2.55 of 255 levels, SSIM 0.9" in line
     assert "SSIM" not in describe_solver(trained.with_solver("midpoint", 1), trained, grey.crop((0, 0, 40, 8)))
+
+
+# --- the command's rows -----------------------------------------------------------
+
+
+def test_of_a_run_the_best_checkpoint_is_measured_where_it_is_another(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "last.ckpt").write_bytes(b"third epoch")
+    assert _find_checkpoints(tmp_path) == [folder / "last.ckpt"]
+    (folder / "best.ckpt").write_bytes(b"third epoch")
+    assert _find_checkpoints(tmp_path) == [folder / "last.ckpt"]
+    (folder / "best.ckpt").write_bytes(b"second epoch")
+    assert _find_checkpoints(str(tmp_path)) == [folder / "last.ckpt", folder / "best.ckpt"]
+    assert _find_checkpoints(folder / "last.ckpt") == [folder / "last.ckpt"]
+
+
+def test_rows_carry_their_protocol_and_are_short_for_people(tmp_path):
+    _, translated, untouched = run(tmp_path)
+    origin = {"images": 3, "checkpoint": "last.ckpt", "checkpoint_sha256": "abc", "split": "test"}
+    rows = [_row("output", translated, origin), _row("untouched input", untouched, origin)]
+    check_one_protocol(rows)
+    for row in rows:
+        assert row["psnr_low"] < row["psnr"] < row["psnr_high"]
+        assert (row["n_pairs"], row["n_fake"], row["image_size"]) == (3, 3, "32-48")
+        assert (row["split"], row["checkpoint_sha256"]) == ("test", "abc")
+        assert row["protocol"] == rows[0]["protocol"]
+    other = _row("output", translated, {**origin, "split": "train"})
+    with pytest.raises(UserError, match="they differ in split"):
+        check_one_protocol([rows[0], other])
+    short = _shorten(rows[0])
+    assert list(short) == ["pictures", "mse", "psnr", "l1", "ssim", "images", "protocol", "checkpoint"]
+    low, high = rows[0]["psnr_low"], rows[0]["psnr_high"]
+    assert short["psnr"] == f"{rows[0]['psnr']:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def test_another_checkpoint_needs_no_untouched_inputs(tmp_path):
+    suite = MetricSuite(("mse",))
+    measure({"output": Translator(Darker())}, Pictures(NAMES), suite, None, num_images=1, folder=tmp_path)
+    assert suite.compute()["mse"] == run(tmp_path)[1].compute()["mse"]
 
 
 # --- other solvers -------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_evaluate_measures_what_training_measured(evaluated, run):
             key: float(value) for row in csv.DictReader(file) for key, value in row.items() if value and "/" in key
         }
     for name in ("mse", "l1", "psnr", "ssim", "swd"):
-        assert rows[0][name] == pytest.approx(logged[f"val/{name}"], rel=1e-4)
+        assert rows[0][name] == pytest.approx(logged[f"val/{name}"], rel=1e-3)
     # The untouched photographs against their partners, by hand.
     pairs = [[torch.from_numpy(pixels / 255) for pixels in render_pair(0, 14 + number, 32)] for number in range(2)]
     mse = sum(((photo - ghibli) ** 2).mean().item() for photo, ghibli in pairs) / 2

@@ -1,4 +1,5 @@
 import json
+import logging
 import math
 import subprocess
 import sys
@@ -7,9 +8,18 @@ import numpy as np
 import pytest
 import torch
 from skimage import metrics as skimage_metrics
+from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
+import lit_ghibli
+from lit_ghibli.errors import UserError
+from lit_ghibli.images import to_uint8
+from lit_ghibli.metrics import suite as suite_module
+from lit_ghibli.metrics.features import FeatureExtractor, load_extractor
+from lit_ghibli.metrics.perceptual import PerceptualDistance
 from lit_ghibli.metrics.sliced_wasserstein import SlicedWassersteinDistance
-from lit_ghibli.metrics.suite import PAIR_METRICS, SET_METRICS, MetricSuite
+from lit_ghibli.metrics.suite import NAMES, MetricSuite
 
 
 def images(count: int, *size: int, seed: int = 0) -> torch.Tensor:
@@ -141,13 +151,166 @@ def test_too_small_for_ssim_is_named():
         MetricSuite().update_pair(small, small)
     MetricSuite(("mse",)).update_pair(small, small)
     MetricSuite(("ssim",)).update_pair(torch.zeros(1, 3, 11, 11), torch.zeros(1, 3, 11, 11))
+    with pytest.raises(ValueError, match=r"ms_ssim needs images of at least 176 x 176 pixels"):
+        MetricSuite(("ms_ssim",)).update_pair(images(1, 175, 200), images(1, 175, 200))
 
 
 def test_unknown_metric_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"\['fog'\]; known: \['ssim', 'psnr', 'mse', 'l1', 'swd'\]"):
+    with pytest.raises(ValueError, match=r"\['fog'\]; known: \['ssim', 'ms_ssim', .*'lpips', 'swd', 'fid', 'kid'\]"):
         MetricSuite(("ssim", "fog"))
     assert MetricSuite(metrics=[]).compute() == {}
-    assert not PAIR_METRICS.keys() & SET_METRICS.keys()
+    assert len(set(NAMES)) == len(NAMES)
+
+
+# --- metrics of features --------------------------------------------------------
+
+
+def fed(metrics, fake, real, **arguments) -> MetricSuite:
+    suite = MetricSuite(metrics, **arguments)
+    for part in fake.split(3):
+        suite.update_fake(part)
+    for part in real.split(2):
+        suite.update_real(part)
+    return suite
+
+
+def as_inception(monkeypatch) -> FeatureExtractor:
+    """Make a small random network pass for Inception; its features are scaled as Inception's are, around 1."""
+    random = load_extractor("random")
+    extractor = FeatureExtractor(random.network, "small", "none", "none", is_inception=True)
+    monkeypatch.setattr(suite_module, "load_extractor", lambda features: extractor)
+    return extractor
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save:UserWarning")
+def test_fid_and_kid_are_torchmetrics_of_rounded_pictures(tmp_path, monkeypatch):
+    extractor = as_inception(monkeypatch)
+    fake, real = images(7, 32, 32), images(7, 32, 40, seed=1) * 0.7
+    values = fed(("kid", "fid"), fake, real, cache_dir=tmp_path).compute()
+    assert list(values) == ["kid", "kid_std", "fid"]
+    monkeypatch.setattr(extractor.network, "num_features", 64, raising=False)
+    frechet = FrechetInceptionDistance(feature=extractor.network)
+    kernel = KernelInceptionDistance(feature=extractor.network, subsets=1, subset_size=7)
+    for metric in (frechet, kernel):
+        metric.update(to_uint8(fake), real=False)
+        metric.update(to_uint8(real), real=True)
+    assert values["fid"] == pytest.approx(float(frechet.compute()), rel=1e-3)
+    assert values["kid"] == pytest.approx(float(kernel.compute()[0]), rel=1e-3)
+    assert 0 < values["kid_std"] < values["kid"]
+
+
+def test_other_features_are_never_called_fid_kid_or_lpips(tmp_path):
+    suite = fed(("fid", "lpips", "kid"), images(2, 32, 32), images(3, 32, 32, seed=1), features="random",
+                lpips_weights="random", cache_dir=tmp_path)  # fmt: skip
+    suite.update_pair(images(2, 32, 32), images(2, 32, 32, seed=1))
+    values = suite.compute()
+    assert list(values) == ["frechet_random", "perceptual_random", "kernel_random", "kernel_random_std"]
+    expected = PerceptualDistance("alex", "random")(*((images(2, 32, 32, seed=seed) + 1) / 2 for seed in (0, 1)))
+    assert values["perceptual_random"] == pytest.approx(float(expected.mean()), rel=1e-5)
+
+
+def test_missing_weights_are_told_when_the_suite_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("offline")))
+    for name in ("fid", "kid", "lpips"):
+        with pytest.raises(UserError, match="offline"):
+            MetricSuite((name,))
+
+
+def test_features_need_two_images_of_each_set(tmp_path):
+    arguments = {"metrics": ("fid", "kid", "swd"), "features": "random", "cache_dir": tmp_path}
+    assert list(fed(fake=images(1, 32, 32), real=images(2, 32, 32), **arguments).compute()) == ["swd"]
+    suite = fed(fake=images(2, 32, 32), real=images(2, 32, 32), **arguments)
+    assert suite.compute()["frechet_random"] == pytest.approx(0.0, abs=1e-9)
+    suite.reset()
+    assert suite.compute() == {}
+
+
+def test_weights_are_no_part_of_the_module_that_holds_the_suite(tmp_path):
+    parent = torch.nn.ModuleDict({"metrics": MetricSuite(NAMES, 0, "random", "alex", "random", tmp_path)})
+    for _ in range(2):
+        assert parent.state_dict() == {}
+        assert list(parent.parameters()) == list(parent.buffers()) == []
+        parent["metrics"].update_fake(images(2, 32, 32))
+        parent["metrics"].update_real(images(2, 32, 32))
+
+
+def test_a_biased_fid_is_warned_of_once_and_flagged(tmp_path, monkeypatch, caplog):
+    as_inception(monkeypatch)
+    suite = fed(("fid",), images(3, 32, 32), images(2, 32, 32, seed=1), cache_dir=tmp_path)
+    with caplog.at_level(logging.WARNING):
+        suite.compute()
+        suite.compute()
+    assert caplog.text.count("fid of 3 outputs and 2 real images is biased upwards: below 2048") == 1
+    assert suite.protocol()["fid_biased"] is True
+    monkeypatch.setattr(suite_module, "UNBIASED_FROM", 2)
+    assert suite.protocol()["fid_biased"] is False
+
+
+def test_ms_ssim_is_torchmetrics_mean_over_batches():
+    output, target = images(3, 176, 180), images(3, 176, 180, seed=1)
+    output = (0.5 * output + 0.5 * target).clamp(-1, 1)
+    suite, metric = MetricSuite(("ms_ssim",)), MultiScaleStructuralSimilarityIndexMeasure(data_range=1.0)
+    for part in (slice(0, 2), slice(2, 3)):
+        suite.update_pair(output[part], target[part])
+    metric.update((output + 1) / 2, (target + 1) / 2)
+    assert suite.compute()["ms_ssim"] == pytest.approx(float(metric.compute()), rel=1e-5)
+
+
+# --- intervals and protocol -----------------------------------------------------
+
+
+def test_intervals_are_those_of_the_mean_over_pictures(tmp_path):
+    suite = MetricSuite(("mse", "psnr", "kid", "swd"), features="random", cache_dir=tmp_path)
+    noise = torch.linspace(0.05, 0.5, 40)
+    targets = torch.zeros(40, 3, 16, 16)
+    outputs = noise.view(-1, 1, 1, 1).expand_as(targets).contiguous()
+    suite.update_pair(outputs, targets)
+    suite.update_fake(outputs)
+    suite.update_real(targets + images(40, 16, 16) * 0.1)
+    values, intervals = suite.compute(), suite.intervals()
+    assert list(intervals) == ["mse", "psnr", "kernel_random"]
+    for name, scores in (("mse", (noise / 2) ** 2), ("psnr", -20 * torch.log10(noise / 2))):
+        error = float(scores.double().std(correction=0)) / 40**0.5
+        assert intervals[name][0] == pytest.approx(values[name] - 1.96 * error, abs=0.3 * error)
+        assert intervals[name][1] == pytest.approx(values[name] + 1.96 * error, abs=0.3 * error)
+    low, high = intervals["kernel_random"]
+    assert low < values["kernel_random"] < high
+    assert suite.intervals() == intervals
+
+
+def test_what_cannot_vary_or_is_infinite_has_no_interval():
+    suite = MetricSuite(("psnr", "mse"))
+    suite.update_pair(images(1, 16, 16), images(1, 16, 16, seed=1))
+    assert suite.intervals() == {}
+    suite.update_pair(images(1, 16, 16), images(1, 16, 16))
+    assert list(suite.intervals()) == ["mse"]
+
+
+def test_the_protocol_tells_sets_sizes_and_networks(tmp_path):
+    arguments = {"metrics": ("fid", "lpips"), "features": "random", "lpips_weights": "random", "cache_dir": tmp_path}
+    suite = fed(fake=images(3, 32, 40), real=images(4, 32, 32), seed=5, **arguments)
+    stamp = suite.protocol()
+    assert json.loads(json.dumps(stamp)) == stamp
+    expected = {"n_real": 4, "n_fake": 3, "n_pairs": 0, "image_size": "32-40", "metric_seed": 5, "fid_biased": True}
+    expected |= {"extractor": "random", "extractor_weights": "seed 0", "extractor_resize": "64 bilinear antialias"}
+    expected |= {"lpips_backbone": "alex", "lpips_weights": "random", "suite_version": lit_ghibli.__version__}
+    assert {**stamp, **expected} == stamp
+    assert "target_set" not in stamp
+    plain = MetricSuite(("mse",))
+    plain.update_pair(images(1, 32, 32), images(1, 32, 32, seed=1))
+    assert not {"extractor", "lpips_backbone", "fid_biased", "real_set", "image_size"} & plain.protocol().keys()
+
+
+def test_sets_are_told_apart_by_content_in_any_order():
+    def identity(real: torch.Tensor) -> str:
+        return fed(("mse",), images(1, 16, 16), real).protocol()["real_set"]
+
+    real = images(5, 16, 16)
+    assert identity(real) == identity(real.flip(0))
+    changed = real.clone()
+    changed[2, 0, 3, 3] += 0.1 if changed[2, 0, 3, 3] < 0 else -0.1
+    assert len({identity(real), identity(changed), identity(real[:4]), identity(real.view(5, 3, 8, 32))}) == 4
 
 
 PROCESS = """
@@ -160,14 +323,15 @@ rank, store = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
 draw = lambda seed: torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 output, target = draw(0), draw(1)
-suite, values = MetricSuite(), []
+metrics = ("ssim", "psnr", "mse", "l1", "lpips", "swd", "fid", "kid")
+suite, values = MetricSuite(metrics, 0, "random", "alex", "random", sys.argv[3]), []
 for split in (2, 4):  # halves, then nothing at all for the second process
     part = slice(0, split) if rank == 0 else slice(split, 4)
     if len(output[part]):
         suite.update_pair(output[part], target[part])
         suite.update_fake(output[part])
         suite.update_real(target[part])
-    values.append(suite.compute())
+    values.append([suite.compute(), suite.intervals(), suite.protocol()])
     suite.reset()
 print(json.dumps(values))
 torch.distributed.destroy_process_group()
@@ -178,18 +342,25 @@ torch.distributed.destroy_process_group()
 @pytest.mark.ddp
 def test_two_processes_agree_with_one(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", PROCESS]
-    arguments = [[*command, str(rank), str(tmp_path / "store")] for rank in range(2)]
+    arguments = [[*command, str(rank), str(tmp_path / "store"), str(tmp_path)] for rank in range(2)]
     processes = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for line in arguments]
     results = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in processes]
     assert results[0] == results[1]
 
-    suite = MetricSuite()
+    metrics = ("ssim", "psnr", "mse", "l1", "lpips", "swd", "fid", "kid")
+    suite = MetricSuite(metrics, 0, "random", "alex", "random", tmp_path)
     output, target = images(4, 32, 32), images(4, 32, 32, seed=1)
     suite.update_pair(output, target)
     suite.update_fake(output)
     suite.update_real(target)
     single = suite.compute()
-    halves, one_sided = results[0]
+    (halves, *halves_more), (one_sided, *one_sided_more) = results[0]
     assert one_sided == pytest.approx(single, rel=1e-5)
     assert halves.pop("swd") == pytest.approx(single.pop("swd"), rel=0.3)  # other patch positions
     assert halves == pytest.approx(single, rel=1e-5)
+    for intervals, protocol in (halves_more, one_sided_more):
+        assert protocol == suite.protocol()
+        expected = suite.intervals()
+        assert intervals.keys() == expected.keys()
+        for name, bounds in intervals.items():
+            assert bounds == pytest.approx(expected[name], rel=1e-5)

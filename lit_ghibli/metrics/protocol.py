@@ -1,0 +1,66 @@
+"""The stamp that tells how a number came to be, and whether it may stand beside another."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lit_ghibli.errors import UserError
+
+VERSION = 1  # of the metrics: to be raised when the same pictures give other numbers
+
+# What must agree for numbers to be comparable. A stamp says more: the checkpoint, and the version of the suite.
+COMPARED = (
+    "protocol_version",
+    "split",
+    "image_size",
+    "n_real",
+    "n_fake",
+    "n_pairs",
+    "real_set",
+    "target_set",
+    "extractor",
+    "extractor_weights",
+    "extractor_resize",
+    "lpips_backbone",
+    "lpips_weights",
+    "metric_seed",
+)
+_DIGITS = 8
+
+
+def fingerprint(stamp: Mapping[str, Any]) -> str:
+    """Short hash of what must agree for numbers to be comparable: eight hexadecimal digits.
+
+    Args:
+        stamp: Holds the fields of `COMPARED`; a missing one counts as None, others are not looked at.
+    """
+    compared = json.dumps([[field, stamp.get(field)] for field in COMPARED])
+    return hashlib.sha256(compared.encode()).hexdigest()[:_DIGITS]
+
+
+def check_one_protocol(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse rows whose numbers must not stand in one column.
+
+    Args:
+        rows: Rows of a table that each hold their stamp among other things, as ``evaluate`` writes them.
+
+    Raises:
+        UserError: A row has no stamp, or two differ; the message names the fields and their values.
+    """
+    for number, row in enumerate(rows, start=1):
+        if "protocol_version" not in row:
+            raise UserError(f"row {number} ({_title(row)}) does not say how it was measured: evaluate it again")
+    differing = [field for field in COMPARED if len({json.dumps(row.get(field)) for row in rows}) > 1]
+    if differing:
+        lines = [f"  {_title(row)}: " + ", ".join(f"{name}={row.get(name)}" for name in differing) for row in rows]
+        raise UserError(
+            f"numbers of different protocols cannot stand in one column; they differ in {', '.join(differing)}:\n"
+            + "\n".join(lines)
+            + "\nmeasure all of them alike: on the same held-out pictures, at the same size, with the same metrics"
+        )
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    words = [str(row[key]) for key in ("name", "pictures", "checkpoint") if row.get(key)]
+    return ", ".join(words) or "without a name"
