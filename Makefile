@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := outputs/demo
+PARALLEL := -n 2 --dist loadscope # tests of one file that share a run stay in one process
 
 # Some containers switch this off; every start of Python would then compile torch and lightning again.
 export PYTHONDONTWRITEBYTECODE :=
@@ -30,10 +31,10 @@ demo: setup ## train CycleGAN on rendered scenes for some minutes; ends with a p
 	@echo; echo "picture grid:   $(DEMO)/evaluation/last/pictures.png"; echo "stylised image: $$(ls $(DEMO)/stylized/* | head -1)"
 
 test: setup ## lint, and the default tests
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest $(PARALLEL) -m 'not slow'
 
 test-all: setup ## all tests, with the long ones
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 lint: setup ## ruff
 	$(BIN)/ruff check .
