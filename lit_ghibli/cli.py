@@ -7,13 +7,18 @@ from lit_ghibli import __version__
 
 COMMANDS = {
     "train": "train a method, or go on with a run",
+    "estimate": "try a few steps of a training, and forecast its time and memory",
     "stylize": "turn photographs into the style of a trained run",
     "nst": "paint a picture's content in the style of others, by optimisation",
     "evaluate": "measure a checkpoint on held-out pictures",
+    "compare": "put runs and folders of pictures side by side, on one page",
     "profile": "measure time, memory and operations of a forward pass",
+    "mos build": "make a page on which people rate the pictures of several methods, blind",
+    "mos score": "turn such people's answers into mean opinion scores",
     "pseudo-pair": "pair photographs with what a run makes of them, and keep the good pairs",
     "scenes": "write rendered landscapes as files, to try things with",
     "data fetch": "download a published data set",
+    "data check": "look for bad, doubled, leaked and unequal pictures in the folders of a training",
 }
 _HELP = ("-h", "--help", "help")
 

@@ -13,6 +13,8 @@ from lit_ghibli import cli as entry
     [
         (["data", "fetch", "maps"], "data fetch", ["maps"]),
         (["data", "fetch"], "data fetch", []),
+        (["data", "check", "data.root=x"], "data check", ["data.root=x"]),
+        (["estimate", "trainer=cpu"], "estimate", ["trainer=cpu"]),
         (["train", "fetch"], "train", ["fetch"]),
         (["scenes", "--help"], "scenes", ["--help"]),
         (["pseudo-pair", "out=x"], "pseudo-pair", ["out=x"]),

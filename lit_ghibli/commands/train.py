@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -13,11 +13,58 @@ from lit_ghibli.errors import UserError
 log = logging.getLogger(__name__)
 
 
+class Run(NamedTuple):
+    """What a training starts with.
+
+    Attributes:
+        method: A LightningModule.
+        datamodule: Its data, not read yet.
+        resolved: The whole configuration as plain values.
+        checkpoint: Where an interrupted run goes on; None for a new one.
+    """
+
+    method: Any
+    datamodule: Any
+    resolved: dict[str, Any]
+    checkpoint: Path | None
+
+
 @command("train")
 def train(config: DictConfig) -> float | None:
     """Train what ``conf/train.yaml`` composes; return ``optimized_metric`` for a sweeper."""
-    import torch  # here, so that --help and --cfg answer at once
-    from lightning import Trainer, seed_everything
+    from lightning import Trainer  # here, so that --help and --cfg answer at once
+
+    from lit_ghibli import checkpoints
+
+    run = prepare(config)
+    trainer: Trainer = instantiate(
+        config.trainer,
+        callbacks=[instantiate(callback, _convert_="object") for callback in config.callbacks.values()],
+        logger=[instantiate(logger) for logger in config.logger.values()],
+        plugins=[checkpoints.RunCheckpointIO(run.resolved)],
+        default_root_dir=config.run_dir,
+        _convert_="object",
+    )
+    for logger in trainer.loggers:
+        logger.log_hyperparams(run.resolved)
+    trainer.fit(run.method, run.datamodule, ckpt_path=run.checkpoint)
+    trainer.print(f"trained: {config.run_dir}")
+    metrics = trainer.callback_metrics
+    if config.optimized_metric is None:
+        return None
+    if config.optimized_metric not in metrics:
+        raise UserError(f"optimized_metric={config.optimized_metric} was not logged; there are {sorted(metrics)}")
+    return float(metrics[config.optimized_metric])
+
+
+def prepare(config: DictConfig) -> Run:
+    """Seed everything and make all that a training needs but its trainer.
+
+    Raises:
+        UserError: The method cannot be trained on these data, or there is nothing to resume.
+    """
+    import torch
+    from lightning import seed_everything
 
     from lit_ghibli import checkpoints
 
@@ -38,24 +85,7 @@ def train(config: DictConfig) -> float | None:
     if config.runtime.compile:
         for network in method.networks().values():
             network.compile()
-    trainer: Trainer = instantiate(
-        config.trainer,
-        callbacks=[instantiate(callback, _convert_="object") for callback in config.callbacks.values()],
-        logger=[instantiate(logger) for logger in config.logger.values()],
-        plugins=[checkpoints.RunCheckpointIO(resolved)],
-        default_root_dir=config.run_dir,
-        _convert_="object",
-    )
-    for logger in trainer.loggers:
-        logger.log_hyperparams(resolved)
-    trainer.fit(method, datamodule, ckpt_path=checkpoint)
-    trainer.print(f"trained: {config.run_dir}")
-    metrics = trainer.callback_metrics
-    if config.optimized_metric is None:
-        return None
-    if config.optimized_metric not in metrics:
-        raise UserError(f"optimized_metric={config.optimized_metric} was not logged; there are {sorted(metrics)}")
-    return float(metrics[config.optimized_metric])
+    return Run(method, datamodule, resolved, checkpoint)
 
 
 def expand_resume(arguments: list[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """Reading pictures: the one place that finds, opens and judges the image files of a folder."""
 
+import hashlib
+import io
 import logging
 import os
 import re
@@ -9,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -63,6 +65,22 @@ class FolderError(UserError):
     """A folder, or a list of files, from which no data set can be made."""
 
 
+class Inspected(NamedTuple):
+    """A picture, and what its file is like.
+
+    Attributes:
+        image: the picture as `open_image` gives it.
+        format: Pillow's name of the format inside, such as ``JPEG``.
+        mode: Pillow's name of how pixels are stored, such as ``RGB``, ``P`` or ``CMYK``.
+        digest: SHA-256 of the file.
+    """
+
+    image: Image.Image
+    format: str
+    mode: str
+    digest: str
+
+
 def list_images(folder: str | os.PathLike) -> list[Path]:
     """List the image files of a folder and its subfolders, in natural order of their relative paths.
 
@@ -80,13 +98,19 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     files = list(_walk(folder))
     images = [file for file in files if file.suffix.lower() in EXTENSIONS]
     if not images:
-        others = Counter(file.suffix.lower() or "extensionless" for file in files)
+        others = count_others(folder)
         found = ", ".join(f"{count} {kind} file{'s'[: count > 1]}" for kind, count in others.most_common(5))
         raise FolderError(
             f"image folder {folder} holds no images: found {found or 'no files at all'}; "
             f"files that are read end in {', '.join(EXTENSIONS)}"
         )
     return sorted(images, key=lambda file: _natural_key(file.relative_to(folder)))
+
+
+def count_others(folder: str | os.PathLike) -> Counter[str]:
+    """How many files `list_images` passes over for their extension, by extension."""
+    suffixes = (file.suffix.lower() for file in _walk(Path(folder)))
+    return Counter(suffix or "extensionless" for suffix in suffixes if suffix not in EXTENSIONS)
 
 
 def open_image(path: str | os.PathLike) -> Image.Image:
@@ -100,17 +124,21 @@ def open_image(path: str | os.PathLike) -> Image.Image:
         ImageFileError: the file is missing, empty, truncated, animated, too large to decode safely,
             or not a JPEG, PNG, WebP or BMP file inside, whatever its name says.
     """
+    return _read(Path(path))[0]
+
+
+def inspect_image(path: str | os.PathLike) -> Inspected:
+    """Open a picture as `open_image` does, and say what its file is like; the file is read once.
+
+    Raises:
+        ImageFileError: as from `open_image`.
+    """
     path = Path(path)
     try:
-        with _open(path) as image:
-            image.load()
-            orientation = _orientation(image)
-            rgb = _to_rgb(image)
-    except ImageFileError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged data
-        raise ImageFileError(path, f"is truncated or damaged ({error})") from error
-    return rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageFileError(path, f"cannot be read ({error.strerror})") from error
+    return Inspected(*_read(path, io.BytesIO(content)), hashlib.sha256(content).hexdigest())
 
 
 def decode_all(
@@ -147,7 +175,7 @@ def decode_all(
 
     bad: list[ImageFileError] = []
     good = 0
-    for result in _map_in_threads(decode, paths):
+    for result in map_in_threads(decode, paths):
         if isinstance(result, ImageFileError):
             bad.append(result)
         else:
@@ -155,6 +183,19 @@ def decode_all(
             yield result
     _report(bad, good, on_bad_file)
     require_images(good, min_images, of=good + len(bad))
+
+
+def map_in_threads(function: Callable[[T], _Result], items: Iterable[T]) -> Iterator[_Result]:
+    """Yield ``function(item)`` in order, computed in threads a few items ahead of the consumer."""
+    workers = min(os.cpu_count() or 1, 32)  # each holds a full-size picture in memory
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque = deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= 4 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def require_images(good: int, min_images: int, *, of: int) -> None:
@@ -218,7 +259,21 @@ def _natural_key(path: Path) -> tuple:
     return parts, path.as_posix()
 
 
-def _open(path: Path) -> Image.Image:
+def _read(path: Path, content: io.BytesIO | None = None) -> tuple[Image.Image, str, str]:
+    """The picture of a file, whose content may be in memory already, and its format and mode before conversion."""
+    try:
+        with _open(path, content) as image:
+            image.load()
+            orientation = _orientation(image)
+            rgb, kind, mode = _to_rgb(image), image.format, image.mode
+    except ImageFileError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged data
+        raise ImageFileError(path, f"is truncated or damaged ({error})") from error
+    return (rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb), kind, mode
+
+
+def _open(path: Path, content: io.BytesIO | None) -> Image.Image:
     """Read the header of a picture and refuse what must not be decoded."""
     try:
         if path.stat().st_size == 0:
@@ -226,7 +281,7 @@ def _open(path: Path) -> Image.Image:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
+            image = Image.open(content or path)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImageFileError(path, f"is too large to decode safely, make it smaller ({error})") from error
     except UnidentifiedImageError as error:
@@ -269,19 +324,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return image.convert("RGB")
-
-
-def _map_in_threads(function: Callable[[T], _Result], items: Iterable[T]) -> Iterator[_Result]:
-    """Yield ``function(item)`` in order, computed in threads a few items ahead of the consumer."""
-    workers = min(os.cpu_count() or 1, 32)  # each holds a full-size picture in memory
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque = deque()
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= 4 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def _report(bad: Sequence[ImageFileError], good: int, on_bad_file: OnBadFile) -> None:

@@ -20,9 +20,18 @@ def perceptual_hash(image: Image.Image) -> int:
 
     Source: Zauner 2010, the hash of the discrete cosine transform.
     """
-    luminance = np.asarray(image.convert("L").resize((_GRID, _GRID), Image.Resampling.BOX), dtype=np.float64)
+    return hash_luminance(reduced_luminance(image))
+
+
+def reduced_luminance(image: Image.Image) -> np.ndarray:
+    """Luminance of a picture averaged to 32x32 pixels whatever its aspect, ``uint8``."""
+    return np.asarray(image.convert("L").resize((_GRID, _GRID), Image.Resampling.BOX))
+
+
+def hash_luminance(luminance: np.ndarray) -> int:
+    """`perceptual_hash` of the picture that `reduced_luminance` was computed of."""
     # Rounded, so that frequencies which are absent are equal rather than noise of the last digit.
-    amplitudes = (_COSINES @ luminance @ _COSINES.T).round(6)
+    amplitudes = (_COSINES @ luminance.astype(np.float64) @ _COSINES.T).round(6)
     return int.from_bytes(np.packbits(amplitudes > np.median(amplitudes)).tobytes(), "big")
 
 
@@ -58,6 +67,26 @@ def find_near_duplicates(hashes: Sequence[int], distance: int) -> list[int | Non
                 kept[count], kept_signs[count] = start + row, block[row]
                 count += 1
     return originals
+
+
+def find_nearest(hashes: Sequence[int], others: Sequence[int], distance: int) -> list[int | None]:
+    """For each hash, the index of the nearest among others, the earliest of several; None where none is near.
+
+    Args:
+        hashes: Of `BITS` bits each.
+        others: Likewise.
+        distance: The most bits in which a near one may differ.
+    """
+    if not others:
+        return [None] * len(hashes)
+    signs, other_signs = _signs(hashes), _signs(others)
+    nearest: list[int | None] = []
+    for start in range(0, len(signs), _BLOCK):
+        products = signs[start : start + _BLOCK] @ other_signs.T
+        places = products.argmax(axis=1)
+        near = products[np.arange(len(places)), places] >= BITS - 2 * distance
+        nearest += [int(place) if found else None for place, found in zip(places, near, strict=True)]
+    return nearest
 
 
 def _signs(hashes: Sequence[int]) -> np.ndarray:

@@ -234,13 +234,9 @@ class PseudoPairScenes(SceneSource):
         """Render everything once, or find it in the cache; see :class:`~lit_ghibli.data.sources.Source`."""
         splits = super().load(training)
         if training:
-            splits.pair_input = self._render("photo", super()._first_held_out, self.pairs)
-            splits.pair_target = self._render("ghibli", super()._first_held_out, self.pairs)
+            splits.pair_input = self._render("photo", 2 * self.count, self.pairs)
+            splits.pair_target = self._render("ghibli", 2 * self.count, self.pairs)
         return splits
-
-    @property
-    def _first_held_out(self) -> int:
-        return super()._first_held_out + self.pairs
 
 
 def _by_stem(files: Files) -> dict[Path, Path]:

@@ -49,9 +49,9 @@ def profile(network: nn.Module, images: Tensor, *, warm_up: int, repeats: Sequen
         tensor.sum()  # of a mapped file they are read now, and not in the passes
     if images.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(images.device)
-    before = _high_water(images.device)
+    before = high_water(images.device)
     seconds = _time_passes(network, images, warm_up, max(repeats))
-    after = _high_water(images.device)  # before the operations are counted, which needs memory too
+    after = high_water(images.device)  # before the operations are counted, which needs memory too
     tflop = count_flops(network, images) / 1e12
     return {
         **{f"seconds_{count}": mean(seconds[:count]) for count in repeats},
@@ -114,19 +114,20 @@ def _time_passes(network: nn.Module, images: Tensor, warm_up: int, count: int) -
     # Drawn between the passes: a thread that draws would take time from them.
     progress = {"console": Console(stderr=True), "auto_refresh": False}
     for _ in track(range(warm_up + count), description="Translating", **progress):
-        started = _clock(images.device)
+        started = clock(images.device)
         translate(network, images)
-        seconds.append(_clock(images.device) - started)
+        seconds.append(clock(images.device) - started)
     return seconds[warm_up:]
 
 
-def _clock(device: torch.device) -> float:
+def clock(device: torch.device) -> float:
+    """Seconds on a monotonic clock, once the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def _high_water(device: torch.device) -> int | None:
+def high_water(device: torch.device) -> int | None:
     """Most memory in use so far, in bytes: torch's on a GPU, else the process's resident set, known on Linux."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

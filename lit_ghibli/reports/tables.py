@@ -28,7 +28,7 @@ def write_table(rows: Sequence[Row], folder: str | Path, name: str) -> None:
 def write_csv(rows: Sequence[Row], path: str | Path) -> None:
     """Write one CSV file; columns in order of first appearance, None as an empty cell."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=_columns(rows))
+        writer = csv.DictWriter(file, fieldnames=columns(rows))
         writer.writeheader()
         writer.writerows(rows)
 
@@ -38,14 +38,15 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
     What is absent is blank, and None, that which has no value, a dash.
     """
-    columns = _columns(rows)
-    numeric = {column: all(isinstance(row.get(column, 0), int | float | None) for row in rows) for column in columns}
-    lines = ["| " + " | ".join(columns) + " |", "|" + "|".join("--:" if numeric[c] else "---" for c in columns) + "|"]
-    lines += ["| " + " | ".join(_cell(row.get(column, "")) for column in columns) + " |" for row in rows]
+    names = columns(rows)
+    numeric = {name: all(isinstance(row.get(name, 0), int | float | None) for row in rows) for name in names}
+    lines = ["| " + " | ".join(names) + " |", "|" + "|".join("--:" if numeric[name] else "---" for name in names) + "|"]
+    lines += ["| " + " | ".join(_cell(row.get(name, "")) for name in names) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
+def columns(rows: Sequence[Row]) -> list[str]:
+    """Names of all columns, in order of first appearance."""
     return list(dict.fromkeys(column for row in rows for column in row))
 
 
@@ -60,7 +61,12 @@ def _finite(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _cell(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """A cell for people: four significant digits, a dash for None."""
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _cell(value: Any) -> str:
+    return format_value(value).replace("|", "\\|")

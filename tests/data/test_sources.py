@@ -8,7 +8,7 @@ from PIL import Image
 
 from lit_ghibli.data.image_files import FolderError
 from lit_ghibli.data.scenes import render_pair
-from lit_ghibli.data.sources import FolderSource, SceneSource
+from lit_ghibli.data.sources import FIRST_HELD_OUT, FolderSource, SceneSource
 
 RNG = np.random.default_rng(0)
 
@@ -90,8 +90,8 @@ def test_scenes_are_pairs_and_training_shows_none_of_them():
     shown = {
         "train_input": [render_pair(5, index, 32)[0] for index in (0, 1, 2)],
         "train_target": [render_pair(5, index, 32)[1] for index in (3, 4, 5)],
-        "test_input": [render_pair(5, index, 32)[0] for index in (6, 7)],
-        "test_target": [render_pair(5, index, 32)[1] for index in (6, 7)],
+        "test_input": [render_pair(5, index, 32)[0] for index in (FIRST_HELD_OUT, FIRST_HELD_OUT + 1)],
+        "test_target": [render_pair(5, index, 32)[1] for index in (FIRST_HELD_OUT, FIRST_HELD_OUT + 1)],
     }
     for name, expected in shown.items():
         images = getattr(splits, name)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lit_ghibli import checkpoints
 from lit_ghibli.data.scenes import render_pair
+from lit_ghibli.data.sources import FIRST_HELD_OUT
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,10 @@ def test_evaluate_measures_what_training_measured(evaluated, run):
     for name in ("mse", "l1", "psnr", "ssim", "swd"):
         assert rows[0][name] == pytest.approx(logged[f"val/{name}"], rel=1e-3)
     # The untouched photographs against their partners, by hand.
-    pairs = [[torch.from_numpy(pixels / 255) for pixels in render_pair(0, 14 + number, 32)] for number in range(2)]
+    pairs = [
+        [torch.from_numpy(pixels / 255) for pixels in render_pair(0, FIRST_HELD_OUT + number, 32)]
+        for number in range(2)
+    ]
     mse = sum(((photo - ghibli) ** 2).mean().item() for photo, ghibli in pairs) / 2
     assert rows[1]["mse"] == pytest.approx(mse, rel=1e-4)
     assert rows[0]["images"] == rows[1]["images"] == 2
@@ -124,7 +128,7 @@ def test_evaluate_measures_and_saves_every_picture(evaluated):
     for number, row in enumerate(rows):
         with Image.open(out / "translated" / f"{row['name']}.png") as picture:
             pixels = torch.from_numpy(np.array(picture)) / 255
-        target = torch.from_numpy(render_pair(0, 14 + number, 32)[1] / 255)
+        target = torch.from_numpy(render_pair(0, FIRST_HELD_OUT + number, 32)[1] / 255)
         assert float(row["mse"]) == pytest.approx(((pixels - target) ** 2).mean().item(), abs=1e-3), "8-bit rounding"
 
 

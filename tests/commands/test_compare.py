@@ -1,0 +1,255 @@
+"""What `lit-ghibli compare` takes, and that its numbers are those of `evaluate`."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from PIL import Image
+
+from lit_ghibli import checkpoints
+from lit_ghibli.commands import compare, evaluate
+from lit_ghibli.commands._hydra import config_dir, instantiate_trusted
+from lit_ghibli.commands.compare import UNTOUCHED, data_config, expand_subjects, find_subjects
+from lit_ghibli.data.scenes import render_pair
+from lit_ghibli.errors import UserError
+from lit_ghibli.inference.comparison import Outcome
+from lit_ghibli.inference.nearest_training import Found
+
+AWKWARD = ["a b", "a=b", "it's", 'say "x"', "a\\b", "x${y}", "a,b[1]{2}(3)", "süß 宮崎", "null", "~x", "a:b", "n:a=b"]
+QUICK = "metrics.metrics=[ssim,l1]"
+TRAINED = ["data=scenes", "data.count=5", "data.test_count=3", "data.size=32", "data.crop_size=32", "method=cyclegan"]
+TRAINED += ["method.generator.base_channels=4", "method.generator.num_blocks=1", "method.discriminator.base_channels=4"]
+
+
+@pytest.fixture(autouse=True)
+def _hydra(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        yield
+
+
+def composed(*words):
+    return compose("compare", expand_subjects(list(words)))
+
+
+def call(module, name, *words):
+    """The command on what these words compose, without the program around it."""
+    getattr(module, name).__wrapped__.__wrapped__(compose(name, list(words)))
+
+
+def made_run(folder, **data):
+    """A run's folder with a fresh, tiny generator that is said to have been trained on scenes."""
+    config = OmegaConf.to_container(compose("train", [*TRAINED, "name=any", "run_dir=any"]), resolve=True)
+    config = {"method": config["method"], "data": config["data"] | data}
+    torch.manual_seed(0)
+    weights = instantiate_trusted(config["method"]).state_dict()
+    checkpoints.save({"state_dict": weights, checkpoints.CONFIG_KEY: config}, folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+# --- what is typed -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_any_path_arrives(name):
+    Path(name).mkdir(parents=True)
+    config = composed(name, f"ours:{name}", "--out", "my out")
+    assert list(config.subjects) == [name, f"ours:{name}"]
+    assert config.out == "my out"
+    assert [path for _, path in map(compare._split_name, config.subjects)] == [Path(name), Path(name)]
+
+
+def test_subjects_and_values_are_told_apart():
+    Path("runs").mkdir()
+    words = ["runs", "x:runs", "not there", "data.root=/x", "profile.size=64", "costs=false", "photos=a:runs", "--help"]
+    assert expand_subjects(words) == [
+        "++data.root=/x",
+        "++profile.size=64",
+        "costs=false",
+        "photos=a:runs",
+        "--help",
+        'subjects=["runs","x:runs","not there"]',
+    ]
+
+
+def test_names_are_given_or_made():
+    for folder in ("a/results", "b/results", "run/checkpoints", "with:colon"):
+        Path(folder).mkdir(parents=True)
+    Path("run/checkpoints/best.ckpt").touch()
+    words = ["a/results", "b/results", "run", "run/checkpoints/best.ckpt", "ours:run", "with:colon"]
+    assert find_subjects(words) == {
+        "a/results": Path("a/results"),
+        "b/results": Path("b/results"),
+        "run": Path("run"),
+        "run best": Path("run/checkpoints/best.ckpt"),
+        "ours": Path("run"),
+        "with:colon": Path("with:colon"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "what is to be compared"),
+        (["nowhere"], "nowhere: no such run, checkpoint or folder"),
+        (["name:nowhere"], "nowhere: no such run"),
+        (["x:here", "x:there"], "two columns would be called 'x'"),
+        (["here", "here"], "two columns would be called 'here'"),
+        (["target:here"], "two columns would be called 'target'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(words, message):
+    Path("here").mkdir()
+    Path("there").mkdir()
+    with pytest.raises(UserError) as error:
+        find_subjects(words)
+    assert message in str(error.value)
+
+
+def test_a_run_is_told_from_a_folder_of_pictures():
+    Path("run/checkpoints").mkdir(parents=True)
+    Path("begun/.hydra").mkdir(parents=True)
+    Path("pictures").mkdir()
+    Path("file.ckpt").touch()
+    names = ("run", "begun", "pictures", "file.ckpt")
+    assert [compare.is_run(Path(name)) for name in names] == [True, True, False, True]
+
+
+# --- held-out pictures ---------------------------------------------------------
+
+
+def test_held_out_pictures_are_the_runs_unless_others_are_given():
+    Path("p").mkdir()
+    Path("t").mkdir()
+    of_run = {"root": "/run", "eval_size": 64}
+    assert data_config(composed("data.eval_size=32"), of_run) == {"root": "/run", "eval_size": 32}
+    given = data_config(composed("photos=p", "targets=t", "data.eval_size=32"), of_run)
+    assert (given["test_photo"], given["test_anime"]) == (str(Path("p").absolute()), str(Path("t").absolute()))
+    assert (given["eval_size"], given["on_bad_file"]) == (32, "error")
+    alone = data_config(composed("data.root=/x", "on_bad_file=skip"), None)
+    assert (alone["root"], alone["test_photo"], alone["on_bad_file"]) == ("/x", "testA", "skip")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give photos=FOLDER and targets=FOLDER, or data.root=FOLDER with testA/ and testB/"),
+        (["photos=p"], "photos is given alone"),
+        (["photos=p", "targets=nowhere"], "targets=nowhere: no such folder"),
+    ],
+)
+def test_unknown_held_out_pictures_are_asked_for(words, message):
+    Path("p").mkdir()
+    with pytest.raises(UserError) as error:
+        data_config(composed(*words), None)
+    assert message in str(error.value)
+
+
+# --- the whole -----------------------------------------------------------------
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def page_cells(name):
+    """Numbers of a row of the page's first table."""
+    text = Path("out/compare.html").read_text(encoding="utf-8")
+    row = re.search(rf'<tr[^>]*><th scope="row" data-value="{re.escape(name)}">.*?</tr>', text)[0]
+    return [float(value) for value in re.findall(r'<td data-value="([^"]*)"', row)]
+
+
+def test_numbers_are_those_of_evaluate_and_of_a_folder_of_its_outputs(capsys):
+    run = made_run(Path("run"))
+    call(evaluate, "evaluate", f"checkpoint={run}", "out=evaluated")
+    call(compare, "compare", "subjects=[run,same:evaluated/translated]", "out=out", "costs=false", "leakage=false")
+    metrics = ["ssim", "psnr", "mse", "l1", "swd"]
+    expected = {row["pictures"]: row for row in json.loads(Path("evaluated/metrics.json").read_text())}
+    ours = {row["name"]: row for row in json.loads(Path("out/metrics.json").read_text())}
+    for name, theirs in ((UNTOUCHED, "untouched input"), ("run", "output"), ("same", "output")):
+        shared = [*metrics, "images", "protocol", "ssim_low", "ssim_high", "real_set"]
+        assert {key: ours[name][key] for key in shared} == {key: expected[theirs][key] for key in shared}
+        assert page_cells(name) == [ours[name][metric] for metric in metrics]
+    assert ours["run"]["checkpoint_sha256"] == expected["output"]["checkpoint_sha256"]
+    assert ours["run"]["protocol"] in Path("out/compare.html").read_text()
+    assert "page: out/compare.html" in capsys.readouterr().out
+    assert {path.name for path in Path("out").iterdir()} == {
+        "compare.html", "metrics.csv", "metrics.json", "metrics.md", "metrics.tex"
+    }  # fmt: skip
+
+
+def test_costs_are_measured_and_have_a_table_of_their_own(monkeypatch):
+    asked = []
+
+    def measured(settings):
+        asked.append(settings)
+        row = {"method": settings["name"], "seconds_2": 0.5, "peak_mib": None, "parameters_m": 1.5, "tflop": 0.25}
+        conditions = {"size": settings["size"], "batch_size": 1, "device": "a chip", "threads": 2, "torch": "9"}
+        return {**row, "tflop_per_s": 8.0, "evaluations": None, **conditions}
+
+    monkeypatch.setattr(compare, "_measure_apart", measured)
+    run = made_run(Path("run"))
+    words = ["subjects=[run,b:run]", "out=out", "leakage=false", "++profile.size=48", "++profile.repeats=[2]", QUICK]
+    call(compare, "compare", *words)
+    assert [each["name"] for each in asked] == ["run", "b"]
+    assert asked[0]["checkpoint"] == str(run / "checkpoints/last.ckpt")
+    assert (asked[0]["size"], asked[0]["repeats"], asked[0]["device"]) == (48, [2], "cpu")
+    rows = {row["name"]: row for row in read_csv("out/metrics.csv")}
+    assert (rows["run"]["seconds_2"], rows["run"]["parameters_m"], rows[UNTOUCHED]["seconds_2"]) == ("0.5", "1.5", "")
+    assert not {"peak_mib", "evaluations", "tflop_per_s"} & rows["run"].keys(), "nobody has them, or they are no cost"
+    page = Path("out/compare.html").read_text()
+    assert "1 x 48 x 48 pixels on a chip, 2 threads, torch 9" in page
+    assert page.count("<svg") == 2 * 2, "parameters and seconds, of two metrics"
+    assert "Parameters (M)" in Path("out/costs.tex").read_text()
+    assert "Parameters" not in Path("out/metrics.tex").read_text()
+
+
+def test_a_held_out_picture_that_another_run_was_trained_on_is_found():
+    made_run(Path("clean"))
+    made_run(Path("leaky"), count=15)  # whose scenes to train on are those that the first holds out
+    call(compare, "compare", "subjects=[clean,leaky]", "out=out", "costs=false", "duplicate_distance=0", QUICK)
+    found = [row for row in read_csv("out/nearest.csv") if row["bits"] == "0"]
+    copies = [(row["method"], row["name"], row["trained"], row["training"]) for row in found]
+    assert copies == [(UNTOUCHED, f"00000{n}", "leaky", f"{10 + n:06d}") for n in range(3)]
+    rows = {row["name"]: row["near_duplicates"] for row in read_csv("out/metrics.csv")}
+    assert rows == {UNTOUCHED: "3", "clean": "0", "leaky": "0"}
+    assert "3 of the inputs repeat what leaky was trained on." in Path("out/compare.html").read_text()
+
+
+def test_the_page_shows_near_duplicates_and_the_two_nearest_pairs_of_each_method():
+    bits = {"a": (3, 9, 9, 20, 4, 2), "b": (30, 12, 11)}
+    found = [
+        Found(method, str(number), "a", "x", distance, 0.0, None)
+        for method, distances in bits.items()
+        for number, distance in enumerate(distances)
+    ]
+    outcomes = {method: Outcome(pictures={str(number): None for number in range(5)}) for method in bits}
+    pairs = compare._pairs(found, outcomes, 6)
+    assert [(pair.method, pair.bits) for pair in pairs] == [("a", 3), ("a", 4), ("b", 11), ("b", 12)]
+    assert [pair.is_duplicate for pair in pairs] == [True, True, False, False]
+
+
+def test_folders_alone_are_compared_on_given_photographs():
+    for folder, side in (("p", 0), ("t", 1), ("x", 1), ("y", 0)):
+        Path(folder).mkdir()
+        for number in range(3 - (folder == "y")):
+            Image.fromarray(render_pair(0, number, 64)[side]).save(f"{folder}/{number}.png")
+    words = ["subjects=[x,y]", "photos=p", "targets=t", "out=out", "++data.eval_size=32", QUICK]
+    with pytest.raises(UserError, match=r"y: 2\.png has no picture"):
+        call(compare, "compare", *words)
+    call(compare, "compare", *words, "on_bad_file=skip")
+    rows = {row["name"]: row for row in json.loads(Path("out/metrics.json").read_text())}
+    assert {row["images"] for row in rows.values()} == {2}
+    assert [rows[name]["resized"] for name in (UNTOUCHED, "x", "y")] == [0, 2, 2]
+    assert rows["x"]["ssim"] > rows["y"]["ssim"] > 0
+    page = Path("out/compare.html").read_text()
+    assert "1 inputs are left out, of which a folder has no picture." in page
+    assert "Not checked, since training pictures cannot be read" in page
