@@ -16,6 +16,7 @@ from lit_ghibli import checkpoints
 from lit_ghibli.commands import compare, evaluate
 from lit_ghibli.commands._hydra import config_dir, instantiate_trusted
 from lit_ghibli.commands.compare import UNTOUCHED, data_config, expand_subjects, find_subjects
+from lit_ghibli.data import sources
 from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.comparison import Outcome
@@ -212,7 +213,8 @@ def test_costs_are_measured_and_have_a_table_of_their_own(monkeypatch):
     assert "Parameters" not in Path("out/metrics.tex").read_text()
 
 
-def test_a_held_out_picture_that_another_run_was_trained_on_is_found():
+def test_a_held_out_picture_that_another_run_was_trained_on_is_found(monkeypatch):
+    monkeypatch.setattr(sources, "FIRST_HELD_OUT", 10)  # so early that a run can be trained on them
     made_run(Path("clean"))
     made_run(Path("leaky"), count=15)  # whose scenes to train on are those that the first holds out
     call(compare, "compare", "subjects=[clean,leaky]", "out=out", "costs=false", "duplicate_distance=0", QUICK)
