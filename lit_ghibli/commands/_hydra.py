@@ -22,6 +22,10 @@ _TRUSTED += tuple(
     f"lit_ghibli.data.{name}." for name in ("unpaired", "paired", "pseudo_paired", "transforms", "iterations")
 )
 
+# Hydra's own, whose values are no words of ours.
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
+FLAGS_WITH_VALUE += ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+
 # Lightning 2.6 under torch >= 2.10 speaks of its own use of a deprecated name.
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 # Frozen networks are in eval mode on purpose.
@@ -135,6 +139,13 @@ def trusted_class(config: dict[str, Any]) -> type:
     if not _is_trusted(target):
         raise UserError(f"the checkpoint's configuration asks for '{target}', which is no part of a method")
     return hydra.utils.get_class(target)
+
+
+def import_targets(config: dict[str, Any]) -> None:
+    """Import what a configuration out of a checkpoint names, as far as it is part of a method or of its data."""
+    for key, value in _leaves(config):
+        if key == "_target_" and _is_trusted(str(value)):  # anything else is refused where objects are made
+            hydra.utils.get_object(str(value))
 
 
 def _leaves(config: Any, key: Any = None) -> Iterator[tuple[Any, Any]]:

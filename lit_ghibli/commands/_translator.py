@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object
 
 from lit_ghibli import checkpoints
-from lit_ghibli.commands._hydra import _is_trusted, _leaves, instantiate_trusted, trusted_class
+from lit_ghibli.commands._hydra import import_targets, instantiate_trusted, trusted_class
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.translator import Translator
 
@@ -43,7 +42,7 @@ def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dic
             f"{path}: {method_class.__name__} has made one picture and has no network that translates others: paint "
             "each photograph with lit-ghibli nst, or give checkpoint=<a run of another method>"
         )
-    _import_targets(config["method"])
+    import_targets(config["method"])  # now: on the meta device, torchdiffeq's tables would be made without values
     with torch.device("meta"):  # a skeleton: nothing is allocated for the networks that stay unused
         method = instantiate_trusted(config["method"])
     network = method.translator()
@@ -56,10 +55,3 @@ def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dic
     except RuntimeError as error:
         raise checkpoints.CheckpointError(f"{path}: its weights do not fit its configuration: {error}") from error
     return Translator(network.float(), choose_device(device), tile), config
-
-
-def _import_targets(config: dict[str, Any]) -> None:
-    """Import what a configuration names: on the meta device, torchdiffeq's tables would be made without values."""
-    for key, value in _leaves(config):
-        if key == "_target_" and _is_trusted(str(value)):  # anything else is refused where objects are made
-            get_object(str(value))

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli import __version__
 from lit_ghibli.checksums import sha256_of
-from lit_ghibli.commands._hydra import command, expand_out, instantiate_trusted, quote, rewrite_arguments
-from lit_ghibli.commands.evaluate import _shorten
-from lit_ghibli.commands.profile import _check, _measure_apart
-from lit_ghibli.commands.stylize import _FLAGS_WITH_VALUE
+from lit_ghibli.commands._hydra import command, instantiate_trusted, rewrite_arguments
+from lit_ghibli.commands._subjects import (
+    TARGET,
+    UNTOUCHED,
+    Data,
+    data_config,
+    expand_subjects,
+    find_subjects,
+    is_run,
+    merged,
+)
+from lit_ghibli.commands.evaluate import shorten
+from lit_ghibli.commands.profile import check_settings, measure_apart
 from lit_ghibli.errors import UserError
 from lit_ghibli.metrics import protocol
 from lit_ghibli.reports.latex import latex_table
@@ -27,9 +36,6 @@ if TYPE_CHECKING:
     from lit_ghibli.inference.comparison import HeldOut, Outcome, Subject
     from lit_ghibli.inference.nearest_training import Found
 
-UNTOUCHED, TARGET = "untouched input", "target"
-
-_RUN_HOLDS = ("checkpoints", ".hydra")  # what tells a run's folder from one of pictures
 _COSTS = ("parameters_m", "seconds_", "peak_mib", "tflop", "evaluations")  # of a profile: how columns begin
 _NOT_PRINTED = (
     "images",
@@ -39,8 +45,6 @@ _NOT_PRINTED = (
 )  # columns of the files that page and LaTeX leave out
 _NEAREST = ("method", "name", "trained", "training", "bits", "levels")  # columns of nearest.csv
 _SHOWN = 12  # nearest training pictures on the page
-
-Data = dict[str, Any]  # configuration of a data module
 
 
 @dataclass
@@ -79,7 +83,7 @@ def compare(config: DictConfig) -> None:
     protocol.check_one_protocol(rows)
     out = Path(config.out)
     write_table(rows, out, "metrics")
-    readable = markdown_table([_shorten(row) for row in rows])
+    readable = markdown_table([shorten(row) for row in rows])
     (out / "metrics.md").write_text(readable, encoding="utf-8")
     stamp = outcomes[UNTOUCHED].stamp
     printed = [{name: row[name] for name in row if name not in {*_NOT_PRINTED, *stamp}} for row in rows]
@@ -105,56 +109,6 @@ def compare(config: DictConfig) -> None:
     (out / "compare.html").write_text(render_page(page), encoding="utf-8")
     print(readable)
     print(f"page: {out / 'compare.html'}")
-
-
-def find_subjects(words: Iterable[str]) -> dict[str, Path]:
-    """What was given, by its name: the one before a colon, or one made of the path.
-
-    Raises:
-        UserError: Nothing is given, something does not exist, or two things have one name.
-    """
-    given = [_split_name(word) for word in words]
-    if not given:
-        raise UserError("what is to be compared? Give runs, checkpoints or folders of pictures, each as [NAME:]PATH")
-    for _, path in given:
-        if not path.exists():
-            raise UserError(f"{path}: no such run, checkpoint or folder of pictures")
-    short = Counter(name or _short_name(path) for name, path in given)
-    names = [name or (str(path) if short[_short_name(path)] > 1 else _short_name(path)) for name, path in given]
-    for name, count in Counter([*names, UNTOUCHED, TARGET, "input"]).items():
-        if count > 1:
-            raise UserError(f"two columns would be called {name!r}: give another name as NAME:PATH")
-    return {name: path for name, (_, path) in zip(names, given, strict=True)}
-
-
-def is_run(path: Path) -> bool:
-    """Whether a path is a run's folder or a checkpoint, rather than a folder of pictures."""
-    return path.is_file() or any((path / name).exists() for name in _RUN_HOLDS)
-
-
-def data_config(config: DictConfig, of_run: Data | None) -> Data:
-    """Where held-out pictures come from: the folders given, or the data of the first run.
-
-    Raises:
-        UserError: Neither is known, or the folders do not exist.
-    """
-    folders = OmegaConf.to_container(config.folders, resolve=True)
-    given = {name: config[name] for name in ("photos", "targets") if config[name] is not None}
-    for name, folder in given.items():
-        if not Path(folder).is_dir():
-            raise UserError(f"{name}={folder}: no such folder")
-    if len(given) == 1:
-        raise UserError(f"{next(iter(given))} is given alone: give photos=FOLDER and targets=FOLDER together")
-    if given:
-        places = {name: str(Path(folder).absolute()) for name, folder in given.items()}
-        folders |= {"root": ".", "test_photo": places["photos"], "test_anime": places["targets"]}
-        return _merged(folders, config.data)
-    if of_run is None and "root" not in config.data:
-        raise UserError(
-            "folders of pictures do not say what they were made of: give photos=FOLDER and targets=FOLDER, or "
-            f"data.root=FOLDER with {folders['test_photo']}/ and {folders['test_anime']}/ in it"
-        )
-    return _merged(folders if of_run is None else of_run, config.data)
 
 
 def prepare(config: DictConfig) -> Comparison:
@@ -183,31 +137,6 @@ def prepare(config: DictConfig) -> Comparison:
     return Comparison(paths, files, trained_on, data, subjects, HeldOut(datamodule, without), skipped)
 
 
-def _split_name(word: str) -> tuple[str | None, Path]:
-    """A name before a colon and the path behind it; what exists as a whole is a path, colons and all."""
-    name, colon, path = word.partition(":")
-    if _at_home(word).exists() or not (name and colon and path):
-        return None, _at_home(word)
-    return name, _at_home(path)
-
-
-def _at_home(path: str) -> Path:
-    """A path whose ~ no shell has replaced, since it stands behind a colon."""
-    return Path.home() / path[2:] if path.startswith("~/") else Path(path)
-
-
-def _short_name(path: Path) -> str:
-    """The last part of a path; of a run's checkpoint, the run's and its own."""
-    path = path.resolve()
-    if path.is_file() and path.parent.name == "checkpoints":
-        return f"{path.parents[1].name} {path.stem}"
-    return path.stem if path.is_file() else path.name
-
-
-def _merged(data: Any, values: Any) -> Data:
-    return OmegaConf.to_container(OmegaConf.merge(data, values), resolve=True)
-
-
 def _measure(config: DictConfig, comparison: Comparison) -> tuple[dict[str, "Outcome"], dict[str, Any]]:
     """What is known of each subject, and the targets, as far as they are shown."""
     from lit_ghibli.commands._translator import choose_device
@@ -234,7 +163,7 @@ def _cost_settings(config: DictConfig, files: Mapping[str, Path]) -> Row:
     if not (config.costs and files):
         return {}
     chosen = OmegaConf.merge(compose("profile"), config.profile, {"checkpoints": list(map(str, files.values()))})
-    _check(chosen)
+    check_settings(chosen)
     settings = {key: chosen[key] for key in ("size", "batch_size", "warm_up", "threads")}
     return {**settings, "repeats": list(chosen.repeats), "device": str(choose_device(config.device))}
 
@@ -243,7 +172,7 @@ def _measure_costs(settings: Row, files: Mapping[str, Path]) -> tuple[dict[str, 
     """Costs of each run, and a sentence on how they were measured."""
     if not settings:
         return {}, []
-    rows = {name: _measure_apart({"name": name, "checkpoint": str(file), **settings}) for name, file in files.items()}
+    rows = {name: measure_apart({"name": name, "checkpoint": str(file), **settings}) for name, file in files.items()}
     last = next(reversed(rows.values()))
     threads = f", {last['threads']} {'threads' if last['threads'] > 1 else 'thread'}" if last["threads"] else ""
     where = f"{last['device']}{threads}, torch {last['torch']}"
@@ -271,7 +200,7 @@ def _search_training(
     first = next(iter(comparison.trained_on.values()), comparison.data)
     for name, outcome in outcomes.items():
         data = comparison.trained_on.get(name, first)
-        data = data if config.photos else _merged(data, config.data)
+        data = data if config.photos else merged(data, config.data)
         key = json.dumps(data, sort_keys=True)
         trained = name if name in comparison.trained_on else next(iter(comparison.trained_on), "folders")
         try:
@@ -414,33 +343,6 @@ def _verdict(found: Sequence["Found"], reason: str, distance: int) -> tuple[str,
         return f"{'; '.join(lines)}. The numbers may be too good.", True
     nearest = min(each.bits for each in found)
     return f"No near-duplicates: every training picture is at least {nearest} of 64 bits away.", False
-
-
-def expand_subjects(arguments: list[str]) -> list[str]:
-    """Turn ``RUN NAME:FOLDER data.root=DIR profile.size=64 --out DIR`` into overrides that Hydra takes.
-
-    Raises:
-        UserError: ``--out`` names no folder.
-    """
-    subjects: list[str] = []
-    rest: list[str] = []
-    words = iter(expand_out(arguments))
-    for word in words:
-        if word in _FLAGS_WITH_VALUE:
-            rest += [word, *[value for value in [next(words, None)] if value]]
-        elif word.startswith(("data.", "profile.")) and "=" in word:
-            rest.append(f"++{word}")  # only the run's, or the other command's, configuration has this value
-        elif word.startswith(("-", "out=")) or ("=" in word and not _exists(word)):
-            rest.append(word)
-        else:
-            subjects.append(word)
-    return [*rest, f"subjects=[{','.join(map(quote, subjects))}]"] if subjects else rest
-
-
-def _exists(word: str) -> bool:
-    """Whether a word with an equals sign is a subject all the same: only its path may hold one."""
-    name, path = _split_name(word)
-    return "=" not in (name or "") and path.exists()
 
 
 if __name__ == "__main__":

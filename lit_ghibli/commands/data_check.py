@@ -31,7 +31,7 @@ _BATCH = 1024  # pairs compared at once
 @command("data check")
 def data_check(config: DictConfig) -> None:
     """Write ``findings.csv``, ``files.csv``, ``summary.*`` and ``sheet.png``; exit with 1 if something is wrong."""
-    from lit_ghibli.data import check  # here, so that --help answers at once
+    from lit_ghibli.data import check, dataset_files  # here, so that --help answers at once
 
     _check(config)
     if "root" not in config.data:
@@ -39,10 +39,10 @@ def data_check(config: DictConfig) -> None:
         return
     datamodule = instantiate(config.data, _convert_="object")
     source = datamodule.source
-    folders, pairings = check.layout(source)
+    folders, pairings = dataset_files.layout(source)
     listed, findings = check.find_files(folders, pairings)
     keep_grids = any(folder.halves for folder in folders) or bool(pairings)
-    inspecting = check.inspect_files(listed, source.min_side, keep_grids=keep_grids)
+    inspecting = dataset_files.inspect_files(listed, source.min_side, keep_grids=keep_grids)
     files = list(track(inspecting, "Looking through", len(listed), console=Console(stderr=True)))
     findings += check.find_bad(files, skipped=source.on_bad_file == "skip")
     findings += check.find_too_few(folders, files, datamodule.batch_size)
@@ -51,10 +51,10 @@ def data_check(config: DictConfig) -> None:
     strangers, compared = check.find_strangers(pairings, files, likeness)
     findings += strangers + check.find_colour_differences(files)
     findings.sort(key=lambda finding: list(_VERDICTS).index(finding.verdict))
-    rows = [check.summarize(folder, files) for folder in folders]
+    rows = [dataset_files.summarize(folder, files) for folder in folders]
     _write(Path(config.out), rows, findings, files)
-    print(markdown_table(_without(rows, check.COLOUR_COLUMNS)))
-    print(markdown_table(_without(rows, set(rows[0]) - {"folder", *check.COLOUR_COLUMNS})))
+    print(markdown_table(_without(rows, dataset_files.COLOUR_COLUMNS)))
+    print(markdown_table(_without(rows, set(rows[0]) - {"folder", *dataset_files.COLOUR_COLUMNS})))
     print(_in_words(findings))
     if entries := [*_doubles(findings), *_unlike(compared), *_samples(folders, files, config.samples)]:
         title = f"{source.root}: {len(files):,} files, {len(findings):,} findings"

@@ -34,7 +34,7 @@ def evaluate(config: DictConfig) -> None:
         rows.append(_measure_checkpoint(best, config, None, out / best.stem, f"{best.stem} output"))
     rows.append(_row("untouched input", untouched, rows[0]))
     write_table(rows, out, "metrics")
-    readable = markdown_table([_shorten(row) for row in rows])
+    readable = markdown_table([shorten(row) for row in rows])
     (out / "metrics.md").write_text(readable, encoding="utf-8")
     print(readable)
     print(f"tables and pictures: {out}")
@@ -99,7 +99,7 @@ def _row(title: str, suite: "MetricSuite", origin: Mapping[str, Any]) -> dict[st
     return {**row, **origin, **bounds, **stamp}
 
 
-def _shorten(row: Mapping[str, Any]) -> dict[str, Any]:
+def shorten(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row for people: intervals beside their values, and of the protocol its hash alone."""
     left_out = {*protocol.COMPARED, "suite_version", "checkpoint_sha256"}
     left_out |= {f"{name}_{end}" for name in row for end in ("low", "high")}

@@ -26,13 +26,13 @@ def profile(config: DictConfig) -> None:
     from lit_ghibli import checkpoints  # here, so that --help answers at once
     from lit_ghibli.commands._translator import choose_device
 
-    _check(config)
+    check_settings(config)
     settings = {key: config[key] for key in ("size", "batch_size", "warm_up", "threads")}
     settings |= {"repeats": list(config.repeats), "device": str(choose_device(config.device))}
     with TemporaryDirectory(prefix="lit_ghibli_") as folder:
         measured = [(str(path), checkpoints.find(path)) for path in config.checkpoints]
         measured += [(name, _fresh(name, config, Path(folder) / f"{name}.ckpt")) for name in config.methods]
-        rows = [_measure_apart({"name": name, "checkpoint": str(path), **settings}) for name, path in measured]
+        rows = [measure_apart({"name": name, "checkpoint": str(path), **settings}) for name, path in measured]
     write_table(rows, config.out, "profile")
     print(markdown_table(rows))
     print(f"tables: {config.out}")
@@ -54,7 +54,7 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     return {"method": settings["name"], **numbers, **conditions, **machine(translator.device)}
 
 
-def _measure_apart(settings: dict[str, Any]) -> dict[str, Any]:
+def measure_apart(settings: dict[str, Any]) -> dict[str, Any]:
     """`measure` in a process of its own, which shows its progress and its errors itself.
 
     Raises:
@@ -99,7 +99,7 @@ def _fresh(name: str, config: DictConfig, path: Path) -> Path:
     return path
 
 
-def _check(config: DictConfig) -> None:
+def check_settings(config: DictConfig) -> None:
     """Refuse what cannot be measured.
 
     Raises:

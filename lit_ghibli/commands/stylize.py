@@ -8,14 +8,10 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
-from lit_ghibli.commands._hydra import command, expand_out, quote, rewrite_arguments
+from lit_ghibli.commands._hydra import FLAGS_WITH_VALUE, command, expand_out, quote, rewrite_arguments
 from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
-
-# Of Hydra, so that their values are not taken for photographs.
-_FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
-_FLAGS_WITH_VALUE += ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 
 @command("stylize")
@@ -71,7 +67,7 @@ def expand_inputs(arguments: list[str]) -> list[str]:
     rest: list[str] = []
     words = iter(expand_out(arguments))
     for word in words:
-        if word in _FLAGS_WITH_VALUE:
+        if word in FLAGS_WITH_VALUE:
             rest += [word, *[value for value in [next(words, None)] if value]]
         elif word.startswith(("-", "out=")) or (("=" in word or word.startswith("~")) and not Path(word).exists()):
             rest.append(word)

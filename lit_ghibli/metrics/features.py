@@ -18,11 +18,10 @@ from lit_ghibli.networks.inception import (
     TENSORFLOW_URL,
     TORCHVISION_URL,
     TorchvisionInception,
-    find_weights,
-    read_weights,
     tensorflow_inception,
 )
 from lit_ghibli.networks.vgg import VggFeatures
+from lit_ghibli.networks.weights import find_weights, read_weights
 
 CHOICES = "inception, torchvision, vgg19, random, or the path of a state dict of torchvision's inception_v3"
 

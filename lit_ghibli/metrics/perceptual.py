@@ -15,7 +15,7 @@ from torchvision.models import AlexNet_Weights, VGG16_Weights
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
-from lit_ghibli.networks.inception import find_weights, pick_weights, read_weights
+from lit_ghibli.networks.weights import find_weights, pick_weights, read_weights
 
 SMALLEST = 32  # pixels on a side that all layers of both backbones take
 
@@ -88,4 +88,4 @@ def _backbone_weights(backbone: str, weights: str, shapes: dict[str, tuple[int, 
     network = _NETWORKS[backbone]
     ways_out = _WAYS_OUT.format(network=network)
     path = find_weights(_URLS[backbone], ways_out) if weights == "imagenet" else Path(weights).expanduser()
-    return pick_weights(path, shapes, network), sha256_of(path)[:16]
+    return pick_weights(read_weights(path, network), shapes, path, network), sha256_of(path)[:16]

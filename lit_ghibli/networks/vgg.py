@@ -2,8 +2,6 @@
 
 import difflib
 import itertools
-import pickle
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +15,14 @@ from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8
 from lit_ghibli.networks.convolutions import WinogradConv2d
+from lit_ghibli.networks.weights import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    find_weights,
+    pick_weights,
+    published_digits,
+    read_weights,
+)
 
 _WIDTHS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
 
@@ -33,10 +39,8 @@ LAYERS = tuple(_name_layers())  # a layer's place here is its index in torchvisi
 _CHANNELS = itertools.pairwise((3, *itertools.chain(*_WIDTHS)))
 _CONVOLUTIONS = dict(zip((name for name in LAYERS if name.startswith("conv")), _CHANNELS, strict=True))  # (in, out)
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 _IMAGENET_URL = VGG19_Weights.IMAGENET1K_V1.url
-_IMAGENET_SHA256 = Path(_IMAGENET_URL).stem.rpartition("-")[2]  # the first digits, as torchvision names its files
+_NETWORK = "torchvision's vgg19 (the one without batch norm), or of its `features`"
 
 _WAYS_OUT = (
     "run once with internet access, which fills the cache; or give method.vgg.weights=<path of a .pth, .pt or "
@@ -99,64 +103,9 @@ def _draw(expected: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
     return state
 
 
-def _find_imagenet_file() -> Path:
-    """Torchvision's file in torch.hub's cache, downloaded if need be."""
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(_IMAGENET_URL).name)
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(_IMAGENET_URL, str(path), hash_prefix=_IMAGENET_SHA256)
-        except (OSError, RuntimeError) as error:  # RuntimeError: what arrived has another hash
-            raise UserError(
-                f"VGG-19's ImageNet weights are not at {path} and {_IMAGENET_URL} could not be fetched ({error}): "
-                f"{_WAYS_OUT}"
-            ) from error
-    return path
-
-
 def _identify(path: Path) -> str:
     found = sha256_of(path)
-    return "imagenet" if found.startswith(_IMAGENET_SHA256) else f"sha256:{found[:16]}"
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise UserError(f"{path}: to read it, run `pip install safetensors`, or give a .pth file") from error
-    return load_file(path)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A file's state dict, read without running code that the file may hold."""
-    try:
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
-        # Mapped where the format allows: most of the whole network's file is the classifier, which stays unread.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except UserError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: refused, since it holds more than tensors and plain values: {error}") from error
-    except Exception as error:  # the readers raise many kinds on damaged data
-        raise UserError(f"{path}: damaged, or no weights at all: {error}") from error
-    if not isinstance(state, dict):
-        raise UserError(f"{path}: holds a {type(state).__name__}; it must hold a state dict of torchvision's vgg19")
-    return state
-
-
-def _pick(state: dict[str, Any], expected: dict[str, tuple[int, ...]], path: Path) -> dict[str, Tensor]:
-    """The expected entries of the whole network's state dict, or of its ``features``, checked by shape."""
-    prefix = "" if "0.weight" in state else "features."
-    advice = "give a state dict of torchvision's vgg19 (the one without batch norm), or of its `features`"
-    missing = [prefix + key for key in expected if prefix + key not in state]
-    if missing:
-        raise UserError(f"{path}: no weights of VGG-19, for it lacks {', '.join(missing)}; {advice}")
-    for key, shape in expected.items():
-        found = tuple(getattr(state[prefix + key], "shape", ()))
-        if found != shape:
-            raise UserError(f"{path}: {prefix + key} should have the shape {shape} but has {found}; {advice}")
-    return {key: state[prefix + key] for key in expected}
+    return "imagenet" if found.startswith(published_digits(_IMAGENET_URL)) else f"sha256:{found[:16]}"
 
 
 def _load(weights: str | Path, names: Iterable[str], seed: int) -> tuple[dict[str, Tensor], str]:
@@ -164,13 +113,13 @@ def _load(weights: str | Path, names: Iterable[str], seed: int) -> tuple[dict[st
     expected = _keys_and_shapes(names)
     if str(weights) == "random":
         return _draw(expected, seed), "random"
-    path = _find_imagenet_file() if str(weights) == "imagenet" else Path(weights).expanduser()
+    path = find_weights(_IMAGENET_URL, _WAYS_OUT) if str(weights) == "imagenet" else Path(weights).expanduser()
     if not path.is_file():
         raise UserError(f"weights={weights}: no such file; give imagenet, random, or the path of VGG-19's weights")
-    source = _identify(path)
-    if str(weights) == "imagenet" and source != "imagenet":
-        raise UserError(f"{path}: damaged, {source} does not begin with {_IMAGENET_SHA256}; delete it, and {_WAYS_OUT}")
-    return _pick(_read(path), expected, path), source
+    state = read_weights(path, _NETWORK)
+    prefix = "" if "0.weight" in state else "features."
+    picked = pick_weights(state, {prefix + key: shape for key, shape in expected.items()}, path, _NETWORK)
+    return {key: picked[prefix + key] for key in expected}, _identify(path)
 
 
 class _FrozenConvolution(WinogradConv2d):
@@ -243,7 +192,7 @@ class VggFeatures(nn.Module):
         layers = {name: self._build(name, state, pool) for name in names}
         stages = itertools.groupby(names, key=lambda name: name[4])
         self.stages = nn.ModuleList(nn.ModuleDict({name: layers[name] for name in stage}) for _, stage in stages)
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (_IMAGENET_MEAN, _IMAGENET_STD))
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         # The statistics move to the images' range, not the images to theirs: to_unit clamps, which would leave
         # pixels beyond the range without gradient for ever.
         self.register_buffer("mean", from_uint8(255 * mean), persistent=False)

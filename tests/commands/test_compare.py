@@ -15,7 +15,7 @@ from PIL import Image
 from lit_ghibli import checkpoints
 from lit_ghibli.commands import compare, evaluate
 from lit_ghibli.commands._hydra import config_dir, instantiate_trusted
-from lit_ghibli.commands.compare import UNTOUCHED, data_config, expand_subjects, find_subjects
+from lit_ghibli.commands._subjects import UNTOUCHED, _split_name, data_config, expand_subjects, find_subjects, is_run
 from lit_ghibli.data import sources
 from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.errors import UserError
@@ -64,7 +64,7 @@ def test_any_path_arrives(name):
     config = composed(name, f"ours:{name}", "--out", "my out")
     assert list(config.subjects) == [name, f"ours:{name}"]
     assert config.out == "my out"
-    assert [path for _, path in map(compare._split_name, config.subjects)] == [Path(name), Path(name)]
+    assert [path for _, path in map(_split_name, config.subjects)] == [Path(name), Path(name)]
 
 
 def test_subjects_and_values_are_told_apart():
@@ -120,7 +120,7 @@ def test_a_run_is_told_from_a_folder_of_pictures():
     Path("pictures").mkdir()
     Path("file.ckpt").touch()
     names = ("run", "begun", "pictures", "file.ckpt")
-    assert [compare.is_run(Path(name)) for name in names] == [True, True, False, True]
+    assert [is_run(Path(name)) for name in names] == [True, True, False, True]
 
 
 # --- held-out pictures ---------------------------------------------------------
@@ -196,7 +196,7 @@ def test_costs_are_measured_and_have_a_table_of_their_own(monkeypatch):
         conditions = {"size": settings["size"], "batch_size": 1, "device": "a chip", "threads": 2, "torch": "9"}
         return {**row, "tflop_per_s": 8.0, "evaluations": None, **conditions}
 
-    monkeypatch.setattr(compare, "_measure_apart", measured)
+    monkeypatch.setattr(compare, "measure_apart", measured)
     run = made_run(Path("run"))
     words = ["subjects=[run,b:run]", "out=out", "leakage=false", "++profile.size=48", "++profile.repeats=[2]", QUICK]
     call(compare, "compare", *words)

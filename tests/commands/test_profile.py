@@ -76,7 +76,7 @@ def test_what_was_typed_arrives():
 )
 def test_what_cannot_be_measured_is_refused(words, message):
     with pytest.raises(UserError) as error:
-        profile._check(composed(*words))
+        profile.check_settings(composed(*words))
     assert message in str(error.value)
 
 
@@ -123,21 +123,21 @@ def test_modules_first_imported_for_a_translator_are_whole(tmp_path):
     """Nothing but the checkpoint names the ODE generator, whose solver has constants, so that it is imported late."""
     ode = ["method/bottleneck=ode", "method.generator.solver=dopri5"]
     path = fresh(tmp_path, "cyclegan", *SMALL, *ode, "method.generator.num_blocks=1")
-    row = profile._measure_apart({**SETTINGS, "checkpoint": str(path)})
+    row = profile.measure_apart({**SETTINGS, "checkpoint": str(path)})
     assert row["evaluations"] >= 7
     assert row["peak_mib"] < 200, "the program itself, which takes more, does not count"
 
 
 def test_a_process_that_fails_shows_why(capfd):
     with pytest.raises(UserError, match="x: the process that measured it failed; its message is above"):
-        profile._measure_apart({**SETTINGS, "checkpoint": "nowhere"})
+        profile.measure_apart({**SETTINGS, "checkpoint": "nowhere"})
     assert "lit-ghibli profile: nowhere: no such checkpoint file" in capfd.readouterr().err
 
 
 def test_a_process_that_is_killed_is_said_to_be(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, -9, ""))
     with pytest.raises(UserError, match="x: the process that measured it was killed by signal 9"):
-        profile._measure_apart({**SETTINGS, "checkpoint": "x"})
+        profile.measure_apart({**SETTINGS, "checkpoint": "x"})
 
 
 def test_the_defaults_are_those_of_the_papers_table():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from lit_ghibli.data import check
+from lit_ghibli.data import check, dataset_files
 from lit_ghibli.data.near_duplicates import find_nearest
 from lit_ghibli.data.pair_sources import DerivedSource, PseudoPairFolders, SideBySideSource, TwoFolderSource
 from lit_ghibli.data.sources import FolderSource
@@ -59,9 +59,9 @@ def correlation(first, second):
 
 def look(source, distance=6):
     """All findings."""
-    folders, pairings = check.layout(source)
+    folders, pairings = dataset_files.layout(source)
     listed, findings = check.find_files(folders, pairings)
-    files = list(check.inspect_files(listed, source.min_side, keep_grids=True))
+    files = list(dataset_files.inspect_files(listed, source.min_side, keep_grids=True))
     findings += check.find_bad(files, skipped=source.on_bad_file == "skip")
     findings += check.find_too_few(folders, files, batch_size=1)
     findings += check.find_duplicates(files, distance)
@@ -80,7 +80,7 @@ def test_sound_folders_are_left_in_peace(root, kind):
 
 def test_each_source_names_its_folders(tmp_path):
     pair = {"pair_input": "pairA", "pair_target": "pairB"}
-    folders, pairings = check.layout(source(PseudoPairFolders, tmp_path, **UNPAIRED, **pair))
+    folders, pairings = dataset_files.layout(source(PseudoPairFolders, tmp_path, **UNPAIRED, **pair))
     assert [(folder.path.name, folder.split, folder.domain, folder.needed) for folder in folders] == [
         ("trainA", "train", "input", True),
         ("trainB", "train", "target", True),
@@ -94,13 +94,13 @@ def test_each_source_names_its_folders(tmp_path):
         ("pairA", "pairB", True),
     ]
     one = {"train": "train", "test": "val"}
-    folders, pairings = check.layout(source(DerivedSource, tmp_path, **one, derive=Grayscale()))
+    folders, pairings = dataset_files.layout(source(DerivedSource, tmp_path, **one, derive=Grayscale()))
     assert [(f.path.name, f.split, f.domain, f.halves) for f in folders] == [
         ("train", "train", "both", ()),
         ("val", "test", "both", ()),
     ]
     assert pairings == []
-    folders, _ = check.layout(source(SideBySideSource, tmp_path, **one, direction="AtoB", max_half_aspect=1.5))
+    folders, _ = dataset_files.layout(source(SideBySideSource, tmp_path, **one, direction="AtoB", max_half_aspect=1.5))
     assert [half.side for half in folders[0].halves] == ["left", "right"]
 
 
@@ -111,9 +111,9 @@ def test_what_is_known_of_a_file(tmp_path):
     pixels = np.zeros((40, 40, 3), dtype=np.uint8)
     pixels[:, :20] = (255, 51, 51)  # saturation 0.8; the other half is black
     Image.fromarray(pixels).save(tmp_path / "two.png")
-    folder = check.Folder(tmp_path, "train", "input", True)
+    folder = dataset_files.Folder(tmp_path, "train", "input", True)
     listed, findings = check.find_files([folder], [])
-    flat, half, two = check.inspect_files(listed, 40, keep_grids=False)
+    flat, half, two = dataset_files.inspect_files(listed, 40, keep_grids=False)
     assert findings == []
     assert (flat.size, flat.format, flat.mode, flat.problem, flat.grids) == ((64, 40), "JPEG", "CMYK", "", ())
     assert flat.digest == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -121,7 +121,7 @@ def test_what_is_known_of_a_file(tmp_path):
     assert two.colours[:4] == pytest.approx((0.5, 0.1, 0.1, 0.4), abs=1e-3)
     assert two.colours[4] == pytest.approx((0.299 * 255 + 0.701 * 51) / 2 / 255, abs=3e-3)
     assert two.squares == pytest.approx((0.5, 0.02, 0.02), abs=1e-6)
-    row = check.summarize(folder, [flat, half, two])
+    row = dataset_files.summarize(folder, [flat, half, two])
     assert (row["files"], row["bad"], row["smallest"], row["largest"]) == (3, 1, "40x40", "64x40")
     assert (row["aspect"], row["formats"], row["modes"]) == ("1.00 / 1.30 / 1.60", "1 JPEG, 1 PNG", "1 CMYK, 1 RGB")
 
@@ -129,9 +129,9 @@ def test_what_is_known_of_a_file(tmp_path):
 def test_the_spread_of_colours_is_over_all_pixels_of_a_folder(tmp_path):
     for number, shade in enumerate((0, 255)):
         Image.new("RGB", (32, 32), (shade, 51, shade)).save(tmp_path / f"{number}.png")
-    folder = check.Folder(tmp_path, "train", "input", True)
-    files = list(check.inspect_files(check.find_files([folder], [])[0], 8, keep_grids=False))
-    row = check.summarize(folder, files)
+    folder = dataset_files.Folder(tmp_path, "train", "input", True)
+    files = list(dataset_files.inspect_files(check.find_files([folder], [])[0], 8, keep_grids=False))
+    row = dataset_files.summarize(folder, files)
     assert [row[name] for name in ("red", "green", "blue")] == pytest.approx([0.5, 0.2, 0.5])
     assert [row[f"{name}_std"] for name in ("red", "green", "blue")] == pytest.approx([0.5, 0, 0.5], abs=1e-6)
 
@@ -289,8 +289,8 @@ def test_files_that_are_passed_over_and_folders_that_are_not_there(root):
 
 
 def test_a_batch_needs_as_many_pictures(root):
-    folders, _ = check.layout(source(FolderSource, root, **UNPAIRED))
-    files = list(check.inspect_files(check.find_files(folders, [])[0], 32, keep_grids=False))
+    folders, _ = dataset_files.layout(source(FolderSource, root, **UNPAIRED))
+    files = list(dataset_files.inspect_files(check.find_files(folders, [])[0], 32, keep_grids=False))
     assert check.find_too_few(folders, files, batch_size=6) == []
     (finding,) = check.find_too_few(folders, files, batch_size=7)
     assert finding.verdict == "stops"

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lit_ghibli.commands.evaluate import _find_checkpoints, _row, _shorten
+from lit_ghibli.commands.evaluate import _find_checkpoints, _row, shorten
 from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8, to_uint8
@@ -161,7 +161,7 @@ def test_rows_carry_their_protocol_and_are_short_for_people(tmp_path):
     other = _row("output", translated, {**origin, "split": "train"})
     with pytest.raises(UserError, match="they differ in split"):
         check_one_protocol([rows[0], other])
-    short = _shorten(rows[0])
+    short = shorten(rows[0])
     assert list(short) == ["pictures", "mse", "psnr", "l1", "ssim", "images", "protocol", "checkpoint"]
     low, high = rows[0]["psnr_low"], rows[0]["psnr_high"]
     assert short["psnr"] == f"{rows[0]['psnr']:.4g} [{low:.4g}, {high:.4g}]"

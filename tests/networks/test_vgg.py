@@ -379,9 +379,10 @@ def test_imagenet_weights_from_the_cache(cache, drawn, monkeypatch):
     cache.mkdir()
     path = cache / "vgg19-dcbb9e9d.pth"
     torch.save(state_of(drawn, "features."), path)
-    with pytest.raises(UserError, match=r"vgg19-dcbb9e9d\.pth: damaged, sha256:\w+ does not begin with dcbb9e9d"):
+    with pytest.raises(UserError, match=r"vgg19-dcbb9e9d\.pth: damaged, its SHA-256 \w+ does not begin with dcbb9e9d"):
         VggFeatures(["conv1_1"])
-    monkeypatch.setattr(vgg, "_IMAGENET_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+    path = path.rename(cache / f"vgg19-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth")
+    monkeypatch.setattr(vgg, "_IMAGENET_URL", path.as_uri())
     for weights in ("imagenet", path):
         features = VggFeatures(["conv2_2"], weights)
         assert features.source == "imagenet"
@@ -389,11 +390,13 @@ def test_imagenet_weights_from_the_cache(cache, drawn, monkeypatch):
 
 
 def test_imagenet_weights_are_fetched_into_the_cache(cache, drawn, monkeypatch):
-    def fetch(url, path, hash_prefix):
-        assert url.endswith(f"vgg19-{hash_prefix}.pth")
-        torch.save(state_of(drawn, "features."), path)
-        digest = hashlib.sha256((cache / "vgg19-dcbb9e9d.pth").read_bytes()).hexdigest()
-        monkeypatch.setattr(vgg, "_IMAGENET_SHA256", digest[:8])
+    torch.save(state_of(drawn, "features."), served := cache.parent / "served.pth")
+    digits = hashlib.sha256(served.read_bytes()).hexdigest()[:8]
 
+    def fetch(url, path, hash_prefix):
+        assert (url, hash_prefix) == (f"https://there/vgg19-{digits}.pth", digits)
+        served.rename(path)
+
+    monkeypatch.setattr(vgg, "_IMAGENET_URL", f"https://there/vgg19-{digits}.pth")
     monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
     assert torch.equal(state_of(VggFeatures(["conv1_1"]))["0.weight"], state_of(drawn)["0.weight"])
