@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
@@ -56,3 +57,6 @@ class ContinuedCSVLogger(CSVLogger):
         if self._experiment is None:
             self._experiment = _ContinuedWriter(log_dir=self.log_dir)
         return self._experiment
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Write nothing: the run's record holds them."""

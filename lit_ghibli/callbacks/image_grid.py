@@ -2,20 +2,23 @@
 
 from pathlib import Path
 
+import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
 
-from lit_ghibli.callbacks.loggers import log_image
+from lit_ghibli.callbacks.loggers import log_image, log_table
+from lit_ghibli.callbacks.sample_scores import continue_csv, sample_scores
 from lit_ghibli.images import to_uint8
 from lit_ghibli.reports.grids import labelled_grid
 
 
 class ImageGrid(Callback):
-    """At the end of epochs, one row per sample photograph with the method's own columns.
+    """At the end of epochs, one row per sample photograph with the method's own columns, and scores of each picture.
 
     Args:
-        folder: Where ``epoch_NNNN.png`` goes.
+        folder: Where ``epoch_NNNN.png`` goes; the scores go to ``<folder>.csv``.
         every_n_epochs: Epochs from one grid to the next.
         num_images: Rows.
         max_side: Pictures are shown no larger than this, in pixels.
@@ -30,17 +33,37 @@ class ImageGrid(Callback):
         """Draw the grid, save it, and hand it to every logger that takes images."""
         if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
-        training = [module for module in pl_module.modules() if module.training]  # frozen networks may not be
-        pl_module.eval()
-        rows = []
-        for sample in trainer.datamodule.samples(self.num_images):
-            images = {name: image.to(pl_module.device, pl_module.dtype) for name, image in sample.items()}
-            columns = pl_module.picture_columns(**images)
-            rows.append({title: to_uint8(image[0]).permute(1, 2, 0).cpu().numpy() for title, image in columns.items()})
-        for module in training:
-            module.training = True
+        rows, scores = self._translate(trainer, pl_module)
         grid = labelled_grid(rows, max_side=self.max_side)
         self.folder.mkdir(parents=True, exist_ok=True)
         grid.save(self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
+        continue_csv(self.folder.with_suffix(".csv"), trainer.current_epoch + 1, scores)
         step = trainer.fit_loop.epoch_loop.total_batch_idx  # the step under which the epoch's metrics are logged
         log_image(trainer, "val/grid", grid, step)
+        log_table(trainer, "val/pictures", [self._table_row(*row) for row in zip(rows, scores, strict=True)], step)
+
+    def _translate(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> tuple[list[dict[str, np.ndarray]], list[dict[str, float]]]:
+        """Columns of every sample photograph, as ``uint8`` pictures, and the scores of its picture."""
+        training = [module for module in pl_module.modules() if module.training]  # frozen networks may not be
+        pl_module.eval()
+        rows, scores = [], []
+        for number, sample in enumerate(trainer.datamodule.samples(self.num_images), start=1):
+            images = {name: image.to(pl_module.device, pl_module.dtype) for name, image in sample.items()}
+            columns = pl_module.picture_columns(**images)
+            photo, picture, *_ = columns.values()
+            scored = sample_scores(pl_module.metrics, photo, picture, images.get("target"))
+            scores.append({"photo": number, **scored})
+            rows.append({title: to_uint8(image[0]).permute(1, 2, 0).cpu().numpy() for title, image in columns.items()})
+        for module in training:
+            module.training = True
+        return rows, scores
+
+    def _table_row(self, row: dict[str, np.ndarray], scores: dict[str, float]) -> dict[str, Image.Image | float]:
+        """Pictures, the first two of them named alike for all methods, and scores."""
+        pictures = [Image.fromarray(image) for image in row.values()]
+        for picture in pictures:
+            picture.thumbnail((self.max_side, self.max_side), Image.Resampling.LANCZOS)
+        titles = ["input", "output", *list(row)[2:]]
+        return {**dict(zip(titles, pictures, strict=True)), **scores}

@@ -1,0 +1,61 @@
+"""A TensorBoard log that a resumed run continues."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+
+class ContinuedTensorBoardLogger(TensorBoardLogger):
+    """Logs to ``<save_dir>/tensorboard``, where the steps that a resumed run does again replace those of before.
+
+    When a training is over, its configuration goes to the tab HPARAMS, beside the last value of everything logged.
+
+    Args:
+        save_dir: The run's folder.
+    """
+
+    def __init__(self, save_dir: str | Path) -> None:
+        super().__init__(save_dir, name="", version="tensorboard", default_hp_metric=False)
+        self._continues = any(Path(self.log_dir).glob("events.out.tfevents.*"))
+        self._latest: dict[str, float] = {}
+
+    def writer(self, step: int) -> SummaryWriter:
+        """TensorBoard's writer, for something that happens at ``step``; not for other ranks than the first."""
+        if self._continues:
+            self._continues = False
+            start = Event(step=step, session_log=SessionLog(status=SessionLog.START))
+            self.experiment.file_writer.add_event(start)  # readers forget what came at this step and after it
+        return self.experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log scalars."""
+        if step is not None:
+            self.writer(step)
+        super().log_metrics(metrics, step)
+        self._latest |= {name: float(value) for name, value in metrics.items()}
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Log the configuration of a finished training, and close the file."""
+        if status == "success" and self._latest:
+            for summary in hparams(_flatten(self.hparams), self._latest):
+                self.experiment.file_writer.add_summary(summary)
+        super().finalize(status)
+
+
+def _flatten(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
+    """The values of nested mappings by dotted names; lists as text."""
+    if not isinstance(config, Mapping):
+        return {prefix: config if isinstance(config, bool | int | float | str) else str(config)}
+    return {
+        name: value
+        for key, child in config.items()
+        for name, value in _flatten(child, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

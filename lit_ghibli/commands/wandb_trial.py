@@ -1,0 +1,111 @@
+"""`lit-ghibli wandb-trial`: one trial of a Weights & Biases sweep, in a process and a folder of its own.
+
+An agent says by environment variables which trial it wants. A trial that was interrupted goes on where it stopped.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lit_ghibli.commands._hydra import quote
+from lit_ghibli.errors import UserError
+
+_NEEDED = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
+_HELP = """lit-ghibli wandb-trial [key=value ...]: train with the values that a Weights & Biases agent asks for.
+
+To stand in the `command` of a sweep; see experiments/wandb_sweep. What is given here holds for all trials:
+
+  command: [lit-ghibli, wandb-trial, experiment=cyclegan_ghibli, data.root=DIR]
+
+A trial's folder is outputs/wandb_SWEEP/RUN, below the folder in which the agent runs."""
+
+
+def trial(*given: str) -> None:
+    """Train what the agent of this process asks for, in a child process; for ``wandb.agent(sweep, function=trial)``.
+
+    Args:
+        given: Arguments of `lit-ghibli train` for all trials; bind them with `functools.partial`.
+
+    Raises:
+        UserError: No agent asks for anything, or the training failed, which tells the agent so.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    child = subprocess.Popen(training(given, environment), env=environment)
+    try:
+        while child.poll() is None:
+            time.sleep(0.2)  # not one long wait, which would hold back the exception by which an agent stops a trial
+    finally:
+        if child.poll() is None:
+            child.terminate()  # it saves first
+            child.wait()
+    if child.returncode:
+        raise UserError(f"trial {environment['WANDB_RUN_ID']}: the training ended with exit status {child.returncode}")
+
+
+def training(given: tuple[str, ...] | list[str], environment: Mapping[str, str]) -> list[str]:
+    """The command line of a trial's training.
+
+    Args:
+        given: Arguments for all trials.
+        environment: What the agent has set.
+
+    Raises:
+        UserError: No agent asks for anything.
+    """
+    if missing := [name for name in _NEEDED if not environment.get(name)]:
+        raise UserError(f"{', '.join(missing)} not set: a trial is started by `wandb agent SWEEP`")
+    folder = Path("outputs") / f"wandb_{environment['WANDB_SWEEP_ID']}" / environment["WANDB_RUN_ID"]
+    command = [sys.executable, "-m", "lit_ghibli", "train"]
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        return [*command, f"resume={quote(str(folder))}"]
+    logger = [] if any(word.startswith("logger=") for word in given) else ["logger=wandb"]
+    asked = yaml.safe_load(Path(environment["WANDB_SWEEP_PARAM_PATH"]).read_text(encoding="utf-8"))
+    values = [f"{key}={literal(entry['value'])}" for key, entry in asked.items() if key != "wandb_version"]
+    return [*command, *logger, *given, *values, f"hydra.run.dir={quote(str(folder))}"]
+
+
+def literal(value: Any) -> str:
+    """A value of plain Python in Hydra's override grammar, in which None and text would lose their types as they are.
+
+    Raises:
+        UserError: It is no value of YAML's.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(literal, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{literal(child)}' for key, child in value.items())}}}"
+    raise UserError(f"a sweep's values are numbers, text, true, false, null, lists and mappings; got {value!r}")
+
+
+def main(arguments: list[str]) -> None:
+    """Become the training itself, so that the agent's signals reach it.
+
+    Raises:
+        SystemExit: No agent asks for anything.
+    """
+    if any(word in ("-h", "--help") for word in arguments):
+        print(_HELP)
+        return
+    try:
+        command = training(arguments, os.environ)
+    except UserError as error:
+        raise SystemExit(f"lit-ghibli wandb-trial: {error}") from error
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
