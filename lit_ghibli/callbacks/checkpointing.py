@@ -3,16 +3,28 @@
 import logging
 import math
 import signal
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
+from lit_ghibli.training import scheduler
 
 log = logging.getLogger(__name__)
+
+
+class _Wish(IntEnum):
+    """What a signal asks for; of several, the highest counts."""
+
+    NOTHING = 0
+    SAVE = 1
+    STOP = 2  # and save before
+    REQUEUE = 3  # and save and stop before
 
 
 class RunCheckpoints(Checkpoint):
@@ -23,7 +35,9 @@ class RunCheckpoints(Checkpoint):
 
     Counted in batches: Lightning's own step counter counts every optimiser. Nothing is written in the middle
     of a step, so that every file continues bit by bit. Ctrl-C and SIGTERM finish the step, save, and stop; a
-    second Ctrl-C stops at once, which loses what came after the last file.
+    second Ctrl-C stops at once, which loses what came after the last file. SIGUSR1 and SIGUSR2, with which
+    schedulers announce the end, also have the job requeued where there is a scheduler. In a job of SLURM's SIGTERM
+    saves, and SLURM ends or requeues the job when it likes.
 
     Args:
         folder: Where the files go.
@@ -55,7 +69,7 @@ class RunCheckpoints(Checkpoint):
         self._validated = False
         self.every_n_batches, self.keep_epochs = every_n_batches, keep_epochs
         self.last = self.folder / "last.ckpt"
-        self._stop_requested = False
+        self._wish = _Wish.NOTHING
         self._saved_within_epoch = False
         self._previous_handlers: dict[int, Any] = {}
 
@@ -64,8 +78,8 @@ class RunCheckpoints(Checkpoint):
         if trainer.is_global_zero:
             for partial in self.folder.glob(".*.partial"):
                 partial.unlink()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous_handlers[number] = signal.signal(number, self._request_stop)
+        for number in (signal.SIGINT, signal.SIGTERM, *scheduler.REQUEUE_SIGNALS):
+            self._previous_handlers[number] = signal.signal(number, self._take_note)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget about the previous epoch."""
@@ -77,13 +91,13 @@ class RunCheckpoints(Checkpoint):
         """Save if it is time to, or if the run is about to stop; the end of an epoch is saved as an epoch."""
         if batch_idx + 1 >= trainer.num_training_batches:
             return
-        interrupted = self._any_rank_stops(trainer)
+        wish = self._take_wish(trainer)
         batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        self._saved_within_epoch = interrupted or trainer.should_stop
-        if self._saved_within_epoch or batches % self.every_n_batches == 0:
+        self._saved_within_epoch = wish >= _Wish.STOP or trainer.should_stop
+        if wish or self._saved_within_epoch or batches % self.every_n_batches == 0:
             trainer.save_checkpoint(self.last)
-        if interrupted:
-            self._interrupt(trainer)
+        if wish >= _Wish.STOP:
+            self._interrupt(trainer, wish)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take note that the metrics are of this epoch."""
@@ -100,14 +114,18 @@ class RunCheckpoints(Checkpoint):
                     checkpoints.link(path, self.folder / "best.ckpt")
                 checkpoints.link(path, self.last)
                 self._remove_old_epochs()
-        if self._any_rank_stops(trainer):
-            self._interrupt(trainer)
+        if (wish := self._take_wish(trainer)) >= _Wish.STOP:
+            self._interrupt(trainer, wish)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back."""
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
         self._previous_handlers = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note which job writes it: that job goes on with it when it is requeued."""
+        checkpoint["job"] = scheduler.job()
 
     def state_dict(self) -> dict[str, float | None]:
         """The best value so far."""
@@ -140,17 +158,33 @@ class RunCheckpoints(Checkpoint):
             for old in epochs[: len(epochs) - self.keep_epochs]:
                 old.unlink()
 
-    def _request_stop(self, number: int, frame: Any) -> None:
-        if self._stop_requested:
+    def _take_note(self, number: int, frame: Any) -> None:
+        """Remember what a signal asks for until the step is finished."""
+        if number == signal.SIGINT and self._wish >= _Wish.STOP:
             raise KeyboardInterrupt
-        self._stop_requested = True
-        print("\nstopping: this step is finished and saved first (again to stop at once)", flush=True)
+        wish = _Wish.STOP
+        if number in scheduler.REQUEUE_SIGNALS and scheduler.job() is not None:
+            wish = _Wish.REQUEUE
+        elif number == signal.SIGTERM and scheduler.ends_jobs_itself():
+            wish = _Wish.SAVE
+        if wish >= _Wish.STOP > self._wish:
+            print("\nstopping: this step is finished and saved first (Ctrl-C to stop at once)", flush=True)
+        self._wish = max(self._wish, wish)
 
-    def _any_rank_stops(self, trainer: Trainer) -> bool:
+    def _take_wish(self, trainer: Trainer) -> int:
+        """The highest wish of all ranks; a wish to save is forgotten, since it is about to be fulfilled."""
+        wish, self._wish = self._wish, _Wish.NOTHING if self._wish == _Wish.SAVE else self._wish
         if trainer.world_size == 1:
-            return self._stop_requested
-        return trainer.strategy.reduce_boolean_decision(self._stop_requested, all=False)
+            return wish
+        return int(trainer.strategy.reduce(torch.tensor(wish, device=trainer.strategy.root_device), reduce_op="max"))
 
-    def _interrupt(self, trainer: Trainer) -> None:
-        trainer.print(f"saved {self.last}; go on with: {self.go_on.format(run=self.folder.parent)}")
-        raise KeyboardInterrupt
+    def _interrupt(self, trainer: Trainer, wish: int) -> None:
+        """Stop, on all ranks; the first one has the job requeued before if that is asked for."""
+        requeue = wish == _Wish.REQUEUE
+        how = "the job is requeued" if requeue else f"go on with: {self.go_on.format(run=self.folder.parent)}"
+        trainer.print(f"saved {self.last}; {how}")
+        if not requeue:
+            raise KeyboardInterrupt
+        if trainer.is_global_zero:
+            scheduler.requeue(self._previous_handlers)
+        raise SystemExit(0)  # anything else would be a failure, on which the others are killed

@@ -10,6 +10,7 @@ from torchmetrics.utilities import dim_zero_cat
 from lit_ghibli.images import to_uint8
 from lit_ghibli.metrics.feature_cache import FeatureCache
 from lit_ghibli.metrics.features import FeatureExtractor
+from lit_ghibli.metrics.numbering import image_numbers, in_order
 
 
 class FeatureSets(Metric):
@@ -30,17 +31,24 @@ class FeatureSets(Metric):
         for side in ("real", "fake"):
             # Flat, because torchmetrics stands in a flat float tensor for a process without images.
             self.add_state(f"{side}_features", default=[], dist_reduce_fx="cat")
+            self.add_state(f"{side}_numbers", default=[], dist_reduce_fx="cat")
+            self.add_state(f"{side}_seen", default=torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("width", default=torch.tensor(0), dist_reduce_fx="max")
 
     def update(self, images: Tensor, real: bool) -> None:
         """Add images ``(N, 3, H, W)`` in ``[-1, 1]``, which are rounded to 8 bits, to one of the two sets."""
+        side = "real" if real else "fake"
         features = (self._cached if real else self.extractor)(to_uint8(images.to(self.device)))
-        (self.real_features if real else self.fake_features).append(features.flatten())
+        seen = getattr(self, f"{side}_seen")
+        getattr(self, f"{side}_features").append(features.flatten())
+        getattr(self, f"{side}_numbers").append(features.new_tensor(image_numbers(int(seen), len(images))))
+        setattr(self, f"{side}_seen", seen + len(images))
         self.width = torch.full_like(self.width, features.shape[1])
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Return the features of the real images ``(n, D)`` and of the generated ones ``(m, D)``, on the CPU."""
+        """Return features of the real images ``(n, D)`` and of the generated ones ``(m, D)``, in order, on the CPU."""
+        sets = ((self.real_features, self.real_numbers), (self.fake_features, self.fake_numbers))
         return tuple(
-            dim_zero_cat(features).view(-1, int(self.width)).cpu()
-            for features in (self.real_features, self.fake_features)
+            in_order(dim_zero_cat(features).view(-1, int(self.width)), dim_zero_cat(numbers)).cpu()
+            for features, numbers in sets
         )

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from lit_ghibli.metrics.numbering import image_numbers
+
 PATCH = 7  # pixels on a side
 SMALLEST = 16  # pixels on the shorter side of the coarsest level
 
@@ -136,10 +138,10 @@ class SlicedWassersteinDistance(Metric):
     Fine levels compare sharpness and texture, coarse ones large structures and colours. The levels that
     both sets have are averaged; `per_level` gives them one by one, finest first. No network is involved.
 
-    Repeatable: patches depend on the seed and on the number of the image within its set and process, and
-    are the same on both sides, so equal sets in equal order are exactly 0 apart. With several processes
-    each numbers its own images from 0: the value then differs from that of one process as much as it
-    would with another seed. It does not depend on the batch size.
+    Repeatable: patches depend on the seed and on the number of the image within its set, and are the same on
+    both sides, so equal sets in equal order are exactly 0 apart. It does not depend on the batch size. Process r
+    of w takes its images for the numbers r, r + w, ...: where the images were dealt out like that, the value is
+    that of one process; else it differs as much as it would with another seed.
 
     Two finite samples of one distribution are not 0 apart: the fewer images, the larger the value.
     Compare only values that were computed from equally many images.
@@ -196,7 +198,7 @@ class SlicedWassersteinDistance(Metric):
         side = "real" if real else "fake"
         levels = level_count(*images.shape[-2:])
         first = int(getattr(self, f"{side}_seen"))
-        patches = self._cut(laplacian_pyramid(images.float(), levels), first)
+        patches = self._cut(laplacian_pyramid(images.float(), levels), image_numbers(first, len(images)))
         for number, entry in enumerate(patches, start=first):
             self._keep(side, number, entry, entry.new_tensor([levels]))
         setattr(self, f"{side}_seen", getattr(self, f"{side}_seen") + len(images))
@@ -222,11 +224,10 @@ class SlicedWassersteinDistance(Metric):
         self.compute()
         return self._per_level
 
-    def _cut(self, bands: Sequence[Tensor], first: int) -> Tensor:
-        """Cut the patches of a batch, whose images are numbered from ``first`` on: ``(N, flat)``."""
+    def _cut(self, bands: Sequence[Tensor], numbers: Sequence[int]) -> Tensor:
+        """Cut the patches of a batch, whose images have these numbers: ``(N, flat)``."""
         cut = []
         for level, band in enumerate(bands):
-            numbers = range(first, first + len(band))
             size, count = tuple(band.shape[-2:]), self.patches_per_image
             corners = [patch_positions(self.seed, number, level, count, size) for number in numbers]
             cut.append(extract_patches(band, torch.stack(corners).to(band.device)).flatten(1))

@@ -1,14 +1,20 @@
-"""Two processes with one picture each learn what one process with both pictures learns."""
+"""Two processes with one picture each learn what one process with both pictures learns, whoever starts them."""
 
-import csv
+import subprocess
+import sys
 
 import pytest
 import torch
+import yaml
 
 from lit_ghibli import checkpoints
+from lit_ghibli.reports.tables import last_values
 
 # SGD: weights then differ as much as gradients do, which Adam would rescale.
 RECIPE = ["data.count=6", "method.epochs=1", "trainer.precision=64-true"]
+RECIPE += ["data.test_count=3"]  # which two processes cannot share out evenly
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+RECIPE_OF_TWO = ["method.epochs=1", "data.batch_size=1"]
 # What each rank has or draws for itself: pools, noise, statistics of its batch.
 WITHOUT_RANKS = {
     "cyclegan": ["method.pool_size=0"],
@@ -28,20 +34,10 @@ for name in ("optimizer_g", "optimizer_d"):
 def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, any_method, translates, tiny_of_any_method, cli):
     if not translates:
         pytest.skip("makes one picture, which cannot be shared out")
-    tiny = [argument for argument in tiny_of_any_method if argument != "trainer=cpu"]
-    recipe = [*tiny, *WITHOUT_RANKS[any_method], *RECIPE]
+    recipe = [*without_trainer(tiny_of_any_method), *WITHOUT_RANKS[any_method], *RECIPE]
     one = cli("train", *recipe, "trainer=cpu", "data.batch_size=2", "hydra.run.dir=one", cwd=tmp_path)
     assert one.returncode == 0, one.stderr
-    two = cli(
-        "train",
-        *recipe,
-        "trainer=ddp",
-        "trainer.accelerator=cpu",
-        "trainer.devices=2",
-        "data.batch_size=1",
-        "hydra.run.dir=two",
-        cwd=tmp_path,
-    )
+    two = cli("train", *recipe, *TWO, "data.batch_size=1", "hydra.run.dir=two", cwd=tmp_path)
     assert two.returncode == 0, two.stderr
 
     ours, theirs = (checkpoints.load(tmp_path / run / "checkpoints/last.ckpt") for run in ("two", "one"))
@@ -54,21 +50,74 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, any_method, tr
     )
     # One folder, one log, whatever the number of processes.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
-    for metric in ("val/ssim", "val/psnr"):
-        assert read_last(tmp_path / "two", metric) == pytest.approx(read_last(tmp_path / "one", metric), rel=1e-4)
+    assert files(tmp_path / "two") == files(tmp_path / "one")
+    values = [
+        {name: value for name, value in last_values(tmp_path / run / "metrics.csv").items() if name.startswith("val/")}
+        for run in ("one", "two")
+    ]
+    assert values[0].keys() >= {f"val/{name}" for name in ("ssim", "psnr", "mse", "l1", "swd")}
+    assert values[1] == pytest.approx(values[0], rel=1e-4)
 
 
 @pytest.mark.ddp
 def test_one_picture_is_refused_by_two_processes(tmp_path, translates, tiny_of_any_method, cli):
     if translates:
         pytest.skip("shares its batches out")
-    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    result = cli("train", *tiny_of_any_method, "method.epochs=1", *two, "hydra.run.dir=two", cwd=tmp_path)
+    result = cli("train", *tiny_of_any_method, "method.epochs=1", *TWO, "hydra.run.dir=two", cwd=tmp_path)
     assert result.returncode == 1
     assert "one picture cannot be shared out among 2 processes: use trainer.devices=1" in result.stderr
     assert not list(tmp_path.glob("two/frames/*"))
 
 
-def read_last(run, metric):
-    with open(run / "metrics.csv", newline="") as file:
-        return float([row[metric] for row in csv.DictReader(file) if row[metric]][-1])
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory, tiny, cli):
+    """Folder of two runs of a sweep, in two processes each."""
+    folder = tmp_path_factory.mktemp("sweep")
+    numbers = ["seed=3,4", "hydra.sweep.dir=sweep", "optimized_metric=val/ssim"]
+    result = cli("train", "-m", *without_trainer(tiny), *TWO, *RECIPE_OF_TWO, *numbers, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_each_run_of_a_sweep_has_its_own_two_processes(sweep):
+    assert [path.name for path in sweep.iterdir()] == ["sweep"]
+    assert sorted(path.name for path in (sweep / "sweep").iterdir()) == ["0", "1", "multirun.yaml"]
+    states = []
+    for number, seed in enumerate((3, 4)):
+        run = sweep / "sweep" / str(number)
+        assert yaml.safe_load((run / ".hydra/config.yaml").read_text())["seed"] == seed
+        checkpoint = checkpoints.load(run / "checkpoints/last.ckpt")
+        assert len(checkpoint["ranks"]) == 2
+        assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == 3
+        states.append(checkpoint["state_dict"])
+    assert not all(torch.equal(states[0][name], value) for name, value in states[1].items())
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+@pytest.mark.parametrize("starter", ["lightning", "torchrun"])
+def test_a_run_of_a_sweep_equals_a_run_by_itself(sweep, tmp_path, tiny, cli, starter):
+    arguments = ["train", *without_trainer(tiny), *TWO, *RECIPE_OF_TWO, "seed=4"]
+    result = (cli if starter == "lightning" else torchrun)(*arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    # torchrun's processes read the clock for themselves, seconds apart: there is one folder all the same.
+    (run,) = (tmp_path / "outputs").iterdir()
+    assert files(run) == files(sweep / "sweep" / "1")
+    ours, theirs = (checkpoints.load(folder / "checkpoints/last.ckpt") for folder in (run, sweep / "sweep/1"))
+    assert ours["state_dict"].keys() == theirs["state_dict"].keys()
+    assert all(torch.equal(value, theirs["state_dict"][name]) for name, value in ours["state_dict"].items())
+
+
+def torchrun(*arguments, cwd):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "lit_ghibli"]
+    return subprocess.run([*command, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+def files(run):
+    return {str(path.relative_to(run)) for path in run.rglob("*")}
+
+
+def without_trainer(overrides):
+    return [override for override in overrides if not override.startswith("trainer=")]
