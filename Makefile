@@ -23,12 +23,12 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: setup ## train CycleGAN on rendered scenes for some minutes; ends with a picture grid and a stylised image
-	$(BIN)/lit-ghibli train experiment=cyclegan_demo hydra.run.dir=$(DEMO)
-	$(BIN)/lit-ghibli evaluate checkpoint=$(DEMO)
+demo: setup ## train three methods on rendered scenes for some minutes; ends with a page that compares them
+	$(BIN)/lit-ghibli sweep experiments/demo jobs=2 --out $(DEMO)
 	$(BIN)/lit-ghibli scenes --out $(DEMO)/scenes count=4 size=256 first=100000
-	$(BIN)/lit-ghibli stylize $(DEMO)/scenes/photo --out $(DEMO)/stylized checkpoint=$(DEMO) overwrite=true
-	@echo; echo "picture grid:   $(DEMO)/evaluation/last/pictures.png"; echo "stylised image: $$(ls $(DEMO)/stylized/* | head -1)"
+	$(BIN)/lit-ghibli stylize $(DEMO)/scenes/photo --out $(DEMO)/stylized checkpoint="$$(ls -d $(DEMO)/cells/*CycleGAN*)" overwrite=true
+	@echo; echo "picture grid:   $(DEMO)/report/pictures.png"; echo "stylised image: $$(ls $(DEMO)/stylized/* | head -1)"
+	@echo "page to open:   $(DEMO)/report/compare/compare.html"
 
 test: setup ## lint, and the default tests
 	$(BIN)/pytest $(PARALLEL) -m 'not slow'

@@ -7,11 +7,14 @@ from lit_ghibli import __version__
 
 COMMANDS = {
     "train": "train a method, or go on with a run",
+    "rerun": "repeat a run from its record, and compare the metrics",
     "estimate": "try a few steps of a training, and forecast its time and memory",
     "stylize": "turn photographs into the style of a trained run",
     "nst": "paint a picture's content in the style of others, by optimisation",
     "evaluate": "measure a checkpoint on held-out pictures",
     "compare": "put runs and folders of pictures side by side, on one page",
+    "sweep": "run a study: a grid or a search of trainings, with tables, plots and pictures at its end",
+    "wandb-trial": "train with the values that the agent of a Weights & Biases sweep asks for",
     "profile": "measure time, memory and operations of a forward pass",
     "mos build": "make a page on which people rate the pictures of several methods, blind",
     "mos score": "turn such people's answers into mean opinion scores",

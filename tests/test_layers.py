@@ -13,7 +13,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"images", "errors", "seeding", "checksums"},
     {"losses", "networks", "data", "metrics", "reports"},
-    {"training", "checkpoints"},
+    {"training", "checkpoints", "studies"},
     {"methods", "callbacks", "inference"},
     {"commands"},
     {"cli"},

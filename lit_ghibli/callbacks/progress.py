@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import Callback
 class RunProgress(Callback):
     """Prints one line before training, an estimate after the first steps, and one line per epoch.
 
-    Lines suit a terminal with a progress bar and a log file alike.
+    Lines suit a terminal with a progress bar and a log file alike. Logs ``train_seconds`` after every epoch: wall
+    time since training began, with its validations, of all parts of an interrupted run.
 
     Args:
         estimate_after: Steps after which the first estimate is printed; the first quarter of them, which is
@@ -20,6 +21,8 @@ class RunProgress(Callback):
 
     def __init__(self, estimate_after: int) -> None:
         self.estimate_after = estimate_after
+        self._earlier_seconds = 0.0
+        self._started: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what runs where."""
@@ -34,7 +37,7 @@ class RunProgress(Callback):
             f"epochs{f', {done:,} of them done' if done else ''}"
         )
         self._steps = self._epoch_steps = 0  # Lightning starts no epoch when it resumes inside one
-        self._epoch_started = self._warm_since = time.perf_counter()
+        self._started = self._epoch_started = self._warm_since = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
@@ -55,20 +58,32 @@ class RunProgress(Callback):
             trainer.print(f"{seconds:.3f} s per iteration, so about {self._remaining(trainer, seconds)} to go")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the share of time spent waiting for data; say how the epoch went and how long is left."""
+        """Log the time and the share of it spent waiting for data; say how the epoch went and how long is left."""
         elapsed = time.perf_counter() - self._epoch_started
         seconds = elapsed / max(self._epoch_steps, 1)
         waiting = getattr(trainer.train_dataloader, "seconds_waiting", 0.0) / elapsed
-        pl_module.log("train/data_wait_share", waiting, sync_dist=trainer.world_size > 1)
+        times = {"train/data_wait_share": waiting, "train_seconds": self._seconds()}
+        pl_module.log_dict(times, sync_dist=trainer.world_size > 1)
         values = " ".join(
             f"{name.removeprefix('train/')}={float(value):.4g}"
             for name, value in sorted(trainer.callback_metrics.items())
-            if name != "train/data_wait_share"
+            if name not in times
         )
         trainer.print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} in {_duration(elapsed)}, {seconds:.3f} s/it, "
             f"{waiting:.1%} of it waiting for data, {self._remaining(trainer, seconds)} to go | {values}"
         )
+
+    def state_dict(self) -> dict[str, float]:
+        """The time so far."""
+        return {"seconds": self._seconds()}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on with an interrupted run's time."""
+        self._earlier_seconds = state["seconds"]
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def _remaining(self, trainer: Trainer, seconds: float) -> str:
         done = trainer.fit_loop.epoch_loop.total_batch_idx + 1

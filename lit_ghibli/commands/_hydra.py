@@ -3,6 +3,7 @@
 import functools
 import importlib
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.studies.overrides import quote
 
 # Only what configurations of methods and data name: the rest of the suite writes files where its arguments say.
 _TRUSTED = ("lit_ghibli.methods.", "lit_ghibli.networks.", "lit_ghibli.metrics.", "torch.optim.")
@@ -25,6 +28,8 @@ _TRUSTED += tuple(
 # Hydra's own, whose values are no words of ours.
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
 FLAGS_WITH_VALUE += ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+
+_typed: list[str] = []  # the program's arguments before any was rewritten
 
 # Lightning 2.6 under torch >= 2.10 speaks of its own use of a deprecated name.
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
@@ -75,22 +80,28 @@ def command(name: str) -> Callable[[Callable], Callable[[], Any]]:
     return decorate
 
 
-def quote(text: str) -> str:
-    """``text`` as a value in Hydra's override grammar, whatever it contains."""
-    escaped = re.sub(r'(\\*)("|\$\{|$)', lambda found: 2 * found[1] + (found[2] and "\\" + found[2]), text)
-    return f'"{escaped}"'
-
-
 def rewrite_arguments(rewrite: Callable[[list[str]], list[str]]) -> None:
     """Replace the program's arguments before Hydra reads them.
 
     Raises:
         SystemExit: The arguments hold a user's mistake.
     """
+    if not _typed:
+        _typed.extend(sys.argv[1:])
     try:
         sys.argv[1:] = rewrite(sys.argv[1:])
     except UserError as error:
         raise SystemExit(f"lit-ghibli: {error}") from error
+
+
+def typed_command(name: str) -> str:
+    """What was typed to start this program, quoted for a shell; in a process of a launcher's, what it comes to."""
+    return shlex.join(["lit-ghibli", *name.split(), *(_typed or job_overrides())])
+
+
+def job_overrides() -> list[str]:
+    """What Hydra has composed the current job's configuration with; nothing outside of Hydra's programs."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def expand_out(arguments: list[str]) -> list[str]:
@@ -121,8 +132,8 @@ def instantiate_trusted(config: dict[str, Any], **arguments: Any) -> Any:
         UserError: It names a class or function other than this suite's methods, networks, data and metrics and
             torch's optimisers, or holds an interpolation, which could produce such a name.
     """
-    for key, value in _leaves(config):
-        if key == "_target_" and not _is_trusted(str(value)):
+    for key, value in leaves(config):
+        if key == "_target_" and not is_trusted(str(value)):
             raise UserError(f"the checkpoint's configuration asks for '{value}', which is no part of a method")
         if "${" in str(value):
             raise UserError(f"the checkpoint's configuration holds '{value}', an interpolation that may hide anything")
@@ -136,31 +147,31 @@ def trusted_class(config: dict[str, Any]) -> type:
         UserError: It is no part of a method.
     """
     target = str(config.get("_target_"))
-    if not _is_trusted(target):
+    if not is_trusted(target):
         raise UserError(f"the checkpoint's configuration asks for '{target}', which is no part of a method")
     return hydra.utils.get_class(target)
 
 
 def import_targets(config: dict[str, Any]) -> None:
     """Import what a configuration out of a checkpoint names, as far as it is part of a method or of its data."""
-    for key, value in _leaves(config):
-        if key == "_target_" and _is_trusted(str(value)):  # anything else is refused where objects are made
+    for key, value in leaves(config):
+        if key == "_target_" and is_trusted(str(value)):  # anything else is refused where objects are made
             hydra.utils.get_object(str(value))
 
 
-def _leaves(config: Any, key: Any = None) -> Iterator[tuple[Any, Any]]:
+def leaves(config: Any, key: Any = None) -> Iterator[tuple[Any, Any]]:
     """Every value that is no container, with the nearest key above it."""
     if isinstance(config, dict):
         for name, value in config.items():
-            yield from _leaves(value, name)
+            yield from leaves(value, name)
     elif isinstance(config, list | tuple):
         for value in config:
-            yield from _leaves(value, key)
+            yield from leaves(value, key)
     else:
         yield key, config
 
 
-def _is_trusted(target: str) -> bool:
+def is_trusted(target: str) -> bool:
     """Whether the object of this name was defined in a trusted module: 'lit_ghibli.data.cache.os.system' was not."""
     if not target.startswith(_TRUSTED):
         return False

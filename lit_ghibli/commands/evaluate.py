@@ -79,7 +79,7 @@ def _measure_checkpoint(
         "checkpoint_sha256": sha256_of(path)[:16],
         "split": "test, with training pictures as real ones" if splits.stands_in else "test",
     }
-    row = _row(title, suite, origin)
+    row = {**_row(title, suite, origin), "seconds_per_picture": measured.seconds}
     if measured.solver:
         network = translators["output"].network
         row |= {"solver": network.solver, "evaluations": network.evaluations, **measured.solver}

@@ -1,13 +1,16 @@
 """`lit-ghibli train`: train a method, or go on with a run."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._hydra import command, quote, rewrite_arguments
+from lit_ghibli.commands import _optuna_sweeper
+from lit_ghibli.commands._cluster import environment_plugins, quiet_further_processes, run_of_its_own
+from lit_ghibli.commands._hydra import command, job_overrides, quote, rewrite_arguments, typed_command
 from lit_ghibli.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -30,18 +33,43 @@ class Run(NamedTuple):
 
 
 @command("train")
-def train(config: DictConfig) -> float | None:
+def train(config: DictConfig) -> float | tuple[float, ...] | None:
     """Train what ``conf/train.yaml`` composes; return ``optimized_metric`` for a sweeper."""
-    from lightning import Trainer  # here, so that --help and --cfg answer at once
+    with run_of_its_own("lit_ghibli.commands.train"):
+        return _train(config)
+
+
+def _train(config: DictConfig) -> float | tuple[float, ...] | None:
+    from lit_ghibli.callbacks.run_record import RunRecord  # here, so that --help and --cfg answer at once
+    from lit_ghibli.reports.tables import last_values
+
+    record = RunRecord(config.run_dir, *plain_and_links(config), typed_command("train"), job_overrides())
+    metrics = fit(config, record).callback_metrics
+    if config.optimized_metric and not metrics:  # a finished run, which a scheduler started once more
+        metrics = last_values(Path(config.run_dir) / "metrics.csv")
+    return optimized(config.optimized_metric, metrics)
+
+
+def fit(config: DictConfig, record: Any) -> Any:
+    """Train what a configuration says, in the folder ``run_dir``, and return the trainer that has done it.
+
+    Args:
+        config: As ``conf/train.yaml`` composes it.
+        record: The run's :class:`~lit_ghibli.callbacks.run_record.RunRecord`.
+
+    Raises:
+        UserError: As from :func:`prepare`, or from the training.
+    """
+    from lightning import Trainer
 
     from lit_ghibli import checkpoints
 
     run = prepare(config)
     trainer: Trainer = instantiate(
         config.trainer,
-        callbacks=[instantiate(callback, _convert_="object") for callback in config.callbacks.values()],
+        callbacks=[record, *(instantiate(callback, _convert_="object") for callback in config.callbacks.values())],
         logger=[instantiate(logger) for logger in config.logger.values()],
-        plugins=[checkpoints.RunCheckpointIO(run.resolved)],
+        plugins=[checkpoints.RunCheckpointIO(run.resolved), *environment_plugins()],
         default_root_dir=config.run_dir,
         _convert_="object",
     )
@@ -49,12 +77,34 @@ def train(config: DictConfig) -> float | None:
         logger.log_hyperparams(run.resolved)
     trainer.fit(run.method, run.datamodule, ckpt_path=run.checkpoint)
     trainer.print(f"trained: {config.run_dir}")
-    metrics = trainer.callback_metrics
-    if config.optimized_metric is None:
+    return trainer
+
+
+def optimized(names: str | Sequence[str] | None, metrics: Mapping[str, Any]) -> float | tuple[float, ...] | None:
+    """The value of one logged metric, or those of several, for a sweeper.
+
+    Raises:
+        UserError: One was not logged.
+    """
+    if names is None:
         return None
-    if config.optimized_metric not in metrics:
-        raise UserError(f"optimized_metric={config.optimized_metric} was not logged; there are {sorted(metrics)}")
-    return float(metrics[config.optimized_metric])
+    for name in [names] if isinstance(names, str) else names:
+        if name not in metrics:
+            raise UserError(f"optimized_metric={name} was not logged; there are {sorted(metrics)}")
+    return float(metrics[names]) if isinstance(names, str) else tuple(float(metrics[name]) for name in names)
+
+
+def plain_and_links(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A configuration as plain values, and those of them that follow others, as they are written, by dotted keys.
+
+    What Hydra alone knows, such as the choices of its command line, is not there when the run is repeated.
+    """
+    from lit_ghibli.callbacks.run_record import flatten
+
+    resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    written = flatten(OmegaConf.to_container(config, resolve=False))
+    links = {key: value for key, value in written.items() if "${" in str(value) and "${hydra:" not in str(value)}
+    return resolved, links
 
 
 def prepare(config: DictConfig) -> Run:
@@ -67,13 +117,16 @@ def prepare(config: DictConfig) -> Run:
     from lightning import seed_everything
 
     from lit_ghibli import checkpoints
+    from lit_ghibli.training import scheduler
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # our callbacks say what matters
     seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    checkpoint = checkpoints.find(config.resume) if config.resume else None
+    checkpoint = scheduler.own_checkpoint(config.run_dir)  # newer than what a requeued job was told to resume
+    if checkpoint is None and config.resume:
+        checkpoint = checkpoints.find(config.resume)
     if checkpoint:
         _report_differences(checkpoints.load(checkpoint, mmap=True)[checkpoints.CONFIG_KEY], resolved)
 
@@ -106,28 +159,25 @@ def expand_resume(arguments: list[str]) -> list[str]:
         raise checkpoints.CheckpointError(f"{run}: not a run's folder, since it has no .hydra/overrides.yaml")
     now = [argument for argument in arguments if not argument.startswith("resume=")]
     replaced = {"resume", *(argument.split("=")[0] for argument in now)}
-    before = [override for override in OmegaConf.load(recorded) if override.split("=")[0] not in replaced]
-    return [*before, *now, f"resume={quote(str(checkpoint))}", f"hydra.run.dir={quote(str(run))}"]
+    keys = [(override.split("=")[0], override) for override in OmegaConf.load(recorded)]
+    before = [override for key, override in keys if key not in replaced and key.split(".")[0] != "launcher"]
+    folder = [f"hydra.run.dir={quote(str(run))}"]
+    if any(argument.startswith("launcher=") for argument in now):  # which makes a sweep of a single run
+        folder += [f"hydra.sweep.dir={quote(str(run))}", "hydra.sweep.subdir=."]
+    return [*before, *now, f"resume={quote(str(checkpoint))}", *folder]
 
 
 def _report_differences(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Say which values differ from those that the run started with."""
-    old, new = _flatten(before), _flatten(now)
-    for key in sorted(old.keys() | new.keys()):
-        if key not in ("resume", "run_dir") and old.get(key) != new.get(key):
-            log.warning("this run goes on with another %s: %s instead of %s", key, new.get(key), old.get(key))
+    from lit_ghibli.callbacks.run_record import PLACE, compare
 
-
-def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config, dict):
-        return {prefix: config}
-    return {
-        name: value
-        for key, child in config.items()
-        for name, value in _flatten(child, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
+    for key, (old, new) in compare(before, now).items():
+        if key.split(".")[0] not in PLACE:
+            log.warning("this run goes on with another %s: %s instead of %s", key, new, old)
 
 
 if __name__ == "__main__":
     rewrite_arguments(expand_resume)
+    rewrite_arguments(quiet_further_processes)
+    _optuna_sweeper.register()
     train()

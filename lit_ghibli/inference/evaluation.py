@@ -1,5 +1,6 @@
 """Measuring translators on held-out pictures."""
 
+import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from lit_ghibli.data.sources import stem
 from lit_ghibli.images import from_uint8, to_uint8
+from lit_ghibli.inference.profiling import clock
 from lit_ghibli.inference.translator import Translator, as_tensor
 from lit_ghibli.metrics.suite import SSIM_WINDOW, MetricSuite
 
@@ -28,11 +30,13 @@ class Measured(NamedTuple):
             ``input_<metric>``. Empty where no partners are known.
         solver: ``solver_l1`` and ``solver_ssim``, means over all held-out inputs of `compare` between the outputs and
             those of the training's solver. Empty where there is no other solver.
+        seconds: Median over pictures of what the translation of one took, without files and metrics.
     """
 
     grid: list[dict[str, np.ndarray]]
     per_picture: list[dict[str, Any]]
     solver: dict[str, float]
+    seconds: float
 
 
 def measure(
@@ -61,9 +65,10 @@ def measure(
         of ``mse`` and ``l1`` where all have the same size, since the suite averages these over all pixels.
     """
     grid, per_picture = [], []
+    seconds: list[float] = []
     between = MetricSuite(("l1", "ssim"))
     suites = {"output": translated} if untouched is None else {"output": translated, "input": untouched}
-    for name, images in _translate_held_out(translators, datamodule, folder):
+    for name, images in _translate_held_out(translators, datamodule, folder, seconds):
         if TRAINED_SOLVER in images:
             between.update_pair(images["output"], images[TRAINED_SOLVER])
         images["output"] = from_uint8(to_uint8(images["output"]))
@@ -80,7 +85,8 @@ def measure(
         target = datamodule.on_after_batch_transfer(batch, 1)["target"]
         for suite in suites.values():
             suite.update_real(target)
-    return Measured(grid, per_picture, {f"solver_{name}": value for name, value in between.compute().items()})
+    apart = {f"solver_{name}": value for name, value in between.compute().items()}
+    return Measured(grid, per_picture, apart, statistics.median(seconds))
 
 
 def compare(output: Tensor, target: Tensor) -> dict[str, float]:
@@ -111,15 +117,21 @@ def describe_solver(translator: Translator, trained: Translator, photo: Image.Im
 
 
 def _translate_held_out(
-    translators: Mapping[str, Translator], datamodule: LightningDataModule, folder: Path
+    translators: Mapping[str, Translator], datamodule: LightningDataModule, folder: Path, seconds: list[float]
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Name and pictures ``(1, 3, H, W)`` of each held-out input: itself, its translations, and its target if known."""
+    """Name and pictures ``(1, 3, H, W)`` of each held-out input: itself, its translations, and its target if known.
+
+    ``seconds`` receives what each ``output`` took.
+    """
     written: set[Path] = set()
     for batch in track(datamodule.val_dataloader()[0], description="Translating"):
         batch = datamodule.on_after_batch_transfer(batch, 0)
         images = {"input": batch["input"]}
         for title, translator in translators.items():
-            images[title] = translator.translate(batch["input"].to(translator.device)).cpu()
+            photo, started = batch["input"].to(translator.device), clock(translator.device)
+            images[title] = translator.translate(photo).cpu()
+            if title == "output":
+                seconds.append(clock(translator.device) - started)
         if "target" in batch:
             images["target"] = batch["target"]
         (name,) = batch["name"]

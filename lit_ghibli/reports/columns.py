@@ -7,9 +7,10 @@ from typing import Any
 from lit_ghibli.reports.tables import Row
 
 _LOWER = ("mse", "l1", "swd", "fid", "kid", "lpips", "peak_mib", "parameters_m", "tflop", "evaluations")
+_LOWER += ("seconds", "host_peak_mib", "content", "style")
 _LOWER_KINDS = ("seconds_", "frechet_", "kernel_", "perceptual_")  # how further names begin
-_NO_DIRECTION = ("_std", "_low", "_high")  # how names end that say how certain another column is
-_HIGHER = ("ssim", "ms_ssim", "psnr", "mos")
+_NO_DIRECTION = ("_std", "_sd", "_low", "_high")  # how names end that say how certain another column is
+_HIGHER = ("ssim", "ms_ssim", "psnr", "mos", "images_per_second")
 _LABELS = {
     "name": "Method",
     "l1": "L1",
@@ -20,6 +21,11 @@ _LABELS = {
     "evaluations": "ODE evaluations",
     "near_duplicates": "Near-duplicates",
     "resized": "Resized",
+    "seconds_per_picture": "Seconds per picture",
+    "seconds_per_iteration": "Seconds per iteration",
+    "images_per_second": "Images per second",
+    "host_peak_mib": "Peak memory (MiB)",
+    "seconds": "Seconds of training",
 }
 
 

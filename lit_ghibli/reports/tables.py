@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lit_ghibli.errors import UserError
+
 Row = dict[str, Any]
 
 
@@ -31,6 +33,22 @@ def write_csv(rows: Sequence[Row], path: str | Path) -> None:
         writer = csv.DictWriter(file, fieldnames=columns(rows))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def last_values(path: Path) -> dict[str, float]:
+    """The last value of each column of a training's log, a CSV file of numbers with gaps.
+
+    Raises:
+        UserError: There is no log, or it is none of numbers.
+    """
+    values: dict[str, float] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                values |= {name: float(value) for name, value in row.items() if value}
+    except (OSError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    return values
 
 
 def markdown_table(rows: Sequence[Row]) -> str:

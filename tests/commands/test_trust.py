@@ -9,7 +9,7 @@ from helpers.recipes import read_recipe
 
 import lit_ghibli.networks.resnet
 from lit_ghibli import checkpoints
-from lit_ghibli.commands._hydra import _is_trusted, instantiate_trusted
+from lit_ghibli.commands._hydra import instantiate_trusted, is_trusted
 from lit_ghibli.commands._translator import choose_device, load_translator
 from lit_ghibli.errors import UserError
 
@@ -28,7 +28,7 @@ from lit_ghibli.errors import UserError
     ],
 )
 def test_what_a_method_consists_of_is_trusted(target):
-    assert _is_trusted(target)
+    assert is_trusted(target)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_a_method_consists_of_is_trusted(target):
     ],
 )
 def test_everything_else_is_not(target):
-    assert not _is_trusted(target)
+    assert not is_trusted(target)
 
 
 def hidden(evil) -> dict[str, dict]:

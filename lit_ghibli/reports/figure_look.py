@@ -1,0 +1,130 @@
+"""How figures look: their colours, their texts, their legend, and their files."""
+
+import math
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lit_ghibli.reports.columns import arrow, best_rows, label
+from lit_ghibli.reports.tables import format_value
+
+# The colours of the comparison page; every meaning has a shape or a lightness of its own as well.
+INK, SOFT, LINE, ACCENT, WARN = "#23282c", "#677078", "#e2dfd6", "#2c6e5b", "#a4421a"
+HATCH = "#b9b5a8"
+
+WIDTH = 9.0  # inches, which at 200 dots each is twice the width of a README
+SIZE = 8.5  # points, of all text
+LETTER = 0.6 * SIZE / 72  # inches, roughly
+_TICK_LETTERS = 18  # of a name below a panel
+_LINE = 0.2  # inches of a line of text and what is around it
+STYLE = {
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib, hence is the same everywhere
+    "font.size": SIZE,
+    "axes.labelsize": SIZE,
+    "xtick.labelsize": SIZE,
+    "ytick.labelsize": SIZE,
+    "legend.fontsize": SIZE,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": LINE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": LINE,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "hatch.color": HATCH,
+    "hatch.linewidth": 0.8,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "lit-ghibli",  # else names inside the file are drawn by chance
+}
+
+
+def save(figure: Figure, stem: str | Path) -> list[Path]:
+    """Write both files without date and version of matplotlib."""
+    png, svg = Path(f"{stem}.png"), Path(f"{stem}.svg")
+    png.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(png, metadata={"Software": None})
+    figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    return [png, svg]
+
+
+def add_legend(figure: Figure) -> None:
+    """A legend of the marks that there are."""
+    handles = {}
+    for axes in figure.axes:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    if handles.keys() - {"mean"}:
+        one_line = LETTER * sum(len(name) + 7 for name in handles) < figure.get_figwidth()
+        columns = len(handles) if one_line else -(-len(handles) // 2)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, borderaxespad=0.2)
+
+
+def name_ticks(axes: Axes, places: Sequence[float], texts: Sequence[str], width: float) -> None:
+    """Name the places on the horizontal axis, upwards where the names would touch."""
+    upwards = tick_inches(texts, width) > _LINE
+    axes.set_xticks(places, [shorten(text, _TICK_LETTERS) for text in texts], rotation=90 if upwards else 0)
+
+
+def tick_inches(texts: Sequence[str], width: float) -> float:
+    """Height that the names of evenly spaced places need."""
+    longest = max(len(shorten(text, _TICK_LETTERS)) for text in texts)
+    return _LINE if (longest + 1) * LETTER < width / len(texts) else longest * LETTER
+
+
+def best_means(metric: str, means: Sequence[float | None]) -> set[int]:
+    """Indices of the best means as far as three digits tell."""
+    name = bare_metric(metric)
+    return best_rows([{name: None if mean is None else float(f"{mean:.3g}")} for mean in means], name)
+
+
+def as_numbers(names: Sequence[Any]) -> list[float] | None:
+    """The numbers that the levels of a factor are, or spell; None where one is no number, or where there is but one."""
+    try:
+        numbers = [float(name) for name in names if not isinstance(name, bool)]
+    except (TypeError, ValueError):
+        return None
+    return numbers if 1 < len(names) == len(numbers) and all(map(math.isfinite, numbers)) else None
+
+
+def level_texts(names: Sequence[Any]) -> list[str]:
+    """Levels as people write them, such as 1e-5 for ``1e-05`` and 2 for ``2.0``."""
+    numbers = as_numbers(names)
+    if numbers is None:
+        return [format_value(name) for name in names]
+    texts = [f"{number:.6g}" if number == int(number) else f"{number:.4g}" for number in numbers]
+    return [re.sub(r"e\+?(-?)0*", r"e\1", text) for text in texts]
+
+
+def bare_metric(metric: str) -> str:
+    """A metric without the prefix that loggers know it by."""
+    return metric.rpartition("/")[2]
+
+
+def metric_name(metric: str, letters: int = 40) -> str:
+    """A metric for people, with the direction in which it is better, in lines of so many letters."""
+    name = (
+        label(bare_metric(metric))
+        + "\N{NO-BREAK SPACE}" * bool(arrow(bare_metric(metric)))
+        + arrow(bare_metric(metric))
+    )
+    return textwrap.fill(name, letters)
+
+
+def shorten(text: str, letters: int) -> str:
+    """A text without its middle where it is long: names of a study often differ at their ends."""
+    if len(text) <= letters:
+        return text
+    start = (letters - 1) // 2
+    return f"{text[:start]}\N{HORIZONTAL ELLIPSIS}{text[start + 1 - letters :]}"

@@ -1,0 +1,135 @@
+"""What a study has done so far, on disk after every change."""
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from lit_ghibli.errors import UserError
+
+FILE = "ledger.json"
+
+
+@dataclass
+class Entry:
+    """What is known of one cell.
+
+    Attributes:
+        name: What people call it.
+        levels: Label of the level by factor.
+        overrides: What its command is given.
+        folder: Where it works, relative to the study's.
+        state: ``running`` in a ledger that nobody works on means that it was cut off.
+        finished: Steps that need not be done again, such as ``train``.
+        seconds: Spent on each step so far, in all attempts.
+        started: When the step under way began, in seconds since 1970; None where none is.
+        metrics: Results by name.
+        reference: Those of the untouched inputs, where they are measured as well.
+        protocol: Hash of how the metrics were measured.
+        checkpoint: The last one, relative to the study's folder.
+        error: Last lines of a cell that failed.
+    """
+
+    name: str
+    levels: dict[str, str]
+    overrides: list[str]
+    folder: str
+    state: Literal["waiting", "running", "done", "pruned", "failed", "interrupted"] = "waiting"
+    finished: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    reference: dict[str, float | None] = field(default_factory=dict)
+    protocol: str | None = None
+    checkpoint: str | None = None
+    error: list[str] = field(default_factory=list)
+
+
+class Ledger:
+    """Entries by the hash of their configuration, in ``ledger.json`` of a folder, for one program at a time.
+
+    Use it in a ``with`` statement.
+
+    Args:
+        folder: The study's.
+
+    Attributes:
+        entries: Change them within :meth:`change` only.
+        forecasts: What cells will cost, by hash.
+
+    Raises:
+        UserError: Another program works in this folder, or the file is no ledger.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / FILE
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_file(folder / ".lock")
+        if self._lock is None:
+            raise UserError(f"{folder}: another `lit-ghibli sweep` is at work here; wait for it, or give --out FOLDER")
+        self._mutex = threading.RLock()
+        self.entries: dict[str, Entry] = {}
+        self.forecasts: dict[str, dict[str, Any]] = {}
+        if self.path.is_file():
+            try:
+                self._read()
+            except UserError:
+                self._lock.close()
+                raise
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let other programs work in the folder."""
+        self._lock.close()
+
+    @contextlib.contextmanager
+    def change(self, key: str) -> Iterator[Entry]:
+        """The entry of ``key``, which other threads leave alone meanwhile, and which is on disk afterwards."""
+        with self._mutex:
+            yield self.entries[key]
+            self.save()
+
+    def save(self) -> None:
+        """Write the file atomically: a reader sees the old one or the new one, also after a power cut."""
+        with self._mutex:
+            entries = {key: asdict(entry) for key, entry in self.entries.items()}
+            partial = self.path.with_name(f".{FILE}.partial")
+            with open(partial, "w", encoding="utf-8") as file:
+                json.dump({"cells": entries, "forecasts": self.forecasts}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self.path)
+
+    def _read(self) -> None:
+        try:
+            written = json.loads(self.path.read_text(encoding="utf-8"))
+            self.entries = {key: Entry(**entry) for key, entry in written["cells"].items()}
+            self.forecasts = written["forecasts"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{self.path}: no ledger of this version ({error}); move it away to begin anew") from error
+
+
+def lock_file(path: Path, *, wait: bool = False) -> IO[str] | None:
+    """Open a file that one program, with those that inherit the open file from it, may hold at a time.
+
+    Args:
+        path: Is made where it does not exist.
+        wait: Until whoever holds it lets go or ends.
+
+    Returns:
+        The open file, which holds the lock until it is closed; None where somebody else holds it.
+    """
+    file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (it is the caller's to close)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file

@@ -1,0 +1,196 @@
+"""Runs the cells of a study, each step of each in a process of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lit_ghibli.studies.ledger import Entry, Ledger, lock_file
+
+LOG = "cell.log"
+
+_LAST_LINES = 15  # of a log that tell why a cell failed
+_NEWS = re.compile(r"epoch \d+/|[\d.]+ s per iteration")  # lines of a training that say how far it is
+
+
+class Step(NamedTuple):
+    """A part of a cell's work.
+
+    Attributes:
+        name: Such as ``train``.
+        words: What `lit-ghibli` is given.
+    """
+
+    name: str
+    words: list[str]
+
+
+class Runner:
+    """Takes one cell after the other until none is left; keeps the ledger.
+
+    A stop (Ctrl-C, SIGTERM) is passed on to the processes, whose trainings save first; a second one kills them. What
+    was cut off goes on where it was saved. A process that outlives a killed sweep is waited for.
+
+    Args:
+        ledger: Of the study.
+        plan: Says which steps a cell takes, one after the other; called with its entry and its folder.
+        collect: Reads the results of a finished cell from its folder into its entry.
+        jobs: How many cells run at the same time.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        plan: Callable[[Entry, Path], Iterable[Step]],
+        collect: Callable[[Entry, Path], None],
+        jobs: int,
+    ) -> None:
+        self.ledger, self.plan, self.collect, self.jobs = ledger, plan, collect, jobs
+        self.stopped = False
+        self._processes: set[subprocess.Popen] = set()
+
+    def run(self, take: Callable[[], str | None], report: Callable[[str], None]) -> None:
+        """Work until ``take`` gives no more cells, or until a stop.
+
+        Args:
+            take: The hash of the next cell, None at the end; called by one thread at a time.
+            report: Is told of each cell that ended; called by one thread at a time.
+        """
+        mutex, broken = threading.Lock(), []
+
+        def work() -> None:
+            try:
+                while not self.stopped:
+                    with mutex:
+                        key = take()
+                    if key is None:
+                        return
+                    self._run_cell(key)
+                    with mutex:
+                        report(key)
+            except BaseException as error:  # is raised where people see it
+                broken.append(error)
+                self.stopped = True
+
+        handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            threads = [threading.Thread(target=work) for _ in range(self.jobs)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        if broken:
+            raise broken[0]
+
+    def _run_cell(self, key: str) -> None:
+        entry = self.ledger.entries[key]
+        folder = self.ledger.folder / entry.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = lock_file(folder / ".lock")
+        if lock is None:
+            print(f"{entry.name}: a process of an earlier sweep is still at work here, and is waited for", flush=True)
+            lock = lock_file(folder / ".lock", wait=True)
+        with lock:
+            self._count_what_was_cut_off(key, folder)
+            for step in self.plan(entry, folder):
+                with self.ledger.change(key):
+                    entry.state, entry.started, entry.error = "running", time.time(), []
+                status = self._run_step(entry, step, folder, lock.fileno())
+                with self.ledger.change(key):
+                    entry.seconds[step.name] = entry.seconds.get(step.name, 0.0) + time.time() - entry.started
+                    entry.started = None
+                    if status == 0:
+                        entry.finished.append(step.name)
+                    elif self.stopped:
+                        entry.state = "interrupted"
+                    else:
+                        entry.state, entry.error = "failed", [*_last_lines(folder / LOG), _ending(status)]
+                if status:
+                    return
+            with self.ledger.change(key):
+                self.collect(entry, folder)
+                if entry.state == "running":
+                    entry.state = "done"
+
+    def _count_what_was_cut_off(self, key: str, folder: Path) -> None:
+        """Add the time until the last checkpoint of a step that a killed sweep had begun: the rest is done again."""
+        entry = self.ledger.entries[key]
+        if entry.started is None:
+            return
+        saved = max((path.stat().st_mtime for path in folder.glob("checkpoints/last.ckpt")), default=entry.started)
+        with self.ledger.change(key):
+            entry.seconds["train"] = entry.seconds.get("train", 0.0) + max(saved - entry.started, 0.0)
+            entry.started = None
+
+    def _run_step(self, entry: Entry, step: Step, folder: Path, lock: int) -> int:
+        """The exit status of one process, whose output goes to the cell's log and whose news are printed."""
+        with open(folder / LOG, "a", encoding="utf-8") as log, open(folder / LOG, encoding="utf-8") as news:
+            print(f"$ lit-ghibli {' '.join(step.words)}", file=log, flush=True)
+            news.seek(0, os.SEEK_END)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "lit_ghibli", *step.words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(),
+                pass_fds=(lock,),  # so that it holds the cell even if this program is killed
+                start_new_session=True,  # Ctrl-C reaches it through this program alone, once
+            )
+            self._processes.add(process)
+            if self.stopped:  # between the last look at it and now
+                process.terminate()
+            while (status := _wait(process)) is None:
+                for line in news:
+                    if _NEWS.match(line):
+                        print(f"  {entry.name}: {line.split(' | ')[0].strip()}", flush=True)
+            self._processes.discard(process)
+        return status
+
+    def _environment(self) -> dict[str, str]:
+        """This program's, with the cores shared out among the jobs where nobody has done so."""
+        cores = max((os.cpu_count() or 1) // self.jobs, 1)
+        shared = {"OMP_NUM_THREADS": str(cores)} if self.jobs > 1 else {}
+        return {**shared, **os.environ}
+
+    def _stop(self, number: int, frame: Any) -> None:
+        again, self.stopped = self.stopped, True
+        print("\nkilling what runs" if again else "\nstopping: what runs is saved first (again to kill it)", flush=True)
+        for process in list(self._processes):
+            process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
+
+
+def remaining(entries: Iterable[Entry], left: int, jobs: int) -> str:
+    """What the cells that are left will take if they take as long as those that are done; "" where none is."""
+    ended = [sum(entry.seconds.values()) for entry in entries if entry.state == "done"]
+    if not ended or not left:
+        return ""
+    return f"about {timedelta(seconds=round(left * sum(ended) / len(ended) / jobs))} to go"
+
+
+def _wait(process: subprocess.Popen) -> int | None:
+    """A process's exit status; None where it still runs after a second."""
+    try:
+        return process.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _last_lines(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-_LAST_LINES:]
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}" + ", as happens when memory runs out" * (status == -9)
+    return f"exit status {status}"

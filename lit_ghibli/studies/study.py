@@ -1,0 +1,201 @@
+"""What a study is: a question, the cells whose results answer it, and the metrics that decide."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lit_ghibli.errors import UserError
+from lit_ghibli.studies.overrides import spell
+
+FILE = "study.yaml"
+SEED = "seed"  # the factor that every study has
+COMMANDS = ("train", "evaluate", "estimate", "profile")
+
+_OF_PRESET = {"common", "grid", "search", "seeds", "trained", "evaluate", "metrics", "compare"}
+_KEYS = {"question", "command", "presets", "preset", *_OF_PRESET}
+
+Grid = dict[str, dict[str, tuple[str, ...]]]  # factor -> label of a level -> its overrides
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        levels: Label of the level by factor, the seed among them.
+        overrides: What `lit-ghibli COMMAND` is given.
+    """
+
+    levels: Mapping[str, str]
+    overrides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return ", ".join(f"{factor}={level}" for factor, level in self.levels.items())
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as its file and the preset chosen describe it.
+
+    Attributes:
+        name: Of its folder.
+        question: What it answers.
+        preset: The size or data set chosen; "" where there is no choice.
+        command: What a cell runs, one of `COMMANDS`.
+        common: Overrides of all cells.
+        grid: Levels of each factor; all combinations are run. Empty in a search.
+        search: ``trials``, ``space`` and what else `lit_ghibli.studies.search.Search` takes; None for a grid.
+        seeds: Each combination is run with all of these.
+        trained: Overrides of a training that comes before all cells, whose folder they name ``{trained}``; or None.
+        evaluate: Overrides of the `lit-ghibli evaluate` that follows each training; None for no evaluation.
+        metrics: Those that decide, ``min`` or ``max`` by name; the first one is the headline.
+        compare: Overrides of the `lit-ghibli compare` that puts the trained cells of the first seed on one page; None
+            for no such page.
+    """
+
+    name: str
+    question: str
+    preset: str
+    command: str
+    common: tuple[str, ...]
+    grid: Grid
+    search: Mapping[str, Any] | None
+    seeds: tuple[int, ...]
+    trained: tuple[str, ...] | None
+    evaluate: tuple[str, ...] | None
+    metrics: Mapping[str, str]
+    compare: tuple[str, ...] | None
+
+    def cells(self) -> list[Cell]:
+        """All combinations of levels, those of the first seed first."""
+        product = list(itertools.product(*(levels.items() for levels in self.grid.values())))
+        return [self.cell(dict(zip(self.grid, levels, strict=True)), seed) for seed in self.seeds for levels in product]
+
+    def cell(self, levels: Mapping[str, tuple[str, tuple[str, ...]]], seed: int) -> Cell:
+        """The cell of one level, label and overrides, for each factor."""
+        own = itertools.chain.from_iterable(overrides for _, overrides in levels.values())
+        labels = {factor: label for factor, (label, _) in levels.items()}
+        return Cell({**labels, SEED: str(seed)}, (*self.common, *own, override(SEED, seed)))
+
+    def with_overrides(self, overrides: Sequence[str]) -> "Study":
+        """The same study with more overrides of what trains: of the training before all cells, else of each cell."""
+        if self.trained is None:
+            return replace(self, common=(*self.common, *overrides))
+        return replace(self, trained=(*self.trained, *overrides))
+
+
+def read_study(folder: str | Path, preset: str | None = None) -> Study:
+    """Read ``study.yaml`` of a study's folder.
+
+    Args:
+        folder: The folder, or the file itself.
+        preset: One of the file's ``presets``; None takes the one that the file names.
+
+    Raises:
+        UserError: There is no such file or preset, or the file holds what a study cannot.
+    """
+    path = Path(folder)
+    path = path if path.is_file() else path / FILE
+    if not path.is_file():
+        raise UserError(f"{folder}: no study here, since there is no {path}")
+    try:
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from error
+    if not isinstance(written, dict):
+        raise UserError(f"{path}: a study is a mapping with the keys {sorted(_KEYS)}")
+    if unknown := sorted(map(str, written.keys() - _KEYS)):
+        raise UserError(f"{path}: unknown key '{unknown[0]}'; a study has {sorted(_KEYS)}")
+    try:
+        return _study(path, written, preset)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def override(key: str, value: Any) -> str:
+    """``key=value`` in Hydra's grammar, for a value of YAML."""
+    return f"{key}={spell(value)}"
+
+
+def _study(path: Path, written: Mapping[str, Any], preset: str | None) -> Study:
+    """Fill in what is not given.
+
+    Raises:
+        ValueError, TypeError: Saying what is wrong.
+    """
+    presets = written.get("presets") or {}
+    chosen = written.get("preset") if preset is None else preset
+    if chosen is not None and chosen not in presets:
+        raise ValueError(f"no preset '{chosen}'; there are {sorted(presets)}")
+    values = _merge(written, (presets.get(chosen) or {}) if chosen is not None else {})
+    command = values.get("command", "train")
+    if command not in COMMANDS:
+        raise ValueError(f"command must be one of {', '.join(COMMANDS)}; got {command!r}")
+    metrics = values.get("metrics") or {}
+    if not metrics or any(direction not in ("min", "max") for direction in metrics.values()):
+        raise ValueError(f"metrics must name at least one metric with min or max, such as {{swd: min}}; got {metrics}")
+    grid, search = values.get("grid") or {}, values.get("search")
+    if bool(grid) == bool(search):
+        raise ValueError("a study has either a grid or a search")
+    return Study(
+        name=path.resolve().parent.name,
+        question=" ".join(str(values.get("question", "")).split()),
+        preset=chosen or "",
+        command=command,
+        common=_overrides(values, "common") or (),
+        grid={short(str(factor)): _levels(str(factor), levels) for factor, levels in grid.items()},
+        search=search,
+        seeds=tuple(int(seed) for seed in values.get("seeds", [0])),
+        trained=_overrides(values, "trained"),
+        evaluate=_overrides(values, "evaluate"),
+        metrics=metrics,
+        compare=_overrides(values, "compare"),
+    )
+
+
+def _merge(written: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's values with those of a preset: overrides are added, all else is replaced."""
+    if unknown := sorted(map(str, preset.keys() - _OF_PRESET)):
+        raise ValueError(f"unknown key '{unknown[0]}' in a preset; it may have {sorted(_OF_PRESET)}")
+    values = {**written, **preset}
+    for key in ("common", "trained"):
+        if key in preset and written.get(key) is not None:
+            values[key] = [*written[key], *(preset[key] or [])]
+    return values
+
+
+def _overrides(values: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
+    """A list of overrides; None where none is given."""
+    given = values.get(key)
+    if given is None:
+        return None
+    if not isinstance(given, list) or any(not isinstance(each, str) for each in given):
+        raise ValueError(f"{key} must be a list of overrides such as method.epochs=5; got {given!r}")
+    return tuple(given)
+
+
+def _levels(factor: str, levels: Any) -> dict[str, tuple[str, ...]]:
+    """Levels of a factor: values of a key, or labels with the overrides that they stand for."""
+    if isinstance(levels, dict) and levels:
+        return {str(name): _overrides(levels, name) or () for name in levels}
+    if isinstance(levels, list) and levels:
+        return {str(value): (override(factor, value),) for value in levels}
+    raise ValueError(f"grid: {factor} must list values, or map labels to lists of overrides; got {levels!r}")
+
+
+def short(key: str) -> str:
+    """The last part of a configuration's key."""
+    return key.split("/")[-1].split(".")[-1]
+
+
+def summarize(cells: Iterable[Cell]) -> str:
+    """How many cells, of what factors."""
+    cells = list(cells)
+    factors = {factor: {cell.levels[factor] for cell in cells} for factor in cells[0].levels}
+    return f"{len(cells)} cells: " + " x ".join(f"{len(levels)} {factor}" for factor, levels in factors.items())

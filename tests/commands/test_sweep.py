@@ -1,0 +1,133 @@
+"""`lit-ghibli sweep`, with real trainings in processes of their own."""
+
+import csv
+import json
+import signal
+
+import pytest
+
+from lit_ghibli.commands.sweep import expand_study
+from lit_ghibli.errors import UserError
+
+STUDY = """
+question: Does it matter how often it is killed?
+common: {common}
+grid:
+  method.weights.cycle: [5, 10]
+metrics: {{val/swd: min, val/ssim: max}}
+"""
+KILL = "+callbacks.kill={_target_: helpers.kill_once.KillOnce, batch: 11, mark: mark, parent: true}"
+
+
+@pytest.fixture
+def study(tmp_path, tiny):
+    def write(folder, *overrides):
+        folder = tmp_path / folder
+        (folder / "mine").mkdir(parents=True)
+        common = [*tiny, "method.epochs=2", "callbacks.checkpoints.every_n_batches=2", *overrides]
+        (folder / "mine" / "study.yaml").write_text(STUDY.format(common=json.dumps(common)))
+        return folder
+
+    return write
+
+
+def table(folder):
+    with open(folder / "outputs/mine/report/table.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_killed_and_started_again_gives_the_same_table(study, cli):
+    """The sweep and the training of its first cell die in the middle of an epoch."""
+    killed, straight = study("killed", KILL), study("straight", KILL)
+    (straight / "mark").touch()
+
+    assert cli("sweep", "mine", cwd=killed).returncode == -signal.SIGKILL
+    ledger = json.loads((killed / "outputs/mine/ledger.json").read_text())
+    assert [cell["state"] for cell in ledger["cells"].values()] == ["running", "waiting"]
+    for folder in (killed, straight):
+        done = cli("sweep", "mine", cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "resume=" in next((killed / "outputs/mine/cells").glob("cycle-5*/cell.log")).read_text()
+    assert len(table(straight)) == 2
+    assert table(killed) == table(straight)
+
+    report = (killed / "outputs/mine/report/report.md").read_text()
+    assert "Does it matter how often it is killed?" in report
+    assert (killed / "outputs/mine/report/effects.png").is_file()
+
+    again = cli("sweep", "mine", "--dry-run", "forecast_steps=0", cwd=killed)
+    assert again.stdout.count("| done |") == 2
+
+
+@pytest.mark.slow
+def test_failed_cells_are_listed_and_retried_on_request_and_pictures_are_shown(study, cli):
+    """The process of the first cell dies; the others go on."""
+    folder = study("failing", KILL.replace("parent: true", "parent: false"))
+    with open(folder / "mine" / "study.yaml", "a") as file:
+        file.write("evaluate: []\n")
+    failed = cli("sweep", "mine", cwd=folder)
+    assert failed.returncode == 1
+    assert "failed: cycle=5, seed=0 (all of it: outputs/mine/cells/cycle-5" in failed.stdout
+    assert "killed by SIGKILL, as happens when memory runs out" in failed.stdout
+    assert "1 of 2 cells failed; --retry runs them again" in failed.stderr
+    assert not (idle := cli("sweep", "mine", cwd=folder)).returncode or "1 of 2 cells failed" in idle.stderr
+    retried = cli("sweep", "mine", "--retry", cwd=folder)
+    assert retried.returncode == 0, retried.stdout + retried.stderr
+    assert [row["cycle"] for row in table(folder)] == ["5", "10"]
+    assert (folder / "outputs/mine/report/pictures.png").is_file()
+
+
+@pytest.mark.slow
+def test_a_training_before_all_cells_is_what_they_evaluate(tmp_path, tiny, cli):
+    (tmp_path / "study.yaml").write_text(
+        f"command: evaluate\ntrained: {json.dumps([*tiny, 'method.epochs=1'])}\ncommon: ['checkpoint={{trained}}']\n"
+        "grid: {num_images: [1, 2]}\nmetrics: {val/swd: min}\n".replace("val/", "")
+    )
+    done = cli("sweep", "study.yaml", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open(tmp_path / "out/report/table.csv", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert first["swd"] == second["swd"]
+
+
+def test_forecasts_are_made_once(study, cli):
+    folder = study("dry")
+    first = cli("sweep", "mine", "--dry-run", "forecast_steps=1", cwd=folder)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("forecast ") == 2
+    assert "2 cells to run: about 0:00:" in first.stdout
+    second = cli("sweep", "mine", "--dry-run", cwd=folder)
+    assert "forecast " not in second.stdout
+    assert second.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+
+
+def test_words_are_the_study_its_own_values_and_those_of_trainings():
+    words = [
+        "experiments/mine",
+        "--dry-run",
+        "preset=full",
+        "data.root=/a b",
+        "jobs=2",
+        "~callbacks.doctor",
+        "-c",
+        "job",
+    ]
+    assert expand_study(words) == [
+        "dry_run=true",
+        "study_preset=full",
+        "jobs=2",
+        "-c",
+        "job",
+        'study="experiments/mine"',
+        'overrides=["data.root=/a b","~callbacks.doctor"]',
+    ]
+    with pytest.raises(UserError, match="one study at a time; got a, b"):
+        expand_study(["a", "b"])
+
+
+def test_mistakes_in_overrides_are_told_before_anything_runs(study, cli):
+    folder = study("wrong")
+    wrong = cli("sweep", "mine", "method.no_such=1", cwd=folder)
+    assert wrong.returncode == 1
+    assert "cycle=5, seed=0: Could not override 'method.no_such'" in wrong.stderr
+    assert cli("sweep", "mine", "preset=huge", cwd=folder).stderr.endswith("no preset 'huge'; there are []\n")

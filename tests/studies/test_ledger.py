@@ -1,0 +1,62 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lit_ghibli.errors import UserError
+from lit_ghibli.studies.ledger import Entry, Ledger, lock_file
+
+HOLD = """
+import sys
+from pathlib import Path
+from lit_ghibli.studies.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def new_entry() -> Entry:
+    return Entry("cycle=5", {"cycle": "5"}, ["method.weights.cycle=5"], "cells/a")
+
+
+def test_changes_are_on_disk_at_once_and_read_again(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.entries["abc"] = new_entry()
+        with ledger.change("abc") as entry:
+            entry.state, entry.metrics, entry.seconds = "done", {"swd": 1.5}, {"train": 2.0}
+        assert json.loads(ledger.path.read_text())["cells"]["abc"]["metrics"] == {"swd": 1.5}
+    with Ledger(tmp_path) as again:
+        assert again.entries == {"abc": entry}
+
+
+def test_one_program_at_a_time_also_after_a_kill(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="another `lit-ghibli sweep` is at work here"):
+            Ledger(tmp_path)
+        holder.kill()
+    with Ledger(tmp_path) as ledger:
+        assert ledger.entries == {}
+
+
+def test_a_lock_is_held_by_whoever_inherits_the_file(tmp_path):
+    path = tmp_path / "lock"
+    with lock_file(path) as file:
+        heir = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(file.fileno(),))
+    with heir:
+        assert lock_file(path) is None
+        heir.stdin.close()
+    with lock_file(path, wait=True) as file:
+        assert not file.closed
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"cells": {"a": {"colour": 1}}, "forecasts": {}}'])
+def test_what_is_no_ledger_is_refused(tmp_path, text):
+    (tmp_path / "ledger.json").write_text(text)
+    with pytest.raises(UserError, match=r"ledger\.json: no ledger of this version"):
+        Ledger(tmp_path)

@@ -1,0 +1,99 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from lit_ghibli.studies.ledger import Entry, Ledger
+from lit_ghibli.studies.runner import LOG, Runner, Step, remaining
+
+VERSION = Step("say", ["--version"])
+WRONG = Step("wrong", ["data"])
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        for key in "abc":
+            ledger.entries[key] = Entry(key, {}, [], f"cells/{key}")
+        yield ledger
+
+
+def run(ledger, steps, collect=lambda entry, folder: None, jobs=1):
+    """Run a, b and c; the keys in the order in which they ended."""
+    ended, keys = [], iter("abc")
+    runner = Runner(ledger, lambda entry, folder: steps[entry.name], collect, jobs)
+    runner.run(lambda: next(keys, None), ended.append)
+    return ended
+
+
+def test_steps_run_in_processes_of_their_own_and_results_are_collected(ledger):
+    steps = {"a": [VERSION, VERSION._replace(name="again")], "b": [VERSION], "c": []}
+
+    def collect(entry, folder):
+        entry.metrics = {"lines": len((folder / LOG).read_text().splitlines()) if folder.joinpath(LOG).exists() else 0}
+
+    ledger.entries["c"].state = "running"  # killed between its last step and its results
+    assert run(ledger, steps, collect) == ["a", "b", "c"]
+    assert {key: entry.state for key, entry in ledger.entries.items()} == dict.fromkeys("abc", "done")
+    assert [entry.metrics["lines"] for entry in ledger.entries.values()] == [4, 2, 0]  # what is run, and what it says
+    assert ledger.entries["a"].finished == ["say", "again"]
+    assert all(entry.seconds.keys() == set(entry.finished) for entry in ledger.entries.values())
+    assert ledger.path.read_text().count('"state": "done"') == 3
+
+
+def test_a_failed_step_ends_its_cell_alone_and_leaves_its_last_lines(ledger):
+    steps = {"a": [WRONG, VERSION], "b": [VERSION], "c": [VERSION]}
+    assert sorted(run(ledger, steps, jobs=2)) == ["a", "b", "c"]
+    failed = ledger.entries["a"]
+    assert (failed.state, failed.finished) == ("failed", [])
+    assert any("is half a command" in line for line in failed.error)
+    assert failed.error[-1] == "exit status 1"
+    assert {ledger.entries[key].state for key in "bc"} == {"done"}
+
+
+def test_a_stop_reaches_what_runs_and_begins_nothing_new(ledger):
+    main = threading.main_thread().ident
+
+    def plan(entry, folder):
+        signal.pthread_kill(main, signal.SIGTERM)  # as if somebody stopped the sweep now
+        yield Step("train", ["train", "--help"])  # which takes seconds
+
+    keys = iter("abc")
+    before = signal.getsignal(signal.SIGTERM)
+    runner = Runner(ledger, plan, lambda *_: None, jobs=1)
+    runner.run(lambda: next(keys, None), lambda key: None)
+    assert runner.stopped
+    assert {key: entry.state for key, entry in ledger.entries.items()} == {
+        "a": "interrupted",
+        "b": "waiting",
+        "c": "waiting",
+    }
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_time_until_the_last_checkpoint_counts_of_what_a_killed_sweep_had_begun(ledger):
+    entry = ledger.entries["a"]
+    entry.state, entry.started = "running", 1_000_000.0
+    saved = ledger.folder / entry.folder / "checkpoints" / "last.ckpt"
+    saved.parent.mkdir(parents=True)
+    saved.touch()
+    os.utime(saved, (1_000_030.0, 1_000_030.0))
+    run(ledger, {"a": [], "b": [], "c": []})
+    assert entry.seconds == {"train": 30.0}
+    assert entry.started is None
+
+
+def test_a_mistake_in_collecting_is_raised_where_people_see_it(ledger):
+    def collect(entry, folder):
+        raise ZeroDivisionError("here")
+
+    with pytest.raises(ZeroDivisionError, match="here"):
+        run(ledger, {"a": [VERSION], "b": [], "c": []}, collect)
+
+
+def test_remaining_is_the_mean_of_what_is_done():
+    done = [Entry("a", {}, [], "a", state="done", seconds={"train": 100.0, "evaluate": 20.0})]
+    assert remaining(done, 4, 2) == "about 0:04:00 to go"
+    assert remaining([], 4, 2) == ""
+    assert remaining(done, 0, 2) == ""

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+
+from lit_ghibli.errors import UserError
+from lit_ghibli.studies.study import read_study, summarize
+
+WHOLE = """
+question: Which
+  weights?
+common: [data=scenes]
+grid:
+  method.weights.cycle: [5, 1.0e-4]
+  method/bottleneck: [ode]
+  vgg: {without: [], "half, say": [method.weights.vgg=0.5, trainer=cpu]}
+seeds: [0, 3]
+evaluate: []
+metrics: {swd: min, ssim: max}
+preset: small
+presets:
+  small: {common: [data.count=9]}
+  full: {seeds: [0], grid: {a.b: [null, true, [1, x]]}, metrics: {kid: min}}
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    def write(text: str) -> Path:
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / "study.yaml").write_text(text)
+        return tmp_path / "mine"
+
+    return write
+
+
+def test_cells_are_all_combinations_of_levels_seed_by_seed(study):
+    cells = read_study(study(WHOLE)).cells()
+    assert [cell.name for cell in cells] == [
+        f"cycle={cycle}, bottleneck=ode, vgg={vgg}, seed={seed}"
+        for seed in (0, 3)
+        for cycle in ("5", "0.0001")
+        for vgg in ("without", "half, say")
+    ]
+    assert cells[1].overrides == (
+        "data=scenes",
+        "data.count=9",
+        "method.weights.cycle=5",
+        "method/bottleneck=ode",
+        "method.weights.vgg=0.5",
+        "trainer=cpu",
+        "seed=0",
+    )
+    assert summarize(cells) == "8 cells: 2 cycle x 1 bottleneck x 2 vgg x 2 seed"
+
+
+def test_a_preset_adds_overrides_and_replaces_all_else(study):
+    small, full = read_study(study(WHOLE)), read_study(study(WHOLE), "full")
+    assert small.preset == "small"
+    assert full.metrics == {"kid": "min"}
+    assert [cell.overrides for cell in full.cells()] == [
+        ("data=scenes", f"a.b={value}", "seed=0") for value in ("null", "true", "[1,x]")
+    ]
+    assert small.question == "Which weights?"
+    assert small.evaluate == ()
+
+
+def test_overrides_go_to_whatever_trains(study):
+    folder = study(WHOLE)
+    assert read_study(folder).with_overrides(["data.root=x"]).common[-1] == "data.root=x"
+    with_training = "command: evaluate\ncommon: ['checkpoint={trained}']\ntrained: [method=nijigan]\n"
+    study(f"{with_training}grid: {{solver: [euler]}}\nmetrics: {{ssim: max}}\n")
+    given = read_study(folder).with_overrides(["data.root=x"])
+    assert given.trained == ("method=nijigan", "data.root=x")
+    assert given.common == ("checkpoint={trained}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("grid: {a: [1]}", "metrics must name at least one metric"),
+        ("metrics: {swd: low}\ngrid: {a: [1]}", "with min or max"),
+        ("metrics: {swd: min}", "either a grid or a search"),
+        ("metrics: {swd: min}\ngrid: {a: 5}", "grid: a must list values"),
+        ("metrics: {swd: min}\ngrid: {a: {b: [5]}}", "b must be a list of overrides"),
+        ("metrics: {swd: min}\ngrid: {a: [1]}\ncommon: data=scenes", "common must be a list of overrides"),
+        ("metrics: {swd: min}\ngrid: {a: [1]}\ncommand: stylize", "command must be one of train, evaluate"),
+        ("metrics: {swd: min}\ngrid: {a: [1]}\npreset: huge", "no preset 'huge'; there are []"),
+        ("metrics: {swd: min}\ngrid: {a: [1]}\npresets: {huge: {command: train}}\npreset: huge", "in a preset"),
+        ("metrics: {swd: min}\ngrit: {a: [1]}", "unknown key 'grit'"),
+        ("[1, 2]", "a study is a mapping"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_file(study, text, complaint):
+    folder = study(text)
+    with pytest.raises(UserError) as error:
+        read_study(folder)
+    assert complaint in str(error.value)
+    assert str(folder / "study.yaml") in str(error.value)
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no study here, since there is no .*study\.yaml"):
+        read_study(tmp_path)
