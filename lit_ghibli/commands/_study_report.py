@@ -47,7 +47,7 @@ def write_report(study: Study, source: Source, out: Path, typed: str, num_images
     cells = [_row(entry) for entry in done]
     write_csv([{**row, **_costs(entry)} for row, entry in zip(cells, done, strict=True)], folder / "cells.csv")
     metrics = [name for name in dict.fromkeys(itertools.chain.from_iterable(entry.metrics for entry in done))]
-    table = summarize_seeds(cells, factors, metrics)
+    table = _shortened(summarize_seeds(cells, factors, metrics), seeds=len(study.seeds))
     write_table(table, folder, "table")
     figures = _figures(study, cells, factors, done, folder)
     if num_images and (rows := _pictures(done, out, num_images)):
@@ -57,6 +57,13 @@ def write_report(study: Study, source: Source, out: Path, typed: str, num_images
     text = _markdown(study, entries, table, figures, typed)
     (folder / "report.md").write_text(text, encoding="utf-8")
     print(f"\n{markdown_table(table)}\nreport: {folder / 'report.md'}")
+
+
+def _shortened(rows: Sequence[Row], *, seeds: int) -> Sequence[Row]:
+    """The table without what only several seeds have."""
+    if seeds > 1:
+        return rows
+    return [{name: row[name] for name in row if name != "seeds" and not name.endswith("_sd")} for row in rows]
 
 
 def _row(entry: Entry) -> Row:

@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 
 import lit_ghibli
 from lit_ghibli.callbacks import environment, run_record
-from lit_ghibli.callbacks.csv_log import ContinuedCSVLogger, last_values
+from lit_ghibli.callbacks.csv_log import ContinuedCSVLogger
 from lit_ghibli.callbacks.environment import code
 from lit_ghibli.callbacks.run_record import RecordError, RunRecord, compare, differences, read_record
+from lit_ghibli.reports.tables import last_values
 
 BATCHES = 3
 IGNORED = ("LeafSpec", "does not have many workers", "smaller than the logging interval", "You defined a `training")
