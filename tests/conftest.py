@@ -1,14 +1,18 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
+from lit_ghibli.commands._hydra import config_dir
 from lit_ghibli.data.scenes import render_pair
 
 TESTS = Path(__file__).parent
@@ -119,6 +123,15 @@ def translates(any_method: str) -> bool:
 def decay_of_any_method(any_method: str) -> list[str]:
     """Overrides that let the learning rates of three epochs fall, where any_method has them fall."""
     return ["method.decay_epochs=2"] if "decay_epochs" in OmegaConf.load(CONF / f"{any_method}.yaml") else []
+
+
+@pytest.fixture
+def composing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In an empty folder, what `compose` of Hydra reads is the suite's configuration."""
+    monkeypatch.chdir(tmp_path)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        yield
 
 
 def run_cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:

@@ -120,8 +120,11 @@ def _translations(folders: Mapping[str, Path], entry: Entry, out: Path, count: i
     from lit_ghibli import checkpoints  # here, so that --help answers at once
     from lit_ghibli.inference.comparison import HeldOut, as_picture, match_folders
 
-    measured = read_rows(out / entry.folder, "train" if entry.checkpoint else "evaluate", evaluated=True)[0]
-    run = checkpoints.load(measured["checkpoint"], mmap=True)[checkpoints.CONFIG_KEY]
+    if entry.checkpoint:
+        checkpoint = out / entry.checkpoint
+    else:  # a cell that evaluates a checkpoint of somebody else's
+        checkpoint = Path(read_rows(out / entry.folder, "evaluate", evaluated=True)[0]["checkpoint"])
+    run = checkpoints.load(checkpoint, mmap=True)[checkpoints.CONFIG_KEY]
     datamodule = instantiate_trusted(run["data"])
     datamodule.setup("validate")
     held_out = HeldOut(datamodule)

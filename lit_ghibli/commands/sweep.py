@@ -1,5 +1,6 @@
 """`lit-ghibli sweep`: run the cells of a study, each in a process of its own, and report."""
 
+import contextlib
 import hashlib
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hydra import compose
 from hydra.errors import HydraException
@@ -20,7 +22,7 @@ from lit_ghibli.reports.tables import format_value
 from lit_ghibli.studies.ledger import Entry, Ledger
 from lit_ghibli.studies.results import EVALUATION, collect
 from lit_ghibli.studies.runner import LOG, Runner, Step, remaining
-from lit_ghibli.studies.sources import GridSource, SearchSource, Source, enter
+from lit_ghibli.studies.sources import JOURNAL, GridSource, SearchSource, Source, enter
 from lit_ghibli.studies.study import SEED, Cell, Study, read_study, summarize
 
 _OWN = (
@@ -34,6 +36,7 @@ _OWN = (
     "num_images",
 )  # not of the trainings
 _FLAGS = {"--dry-run": "dry_run=true", "--retry": "retry=true"}
+_DECIDING = ["method", "data", "metrics", "trainer", "runtime", "seed", "optimized_metric"]  # not where it reports to
 _TRAINED = "trained"  # what the training before all cells is called
 _DIGITS = 12  # of a configuration's hash
 
@@ -47,8 +50,9 @@ def sweep(config: DictConfig) -> None:
     """
     _check(config)
     study = read_study(config.study, config.study_preset).with_overrides(config.overrides)
-    out = Path(config.out or f"outputs/{study.name}{study.preset and '_'}{study.preset}")
-    with Ledger(out) as ledger:
+    if config.retry and study.search is not None:
+        raise UserError("--retry: a failed trial counts as one; raise the number of trials in the study's file")
+    with _folder(config, study) as out, Ledger(out) as ledger:
         source = _source(ledger, study, config.retry)
         print(f"{study.name}: {study.question}\n{_overview(study, source)}; ledger: {ledger.path}", flush=True)
         if config.dry_run:
@@ -60,6 +64,17 @@ def sweep(config: DictConfig) -> None:
         raise SystemExit("stopped; the same command goes on")
 
 
+@contextlib.contextmanager
+def _folder(config: DictConfig, study: Study) -> Iterator[Path]:
+    """The study's folder; for a first look at a search one that is gone afterwards, so that its space may change."""
+    out = Path(config.out or f"outputs/{study.name}{study.preset and '_'}{study.preset}")
+    if config.dry_run and study.search is not None and not (out / JOURNAL).exists():
+        with TemporaryDirectory(prefix="lit_ghibli_") as folder:
+            yield Path(folder)
+    else:
+        yield out
+
+
 def _report(study: Study, source: Source, out: Path, num_images: int, stopped: bool) -> None:
     """Write what there is to see, and say which cells failed and why.
 
@@ -67,11 +82,11 @@ def _report(study: Study, source: Source, out: Path, num_images: int, stopped: b
         SystemExit: Some did.
     """
     entries = source.entries()
+    failed = [entry for entry in entries if entry.state == "failed"]
     if any(entry.state == "done" for entry in entries):
         write_report(study, source, out, typed_command("sweep"), num_images)
-        if study.compare is not None and not stopped:
+        if study.compare is not None and not stopped and not failed:
             _compare(study, entries, out)
-    failed = [entry for entry in entries if entry.state == "failed"]
     for entry in failed:
         print(f"\nfailed: {entry.name} (all of it: {out / entry.folder / LOG})\n  " + "\n  ".join(entry.error))
     if failed:
@@ -99,11 +114,13 @@ def _overview(study: Study, source: Source) -> str:
 
 
 def _check(config: DictConfig) -> None:
-    """Refuse numbers that are none.
+    """Refuse numbers that are none, and a launcher, since each cell is a process of this program.
 
     Raises:
         UserError: Naming the value.
     """
+    if launcher := [word for word in config.overrides if word.lstrip("+").startswith("launcher")]:
+        raise UserError(f"{launcher[0]}: a sweep waits for its cells on this machine; run it inside a cluster's job")
     for name, least in (("jobs", 1), ("forecast_steps", 0), ("num_images", 0)):
         if not isinstance(config[name], int) or config[name] < least:
             raise UserError(f"{name} must be a whole number of at least {least}; got {config[name]!r}")
@@ -116,7 +133,6 @@ def _identify(study: Study, cell: Cell) -> str:
         UserError: A cell's overrides do not compose.
     """
     parts = [study.command, *(cell.overrides if study.command != "train" else [_composed(cell.name, cell.overrides)])]
-    parts += [] if study.evaluate is None else ["evaluate", *study.evaluate]
     parts += [] if study.trained is None else [_composed("the training before all cells", study.trained)]
     return _hash(parts)
 
@@ -126,9 +142,10 @@ def _hash(parts: Iterable[str]) -> str:
 
 
 def _composed(name: str, overrides: tuple[str, ...]) -> str:
-    """A training's configuration, values that follow from others left open."""
+    """What decides a training's result, values that follow from others left open."""
     try:
-        return OmegaConf.to_yaml(compose("train", list(overrides)), sort_keys=True)
+        config = compose("train", list(overrides))
+        return OmegaConf.to_yaml(OmegaConf.masked_copy(config, _DECIDING), sort_keys=True)
     except HydraException as error:
         raise UserError(f"{name}: {str(error).split('Config search path')[0].strip()}") from error
 
@@ -140,8 +157,8 @@ def _run(ledger: Ledger, study: Study, source: Source, jobs: int) -> bool:
         SystemExit: The training before all cells did not end well.
     """
     trained = "" if study.trained is None else _train_before(ledger, study)
-    known = sum(entry.state == "done" for entry in source.entries())
-    if known:
+    _refresh(ledger, study, source)
+    if known := sum(entry.state == "done" for entry in source.entries()):
         print(f"{known} of {source.total} are done already", flush=True)
 
     def results(entry: Entry, folder: Path) -> None:
@@ -160,6 +177,17 @@ def _run(ledger: Ledger, study: Study, source: Source, jobs: int) -> bool:
     runner = Runner(ledger, plan, results, jobs)
     runner.run(source.take, report)
     return runner.stopped
+
+
+def _refresh(ledger: Ledger, study: Study, source: Source) -> None:
+    """Have done cells evaluated again if the evaluation is another now, and take up metrics that are new."""
+    for entry in source.entries():
+        if entry.state == "done" and study.evaluate is not None and entry.evaluated_by != list(study.evaluate):
+            entry.state = "waiting"
+        elif entry.state == "done" and not set(study.metrics) <= entry.metrics.keys():
+            folder = ledger.folder / entry.folder
+            collect(entry, folder, study.command, list(study.metrics), evaluated=study.evaluate is not None)
+    ledger.save()
 
 
 def _train_before(ledger: Ledger, study: Study) -> str:
@@ -187,7 +215,7 @@ def _compare(study: Study, entries: list[Entry], out: Path) -> None:
         SystemExit: It failed, and has said why.
     """
     first = [entry for entry in entries if entry.checkpoint and entry.levels[SEED] == str(study.seeds[0])]
-    subjects = [f"{title(entry)}:{out / entry.folder}" for entry in first]
+    subjects = [f"{title(entry).replace('=', ' ')}:{out / entry.folder}" for entry in first]  # no word of Hydra's
     words = ["compare", *subjects, "--out", str(out / REPORT / "compare"), *study.compare]
     done = subprocess.run([sys.executable, "-m", "lit_ghibli", *words], check=False)
     if done.returncode:
@@ -201,11 +229,12 @@ def _plan_training(study: Study | None, source: Source | None, entry: Entry, fol
         begun = (folder / "checkpoints" / "last.ckpt").is_file()
         words = [f"resume={place}"] if begun else [*entry.overrides, f"hydra.run.dir={place}"]
         yield Step("train", ["train", *words])
-    if study is None or study.evaluate is None or "evaluate" in entry.finished:
+    if study is None or study.evaluate is None or entry.evaluated_by == list(study.evaluate):
         return
     if not (isinstance(source, SearchSource) and source.was_pruned(entry)):
         out = quote(str((folder / EVALUATION).resolve()))
         yield Step("evaluate", ["evaluate", f"checkpoint={place}", f"out={out}", *study.evaluate])
+        entry.evaluated_by = list(study.evaluate)  # which the runner comes back to if all went well, and writes down
 
 
 def _plan(name: str, trained: str, entry: Entry, folder: Path) -> Iterator[Step]:

@@ -27,10 +27,10 @@ class Entry:
         state: ``running`` in a ledger that nobody works on means that it was cut off.
         finished: Steps that need not be done again, such as ``train``.
         seconds: Spent on each step so far, in all attempts.
-        started: When the step under way began, in seconds since 1970; None where none is.
+        under_way: The step that has begun and not ended, and when it began, in seconds since 1970; or None.
+        evaluated_by: Overrides of the evaluation that is finished; None before.
         metrics: Results by name.
         reference: Those of the untouched inputs, where they are measured as well.
-        protocol: Hash of how the metrics were measured.
         checkpoint: The last one, relative to the study's folder.
         error: Last lines of a cell that failed.
     """
@@ -42,10 +42,10 @@ class Entry:
     state: Literal["waiting", "running", "done", "pruned", "failed", "interrupted"] = "waiting"
     finished: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    started: float | None = None
+    under_way: tuple[str, float] | None = None
+    evaluated_by: list[str] | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
     reference: dict[str, float | None] = field(default_factory=dict)
-    protocol: str | None = None
     checkpoint: str | None = None
     error: list[str] = field(default_factory=list)
 
@@ -60,7 +60,7 @@ class Ledger:
 
     Attributes:
         entries: Change them within :meth:`change` only.
-        forecasts: What cells will cost, by hash.
+        forecasts: What cells will cost, by their overrides.
 
     Raises:
         UserError: Another program works in this folder, or the file is no ledger.
@@ -116,19 +116,18 @@ class Ledger:
             raise UserError(f"{self.path}: no ledger of this version ({error}); move it away to begin anew") from error
 
 
-def lock_file(path: Path, *, wait: bool = False) -> IO[str] | None:
+def lock_file(path: Path) -> IO[str] | None:
     """Open a file that one program, with those that inherit the open file from it, may hold at a time.
 
     Args:
         path: Is made where it does not exist.
-        wait: Until whoever holds it lets go or ends.
 
     Returns:
         The open file, which holds the lock until it is closed; None where somebody else holds it.
     """
     file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (it is the caller's to close)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         return None

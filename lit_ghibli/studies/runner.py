@@ -1,5 +1,6 @@
 """Runs the cells of a study, each step of each in a process of its own."""
 
+import contextlib
 import os
 import re
 import signal
@@ -10,8 +11,9 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.studies.ledger import Entry, Ledger, lock_file
 
 LOG = "cell.log"
@@ -54,6 +56,7 @@ class Runner:
     ) -> None:
         self.ledger, self.plan, self.collect, self.jobs = ledger, plan, collect, jobs
         self.stopped = False
+        self._broken: list[BaseException] = []
         self._processes: set[subprocess.Popen] = set()
 
     def run(self, take: Callable[[], str | None], report: Callable[[str], None]) -> None:
@@ -63,11 +66,11 @@ class Runner:
             take: The hash of the next cell, None at the end; called by one thread at a time.
             report: Is told of each cell that ended; called by one thread at a time.
         """
-        mutex, broken = threading.Lock(), []
+        mutex = threading.Lock()
 
         def work() -> None:
             try:
-                while not self.stopped:
+                while not self._ending():
                     with mutex:
                         key = take()
                     if key is None:
@@ -75,9 +78,9 @@ class Runner:
                     self._run_cell(key)
                     with mutex:
                         report(key)
-            except BaseException as error:  # is raised where people see it
-                broken.append(error)
-                self.stopped = True
+            except BaseException as error:  # is raised where people see it, once the others have saved
+                self._broken.append(error)
+                self._signal(signal.SIGINT)
 
         handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -89,8 +92,8 @@ class Runner:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        if broken:
-            raise broken[0]
+        if self._broken:
+            raise self._broken[0]
 
     def _run_cell(self, key: str) -> None:
         entry = self.ledger.entries[key]
@@ -99,38 +102,40 @@ class Runner:
         lock = lock_file(folder / ".lock")
         if lock is None:
             print(f"{entry.name}: a process of an earlier sweep is still at work here, and is waited for", flush=True)
-            lock = lock_file(folder / ".lock", wait=True)
+            while (lock := lock_file(folder / ".lock")) is None:
+                if self._ending():
+                    return
+                time.sleep(1)
         with lock:
             self._count_what_was_cut_off(key, folder)
             for step in self.plan(entry, folder):
                 with self.ledger.change(key):
-                    entry.state, entry.started, entry.error = "running", time.time(), []
+                    entry.state, entry.under_way, entry.error = "running", (step.name, time.time()), []
                 status = self._run_step(entry, step, folder, lock.fileno())
                 with self.ledger.change(key):
-                    entry.seconds[step.name] = entry.seconds.get(step.name, 0.0) + time.time() - entry.started
-                    entry.started = None
+                    _spend(entry, time.time())
                     if status == 0:
                         entry.finished.append(step.name)
-                    elif self.stopped:
+                    elif self._ending():
                         entry.state = "interrupted"
                     else:
-                        entry.state, entry.error = "failed", [*_last_lines(folder / LOG), _ending(status)]
+                        entry.state, entry.error = "failed", [*_last_lines(folder / LOG), _reason(status)]
                 if status:
                     return
             with self.ledger.change(key):
-                self.collect(entry, folder)
-                if entry.state == "running":
-                    entry.state = "done"
+                entry.state = "done"
+                try:
+                    self.collect(entry, folder)
+                except UserError as error:
+                    entry.state, entry.error = "failed", [str(error)]
 
     def _count_what_was_cut_off(self, key: str, folder: Path) -> None:
         """Add the time until the last checkpoint of a step that a killed sweep had begun: the rest is done again."""
         entry = self.ledger.entries[key]
-        if entry.started is None:
-            return
-        saved = max((path.stat().st_mtime for path in folder.glob("checkpoints/last.ckpt")), default=entry.started)
-        with self.ledger.change(key):
-            entry.seconds["train"] = entry.seconds.get("train", 0.0) + max(saved - entry.started, 0.0)
-            entry.started = None
+        if entry.under_way is not None:
+            last = folder / "checkpoints" / "last.ckpt"
+            with self.ledger.change(key):
+                _spend(entry, last.stat().st_mtime if last.is_file() else 0.0)
 
     def _run_step(self, entry: Entry, step: Step, folder: Path, lock: int) -> int:
         """The exit status of one process, whose output goes to the cell's log and whose news are printed."""
@@ -147,13 +152,12 @@ class Runner:
                 start_new_session=True,  # Ctrl-C reaches it through this program alone, once
             )
             self._processes.add(process)
-            if self.stopped:  # between the last look at it and now
-                process.terminate()
+            if self._ending():  # between the last look at it and now
+                process.send_signal(signal.SIGINT)
             while (status := _wait(process)) is None:
-                for line in news:
-                    if _NEWS.match(line):
-                        print(f"  {entry.name}: {line.split(' | ')[0].strip()}", flush=True)
+                _print_news(entry, news)
             self._processes.discard(process)
+            _print_news(entry, news)
         return status
 
     def _environment(self) -> dict[str, str]:
@@ -165,8 +169,17 @@ class Runner:
     def _stop(self, number: int, frame: Any) -> None:
         again, self.stopped = self.stopped, True
         print("\nkilling what runs" if again else "\nstopping: what runs is saved first (again to kill it)", flush=True)
+        self._signal(signal.SIGKILL if again else signal.SIGINT)  # SIGTERM does not stop a training in SLURM's jobs
+
+    def _signal(self, number: int) -> None:
+        """Send a signal to what runs; a killed training takes its further processes with it."""
         for process in list(self._processes):
-            process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if number == signal.SIGKILL else os.kill)(process.pid, number)
+
+    def _ending(self) -> bool:
+        """Whether no new work is to be begun."""
+        return self.stopped or bool(self._broken)
 
 
 def remaining(entries: Iterable[Entry], left: int, jobs: int) -> str:
@@ -175,6 +188,20 @@ def remaining(entries: Iterable[Entry], left: int, jobs: int) -> str:
     if not ended or not left:
         return ""
     return f"about {timedelta(seconds=round(left * sum(ended) / len(ended) / jobs))} to go"
+
+
+def _spend(entry: Entry, until: float) -> None:
+    """Count the time of the step under way, which ends now."""
+    name, since = entry.under_way
+    entry.seconds[name] = entry.seconds.get(name, 0.0) + max(until - since, 0.0)
+    entry.under_way = None
+
+
+def _print_news(entry: Entry, news: IO[str]) -> None:
+    """Print what a training has said of its progress since the last look."""
+    for line in news:
+        if _NEWS.match(line):
+            print(f"  {entry.name}: {line.split(' | ')[0].strip()}", flush=True)
 
 
 def _wait(process: subprocess.Popen) -> int | None:
@@ -190,7 +217,7 @@ def _last_lines(path: Path) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip()][-_LAST_LINES:]
 
 
-def _ending(status: int) -> str:
+def _reason(status: int) -> str:
     if status < 0:
         return f"killed by {signal.Signals(-status).name}" + ", as happens when memory runs out" * (status == -9)
     return f"exit status {status}"

@@ -1,6 +1,7 @@
 """What a study is: a question, the cells whose results answer it, and the metrics that decide."""
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +13,11 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.studies.overrides import spell
 
 FILE = "study.yaml"
-SEED = "seed"  # the factor that every study has
+SEED = "seed"  # the factor that every study has, besides those of its grid
 COMMANDS = ("train", "evaluate", "estimate", "profile")
 
 _OF_PRESET = {"common", "grid", "search", "seeds", "trained", "evaluate", "metrics", "compare"}
+_OF_SEARCH = {"trials", "space", "sampler", "pruner"}
 _KEYS = {"question", "command", "presets", "preset", *_OF_PRESET}
 
 Grid = dict[str, dict[str, tuple[str, ...]]]  # factor -> label of a level -> its overrides
@@ -84,7 +86,16 @@ class Study:
         return Cell({**labels, SEED: str(seed)}, (*self.common, *own, override(SEED, seed)))
 
     def with_overrides(self, overrides: Sequence[str]) -> "Study":
-        """The same study with more overrides of what trains: of the training before all cells, else of each cell."""
+        """The same study with more overrides of what trains: of the training before all cells, else of each cell.
+
+        Raises:
+            UserError: The study varies what one of them would set.
+        """
+        levels = itertools.chain.from_iterable(levels.values() for levels in self.grid.values())
+        varied = {_key(word) for word in itertools.chain.from_iterable(levels)}
+        varied |= {SEED, *((self.search or {}).get("space", ()))}
+        if taken := [word for word in overrides if _key(word) in varied]:
+            raise UserError(f"{taken[0]}: the study {self.name} varies '{_key(taken[0])}' itself; see its {FILE}")
         if self.trained is None:
             return replace(self, common=(*self.common, *overrides))
         return replace(self, trained=(*self.trained, *overrides))
@@ -129,6 +140,8 @@ def _study(path: Path, written: Mapping[str, Any], preset: str | None) -> Study:
     Raises:
         ValueError, TypeError: Saying what is wrong.
     """
+    for key in ("common", "trained", "evaluate", "compare"):
+        _overrides(written, key)
     presets = written.get("presets") or {}
     chosen = written.get("preset") if preset is None else preset
     if chosen is not None and chosen not in presets:
@@ -143,15 +156,23 @@ def _study(path: Path, written: Mapping[str, Any], preset: str | None) -> Study:
     grid, search = values.get("grid") or {}, values.get("search")
     if bool(grid) == bool(search):
         raise ValueError("a study has either a grid or a search")
+    seeds = tuple(int(seed) for seed in values.get("seeds", [0]))
+    if not seeds or (search and len(seeds) > 1):
+        raise ValueError(f"seeds must list at least one seed, and one alone for a search; got {list(seeds)}")
+    if search and not {"trials", "space"} <= search.keys() <= _OF_SEARCH:
+        raise ValueError(f"a search has trials and space, and may have {sorted(_OF_SEARCH)}; got {sorted(search)}")
+    names = shortest_names([str(factor) for factor in grid])
+    if SEED in names.values():
+        raise ValueError(f"grid: '{SEED}' is no factor; list seeds as seeds: [0, 1]")
     return Study(
         name=path.resolve().parent.name,
         question=" ".join(str(values.get("question", "")).split()),
         preset=chosen or "",
         command=command,
         common=_overrides(values, "common") or (),
-        grid={short(str(factor)): _levels(str(factor), levels) for factor, levels in grid.items()},
+        grid={names[str(factor)]: _levels(str(factor), levels) for factor, levels in grid.items()},
         search=search,
-        seeds=tuple(int(seed) for seed in values.get("seeds", [0])),
+        seeds=seeds,
         trained=_overrides(values, "trained"),
         evaluate=_overrides(values, "evaluate"),
         metrics=metrics,
@@ -189,9 +210,20 @@ def _levels(factor: str, levels: Any) -> dict[str, tuple[str, ...]]:
     raise ValueError(f"grid: {factor} must list values, or map labels to lists of overrides; got {levels!r}")
 
 
-def short(key: str) -> str:
-    """The last part of a configuration's key."""
-    return key.split("/")[-1].split(".")[-1]
+def shortest_names(keys: Sequence[str]) -> dict[str, str]:
+    """For each key of a configuration, as many of its last parts as tell it from the others."""
+    parts = {key: re.split(r"[./]", key) for key in keys}
+    names = {}
+    for key, own in parts.items():
+        others = [other for other_key, other in parts.items() if other_key != key]
+        length = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
+        names[key] = ".".join(own[-length:])
+    return names
+
+
+def _key(word: str) -> str:
+    """What an override sets."""
+    return word.split("=")[0].lstrip("+~")
 
 
 def summarize(cells: Iterable[Cell]) -> str:

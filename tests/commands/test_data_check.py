@@ -7,25 +7,16 @@ import shutil
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from PIL import Image, ImageEnhance
 
-from lit_ghibli.commands._hydra import config_dir
 from lit_ghibli.commands.data_check import data_check, likeness
 from lit_ghibli.data.near_duplicates import reduced_luminance
 from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("composing")
 SMALL = ["data.crop_size=32", "data.load_size=32"]
-
-
-@pytest.fixture(autouse=True)
-def _apart(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir(), version_base="1.3"):
-        yield
 
 
 @pytest.fixture(scope="module")

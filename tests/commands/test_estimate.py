@@ -4,11 +4,9 @@ import inspect
 import json
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from hydra.errors import InstantiationException
 
-from lit_ghibli.commands._hydra import config_dir
 from lit_ghibli.commands.estimate import dry_run
 from lit_ghibli.commands.estimate import estimate as command
 from lit_ghibli.commands.train import train
@@ -16,15 +14,8 @@ from lit_ghibli.errors import UserError
 
 IGNORED = ("LeafSpec", "does not have many workers", "in eval mode at the start of training", "logging interval")
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in IGNORED]  # Lightning's, of itself and advice
+pytestmark.append(pytest.mark.usefixtures("composing"))
 NAMES = ["name=any", "run_dir=any"]
-
-
-@pytest.fixture(autouse=True)
-def _apart(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir(), version_base="1.3"):
-        yield
 
 
 def figures_of(*overrides):

@@ -3,12 +3,17 @@
 import csv
 import json
 import signal
+from pathlib import Path
 
 import pytest
+import yaml
 
-from lit_ghibli.commands.sweep import expand_study
+from lit_ghibli.commands._subjects import expand_subjects
+from lit_ghibli.commands.sweep import _composed, expand_study
 from lit_ghibli.errors import UserError
+from lit_ghibli.studies.study import read_study
 
+STUDIES = sorted(Path(__file__).parents[2].glob("experiments/*/study.yaml"))
 STUDY = """
 question: Does it matter how often it is killed?
 common: {common}
@@ -70,7 +75,8 @@ def test_failed_cells_are_listed_and_retried_on_request_and_pictures_are_shown(s
     assert "failed: cycle=5, seed=0 (all of it: outputs/mine/cells/cycle-5" in failed.stdout
     assert "killed by SIGKILL, as happens when memory runs out" in failed.stdout
     assert "1 of 2 cells failed; --retry runs them again" in failed.stderr
-    assert not (idle := cli("sweep", "mine", cwd=folder)).returncode or "1 of 2 cells failed" in idle.stderr
+    idle = cli("sweep", "mine", cwd=folder)
+    assert (idle.returncode, "1 of 2 cells failed" in idle.stderr) == (1, True)
     retried = cli("sweep", "mine", "--retry", cwd=folder)
     assert retried.returncode == 0, retried.stdout + retried.stderr
     assert [row["cycle"] for row in table(folder)] == ["5", "10"]
@@ -99,6 +105,23 @@ def test_forecasts_are_made_once(study, cli):
     second = cli("sweep", "mine", "--dry-run", cwd=folder)
     assert "forecast " not in second.stdout
     assert second.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+@pytest.mark.usefixtures("composing")
+def test_shipped_studies_compose_into_cells_that_differ(path):
+    for preset in yaml.safe_load(path.read_text()).get("presets", [None]):
+        study = read_study(path, preset)
+        cells = study.cells()
+        if study.command != "train":
+            continue
+        cells = cells if preset in (None, "scenes") else cells[:1]
+        assert len({_composed(cell.name, cell.overrides) for cell in cells}) == len(cells)
+
+
+def test_names_of_cells_are_subjects_of_a_comparison():
+    [subjects] = expand_subjects(["budget equal time method CycleGAN:outputs/x"])
+    assert subjects == 'subjects=["budget equal time method CycleGAN:outputs/x"]'
 
 
 def test_words_are_the_study_its_own_values_and_those_of_trainings():

@@ -51,7 +51,7 @@ def test_a_lock_is_held_by_whoever_inherits_the_file(tmp_path):
     with heir:
         assert lock_file(path) is None
         heir.stdin.close()
-    with lock_file(path, wait=True) as file:
+    with lock_file(path) as file:
         assert not file.closed
 
 

@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import threading
@@ -74,14 +75,52 @@ def test_a_stop_reaches_what_runs_and_begins_nothing_new(ledger):
 
 def test_time_until_the_last_checkpoint_counts_of_what_a_killed_sweep_had_begun(ledger):
     entry = ledger.entries["a"]
-    entry.state, entry.started = "running", 1_000_000.0
+    entry.state, entry.under_way = "running", ("train", 1_000_000.0)
     saved = ledger.folder / entry.folder / "checkpoints" / "last.ckpt"
     saved.parent.mkdir(parents=True)
     saved.touch()
     os.utime(saved, (1_000_030.0, 1_000_030.0))
     run(ledger, {"a": [], "b": [], "c": []})
     assert entry.seconds == {"train": 30.0}
-    assert entry.started is None
+    assert entry.under_way is None
+
+
+def program(folder):
+    """Run what is left of two cells; what the ledger then holds."""
+    with Ledger(folder) as ledger:
+        for key in "ab":
+            ledger.entries.setdefault(key, Entry(key, {}, [], f"cells/{key}"))
+        left = iter([key for key in "ab" if ledger.entries[key].state != "done"])
+
+        def plan(entry, folder):
+            if "say" not in entry.finished:
+                yield VERSION
+
+        def collect(entry, folder):
+            entry.metrics = {"steps": float(len(entry.finished))}
+
+        Runner(ledger, plan, collect, jobs=1).run(lambda: next(left, None), lambda key: None)
+        return {key: (entry.state, entry.finished, entry.metrics) for key, entry in ledger.entries.items()}
+
+
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("number", range(6))  # three writes of the ledger for each cell
+def test_ended_at_any_write_of_the_ledger_it_goes_on_to_the_same_end(tmp_path, monkeypatch, number, written):
+    numbers, replace = itertools.count(), os.replace
+
+    def dying(*paths):
+        if next(numbers) == number:
+            if written:
+                replace(*paths)
+            raise InterruptedError
+        replace(*paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", dying)
+        with pytest.raises(InterruptedError):
+            program(tmp_path)
+    ended = ("done", ["say"], {"steps": 1.0})
+    assert program(tmp_path) == {"a": ended, "b": ended}
 
 
 def test_a_mistake_in_collecting_is_raised_where_people_see_it(ledger):

@@ -1,5 +1,6 @@
 import pytest
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.studies.ledger import Ledger
 from lit_ghibli.studies.sources import GridSource, SearchSource
 from lit_ghibli.studies.study import Study
@@ -42,6 +43,43 @@ def test_a_grid_gives_what_is_not_done(tmp_path, retry, again):
         assert taken == [*again, "interrupted", "running"]
         assert source.total == 4
         assert source.entries()[0].folder == "cells/cycle-5_lr-1_seed-0_cycle=5 lr=1 seed=0"
+
+
+def test_two_names_of_one_configuration_are_refused(tmp_path):
+    twice = study(grid={"vgg": {"none": (), "without": ()}})
+    with Ledger(tmp_path) as ledger, pytest.raises(UserError, match="'vgg=none, seed=0' and 'vgg=without, seed=0'"):
+        GridSource(ledger, twice, identify, retry=False)
+
+
+def test_a_factor_that_is_renamed_keeps_its_cells(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        GridSource(ledger, study(grid={"vgg": {"none": ("a=1",)}}), identify, retry=False)
+        renamed = GridSource(ledger, study(grid={"content": {"no": ("a=1",)}}), identify, retry=False)
+        assert [entry.levels for entry in renamed.entries()] == [{"content": "no", "seed": "0"}]
+        assert len(ledger.entries) == 1
+
+
+def test_the_same_values_at_the_same_time_are_tried_once_and_told_twice(tmp_path):
+    choices = study(search={"trials": 4, "space": {"data.size": {"choices": [1]}}})
+    with Ledger(tmp_path) as ledger:
+        source = SearchSource(ledger, choices, identify)
+        key = source.take()
+        assert source.take() is None
+        with ledger.change(key) as entry:
+            entry.state, entry.metrics = "done", {"loss": 1.0}
+        source.ended(key)
+        assert [row["state"] for row in source.search.rows()] == ["done"] * 4
+
+
+def test_a_result_that_is_no_number_is_a_failed_trial_now_and_later(tmp_path):
+    for program in range(2):
+        with Ledger(tmp_path) as ledger:
+            source = SearchSource(ledger, SEARCH, identify)
+            if not program:
+                with ledger.change(key := source.take()) as entry:
+                    entry.state, entry.metrics = "done", {"loss": float("nan")}
+                source.ended(key)
+            assert [(entry.state, entry.error) for entry in source.entries()] == [("failed", ["loss is nan"])]
 
 
 def run_search(folder, stop_after=99, stop_at="training"):

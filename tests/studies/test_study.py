@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.studies.study import read_study, summarize
+from lit_ghibli.studies.study import read_study, shortest_names, summarize
 
 WHOLE = """
 question: Which
@@ -74,9 +74,26 @@ def test_overrides_go_to_whatever_trains(study):
     assert given.common == ("checkpoint={trained}",)
 
 
+def test_factors_are_called_by_what_tells_them_apart(study):
+    factors = "{method.optimizer_g.lr: [1, 2], method.optimizer_d.lr: [3], method/bottleneck: [ode], a.b: [1], b: [2]}"
+    cell = read_study(study(f"grid: {factors}\nmetrics: {{swd: min}}\n")).cells()[0]
+    assert cell.name == "optimizer_g.lr=1, optimizer_d.lr=3, bottleneck=ode, a.b=1, b=2, seed=0"
+    assert shortest_names(["x.y", "y"]) == {"x.y": "x.y", "y": "y"}
+
+
+def test_what_a_study_varies_is_not_to_be_typed(study):
+    whole = read_study(study(WHOLE))
+    for word in ("seed=5", "method.weights.cycle=3", "+trainer=gpu"):
+        with pytest.raises(UserError, match="the study mine varies"):
+            whole.with_overrides([word])
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        ("metrics: {swd: min}\ngrid: {seed: [1, 2]}", "list seeds as seeds"),
+        ("metrics: {swd: min}\ngrid: {a: [1]}\nseeds: []", "at least one seed"),
+        ("metrics: {swd: min}\nsearch: {space: {a: {low: 1, high: 2}}}", "a search has trials and space"),
         ("grid: {a: [1]}", "metrics must name at least one metric"),
         ("metrics: {swd: low}\ngrid: {a: [1]}", "with min or max"),
         ("metrics: {swd: min}", "either a grid or a search"),
