@@ -183,8 +183,8 @@ class RunCheckpoints(Checkpoint):
         requeue = wish == _Wish.REQUEUE
         how = "the job is requeued" if requeue else f"go on with: {self.go_on.format(run=self.folder.parent)}"
         trainer.print(f"saved {self.last}; {how}")
-        if not requeue:
+        if not requeue and trainer.is_global_zero:
             raise KeyboardInterrupt
-        if trainer.is_global_zero:
+        if requeue and trainer.is_global_zero:
             scheduler.requeue(self._previous_handlers)
         raise SystemExit(0)  # anything else would be a failure, on which the others are killed

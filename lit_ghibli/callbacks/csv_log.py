@@ -1,6 +1,7 @@
 """A CSV log that a resumed run continues."""
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ def _drop_rows(path: Path, from_step: int) -> list[str]:
     if "step" not in columns:
         path.unlink()
         return []
-    with open(path, "w", newline="") as file:
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(row for row in rows if row["step"].isdecimal() and int(row["step"]) < from_step)
+    os.replace(partial, path)
     return columns
 
 

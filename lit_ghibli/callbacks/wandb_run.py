@@ -57,7 +57,7 @@ class RunWandbLogger(WandbLogger):
         import wandb
 
         folder = Path(self.save_dir)
-        rows = sum(path.stat().st_size for path in folder.glob("wandb/offline-run-*/*.wandb")) // _SMALLEST_ROW
+        rows = sum(path.stat().st_size for path in folder.glob("wandb/*run-*/*.wandb")) // _SMALLEST_ROW
         self._wandb_init |= _identity(folder, self._wandb_init["name"])
         checkout = Path(lit_ghibli.__file__).parents[1]
         if (checkout / ".git").exists():  # else the revision would be that of whatever surrounds the run's folder

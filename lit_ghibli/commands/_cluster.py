@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf, read_write
 
 from lit_ghibli.commands._hydra import quote
+from lit_ghibli.errors import UserError
 
 _QUIET = "hydra/job_logging=stdout"  # no log file beside rank 0's
 _INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which a person types
@@ -65,6 +66,10 @@ def run_of_its_own(module: str) -> Iterator[None]:
         yield
         return
     if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if _under_torchrun() and int(os.environ["WORLD_SIZE"]) > 1:
+            raise UserError(
+                "torchrun's processes meet once only: start torchrun for each run, or sweep with launcher=slurm"
+            )
         sys.argv[1:] = _own_arguments()
         __main__.__spec__ = importlib.util.find_spec(module)
         _set_run_dir()

@@ -160,9 +160,11 @@ def expand_resume(arguments: list[str]) -> list[str]:
     now = [argument for argument in arguments if not argument.startswith("resume=")]
     replaced = {"resume", *(argument.split("=")[0] for argument in now)}
     keys = [(override.split("=")[0], override) for override in OmegaConf.load(recorded)]
-    before = [override for key, override in keys if key not in replaced and key.split(".")[0] != "launcher"]
+    launched = any(argument.startswith("launcher=") for argument in now)
+    kept = [each for each in keys if launched or each[0].split(".")[0] != "launcher"]  # else it goes on here
+    before = [override for key, override in kept if key not in replaced]
     folder = [f"hydra.run.dir={quote(str(run))}"]
-    if any(argument.startswith("launcher=") for argument in now):  # which makes a sweep of a single run
+    if launched:  # which makes a sweep of a single run
         folder += [f"hydra.sweep.dir={quote(str(run))}", "hydra.sweep.subdir=."]
     return [*before, *now, f"resume={quote(str(checkpoint))}", *folder]
 

@@ -4,6 +4,7 @@ An agent says by environment variables which trial it wants. A trial that was in
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,13 +37,14 @@ def trial(*given: str) -> None:
         UserError: No agent asks for anything, or the training failed, which tells the agent so.
     """
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    child = subprocess.Popen(training(given, environment), env=environment)
+    # In a session of its own, since a terminal's Ctrl-C and ours would be two, which stop it unsaved.
+    child = subprocess.Popen(training(given, environment), env=environment, start_new_session=True)
     try:
         while child.poll() is None:
             time.sleep(0.2)  # not one long wait, which would hold back the exception by which an agent stops a trial
     finally:
         if child.poll() is None:
-            child.terminate()  # it saves first
+            child.send_signal(signal.SIGINT)  # it saves first; on SIGTERM it would go on inside a job of SLURM's
             child.wait()
     if child.returncode:
         raise UserError(f"trial {environment['WANDB_RUN_ID']}: the training ended with exit status {child.returncode}")

@@ -2,6 +2,7 @@
 
 import os
 import queue
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -146,7 +147,7 @@ def test_a_trial_that_is_stopped_stops_its_training(workplace, monkeypatch):
     monkeypatch.setattr(wandb_trial, "training", lambda *told: ["sleep", "60"])
     with pytest.raises(KeyboardInterrupt):
         trial()
-    assert children[0].returncode == -15
+    assert children[0].returncode == -signal.SIGINT
 
 
 def test_an_agents_function_trains_in_a_process_of_its_own(workplace, tiny, monkeypatch):
