@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 
 
 class RunProgress(Callback):
@@ -86,8 +86,10 @@ class RunProgress(Callback):
         return self._earlier_seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def _remaining(self, trainer: Trainer, seconds: float) -> str:
-        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        return _duration(max(_total_batches(trainer) - done, 0) * seconds)
+        """Until the last epoch ends, or until ``trainer.max_time``."""
+        left = _total_batches(trainer) - trainer.fit_loop.epoch_loop.total_batch_idx - 1
+        limits = [timer.time_remaining() or 0.0 for timer in trainer.callbacks if isinstance(timer, Timer)]
+        return _duration(min(max(left, 0) * seconds, *limits, float("inf")))
 
 
 def _total_batches(trainer: Trainer) -> int:

@@ -7,12 +7,13 @@ import math
 import re
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -229,6 +230,14 @@ def test_progress_estimates_once_and_reports_every_epoch(run):
         assert re.search(r"s/it, \d+\.\d% of it waiting for data, \d:\d\d:\d\d to go \| ", line)
         assert " cycle=" in line
     assert "0:00:00 to go" in epochs[-1]
+
+
+def test_what_is_left_ends_at_the_time_limit():
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=9))
+    limit = Timer("00:00:02:00")
+    for timers, left in (([], "0:16:30"), ([limit], "0:02:00")):
+        trainer = SimpleNamespace(num_training_batches=50, max_epochs=20, fit_loop=loop, callbacks=timers)
+        assert RunProgress(estimate_after=8)._remaining(trainer, seconds=1.0) == left
 
 
 @pytest.mark.parametrize(("every", "keep"), [(0, 1), (1, -2)])
