@@ -144,11 +144,12 @@ def _translated(folder: Path) -> Path | None:
 
 
 def title(entry: Entry) -> str:
-    """A cell without its seed: its level, or several with their factors."""
+    """A cell without its seed: its levels, numbers with their factors where there are several."""
     levels = {factor: level for factor, level in entry.levels.items() if factor != SEED}
-    return (
-        next(iter(levels.values())) if len(levels) == 1 else " ".join(f"{key}={value}" for key, value in levels.items())
-    )
+    if len(levels) == 1:
+        return next(iter(levels.values()))
+    named = [level if isinstance(_number(level), str) else f"{factor} {level}" for factor, level in levels.items()]
+    return " ".join(named)
 
 
 def _open(path: Path) -> np.ndarray:

@@ -6,16 +6,18 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 MARGIN = 6
-TITLE_HEIGHT = 22
+TITLE_HEIGHT = 22  # of one line
 PAPER = (255, 255, 255)
 INK = (40, 40, 40)
+_LINE = 16  # pixels from one line of a title to the next
 
 
 def labelled_grid(rows: Sequence[dict[str, np.ndarray]], *, max_side: int) -> Image.Image:
     """Draw rows of pictures under their column titles.
 
     Args:
-        rows: For each row, ``uint8`` pictures ``(H, W, 3)`` by title; the titles of the first row are drawn.
+        rows: For each row, ``uint8`` pictures ``(H, W, 3)`` by title; the titles of the first row are drawn, on as many
+            lines as their columns are narrow.
         max_side: Pictures with a longer side are scaled down to it, in pixels; those that fit into it several
             times are enlarged by that whole number.
 
@@ -31,19 +33,33 @@ def labelled_grid(rows: Sequence[dict[str, np.ndarray]], *, max_side: int) -> Im
     widths = [max(row[column].width for row in cells if column < len(row)) for column in range(len(rows[0]))]
     heights = [max(cell.height for cell in row) for row in cells]
     width = sum(widths) + MARGIN * (len(widths) + 1)
-    height = TITLE_HEIGHT + sum(heights) + MARGIN * (len(heights) + 1)
+    font = ImageFont.load_default(size=14)
+    titles = [_wrapped(title, column, font) for title, column in zip(rows[0], widths, strict=True)]
+    title_height = TITLE_HEIGHT + _LINE * max(title.count("\n") for title in titles)
+    height = title_height + sum(heights) + MARGIN * (len(heights) + 1)
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=14)
     lefts = [MARGIN + sum(widths[:column]) + MARGIN * column for column in range(len(widths))]
-    for title, left, column_width in zip(rows[0], lefts, widths, strict=True):
-        draw.text((left + column_width // 2, TITLE_HEIGHT // 2 + 3), title, INK, font, anchor="mm")
-    top = TITLE_HEIGHT + MARGIN
+    for title, left, column_width in zip(titles, lefts, widths, strict=True):
+        center = (left + column_width // 2, title_height // 2 + 3)
+        draw.multiline_text(center, title, INK, font, anchor="mm", align="center", spacing=2)
+    top = title_height + MARGIN
     for row, row_height in zip(cells, heights, strict=True):
         for cell, left in zip(row, lefts, strict=False):
             sheet.paste(cell, (left, top))
         top += row_height + MARGIN
     return sheet
+
+
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """Text with its words on lines that fit into ``width`` pixels; a longer word has a line of its own."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
 
 
 def _fit(image: np.ndarray, max_side: int) -> Image.Image:

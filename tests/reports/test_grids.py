@@ -29,6 +29,14 @@ def test_sheet_and_places_by_hand():
     assert (np.asarray(grid)[:, :6] == 255).all()
 
 
+def test_long_titles_take_as_many_lines_as_their_columns_are_narrow():
+    rows = [{"equal time CycleGAN": flat(96, 96), "input": flat(96, 96)}]
+    grid = labelled_grid(rows, max_side=96)
+    assert grid.size == (6 + 96 + 6 + 96 + 6, 22 + 16 + 6 + 96 + 6)
+    title = np.asarray(grid)[: 22 + 16].min(axis=(0, 2))
+    assert (title[6 + 96 : 6 + 96 + 6] == 255).all(), "no title reaches into the next column"
+
+
 def test_large_pictures_are_scaled_down_with_their_aspect():
     grid = labelled_grid([{"a": flat(100, 400)}], max_side=200)
     assert grid.size == (200 + 12, 22 + 50 + 12)
