@@ -37,7 +37,7 @@ def forecast(ledger: Ledger, study: Study, source: Source, steps: int, jobs: int
     if study.command != "train" or not steps:
         print(markdown_table([_row(entry, {}) for entry in entries]) if entries else "")
         return
-    pending = [entry for entry in entries if entry.state not in ("done", "pruned", "failed")]
+    pending = [entry for entry in entries if not entry.ended]
     new = source.total - len(entries)  # trials that the search has not proposed yet
     if new:
         pending.append(Entry("any trial", {}, list(study.common), ""))

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import itertools
 import re
 import shlex
 import sys
@@ -26,8 +27,8 @@ _TRUSTED += tuple(
 )
 
 # Hydra's own, whose values are no words of ours.
-FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
-FLAGS_WITH_VALUE += ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+_FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
+_FLAGS_WITH_VALUE += ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
 
 _typed: list[str] = []  # the program's arguments before any was rewritten
 
@@ -102,6 +103,19 @@ def typed_command(name: str) -> str:
 def job_overrides() -> list[str]:
     """What Hydra has composed the current job's configuration with; nothing outside of Hydra's programs."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags that take a value, with their values, and all other words."""
+    flags: list[str] = []
+    others: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word in _FLAGS_WITH_VALUE:
+            flags += [word, *itertools.islice(words, 1)]
+        else:
+            others.append(word)
+    return flags, others
 
 
 def expand_out(arguments: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._hydra import FLAGS_WITH_VALUE, expand_out, quote
+from lit_ghibli.commands._hydra import expand_out, quote, split_flags
 from lit_ghibli.errors import UserError
 
 UNTOUCHED, TARGET = "untouched input", "target"
@@ -24,12 +24,9 @@ def expand_subjects(arguments: list[str]) -> list[str]:
         UserError: ``--out`` names no folder.
     """
     subjects: list[str] = []
-    rest: list[str] = []
-    words = iter(expand_out(arguments))
+    rest, words = split_flags(expand_out(arguments))
     for word in words:
-        if word in FLAGS_WITH_VALUE:
-            rest += [word, *[value for value in [next(words, None)] if value]]
-        elif word.startswith(("data.", "profile.")) and "=" in word:
+        if word.startswith(("data.", "profile.")) and "=" in word:
             rest.append(f"++{word}")  # only the run's, or the other command's, configuration has this value
         elif word.startswith(("-", "out=")) or ("=" in word and not _exists(word)):
             rest.append(word)

@@ -14,17 +14,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._cluster import quiet_further_processes, run_of_its_own
 from lit_ghibli.commands._hydra import (
-    FLAGS_WITH_VALUE,
     command,
     job_overrides,
     quote,
     rewrite_arguments,
+    split_flags,
     typed_command,
 )
 from lit_ghibli.commands._recorded_run import check_run
 from lit_ghibli.commands.train import expand_resume, fit, plain_and_links
 from lit_ghibli.errors import UserError
-from lit_ghibli.reports.tables import Row, markdown_table
+from lit_ghibli.reports.tables import Row, last_values, markdown_table
 
 _OWN = ("run", "overrides", "trust", "resume")
 _GO_ON = "lit-ghibli rerun resume={run}"
@@ -40,8 +40,7 @@ def rerun(config: DictConfig) -> None:
 
 
 def _rerun(config: DictConfig) -> None:
-    from lit_ghibli.callbacks.run_record import RunRecord, read_record
-    from lit_ghibli.reports.tables import last_values  # here, so that --help answers at once
+    from lit_ghibli.callbacks.run_record import RunRecord, read_record  # here, so that --help answers at once
 
     run, record = Path(config.run), read_record(config.run)
     composed = compose_again(record, config.overrides, config.run_dir, config.resume)
@@ -114,14 +113,12 @@ def expand_run(arguments: list[str]) -> list[str]:
     Raises:
         UserError: There are two runs, or values are to be swept or changed where that cannot be.
     """
-    runs, rest, overrides = [], [], []
-    words = iter(arguments)
+    runs, overrides = [], []
+    rest, words = split_flags(arguments)
     for word in words:
-        if word in FLAGS_WITH_VALUE:
-            rest += [word, *[value for value in [next(words, None)] if value]]
-        elif word in ("-m", "--multirun"):
+        if word in ("-m", "--multirun"):
             raise UserError("a rerun repeats one run: start it once for each value")
-        elif word.startswith(("-", "hydra.", "hydra/", *(f"{name}=" for name in _OWN))):
+        if word.startswith(("-", "hydra.", "hydra/", *(f"{name}=" for name in _OWN))):
             rest.append(word)
         elif "=" in word or word.startswith("~"):
             overrides.append(word)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
-from lit_ghibli.commands._hydra import FLAGS_WITH_VALUE, command, expand_out, quote, rewrite_arguments
+from lit_ghibli.commands._hydra import command, expand_out, quote, rewrite_arguments, split_flags
 from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
@@ -64,12 +64,9 @@ def expand_inputs(arguments: list[str]) -> list[str]:
         UserError: ``--out`` names no folder.
     """
     inputs: list[str] = []
-    rest: list[str] = []
-    words = iter(expand_out(arguments))
+    rest, words = split_flags(expand_out(arguments))
     for word in words:
-        if word in FLAGS_WITH_VALUE:
-            rest += [word, *[value for value in [next(words, None)] if value]]
-        elif word.startswith(("-", "out=")) or (("=" in word or word.startswith("~")) and not Path(word).exists()):
+        if word.startswith(("-", "out=")) or (("=" in word or word.startswith("~")) and not Path(word).exists()):
             rest.append(word)
         else:
             inputs.append(word)

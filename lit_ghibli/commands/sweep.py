@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._forecast import forecast
-from lit_ghibli.commands._hydra import FLAGS_WITH_VALUE, command, expand_out, quote, rewrite_arguments, typed_command
+from lit_ghibli.commands._hydra import command, expand_out, quote, rewrite_arguments, split_flags, typed_command
 from lit_ghibli.commands._study_report import REPORT, title, write_report
 from lit_ghibli.errors import UserError
 from lit_ghibli.reports.tables import format_value
@@ -25,16 +25,8 @@ from lit_ghibli.studies.runner import LOG, Runner, Step, remaining
 from lit_ghibli.studies.sources import JOURNAL, GridSource, SearchSource, Source, enter
 from lit_ghibli.studies.study import SEED, Cell, Study, read_study, summarize
 
-_OWN = (
-    "study",
-    "study_preset",
-    "out",
-    "jobs",
-    "retry",
-    "dry_run",
-    "forecast_steps",
-    "num_images",
-)  # not of the trainings
+# Values of the sweep itself: all others are the trainings'.
+_OWN = ("study", "study_preset", "out", "jobs", "retry", "dry_run", "forecast_steps", "num_images")
 _FLAGS = {"--dry-run": "dry_run=true", "--retry": "retry=true"}
 _DECIDING = ["method", "data", "metrics", "trainer", "runtime", "seed", "optimized_metric"]  # not where it reports to
 _TRAINED = "trained"  # what the training before all cells is called
@@ -246,7 +238,7 @@ def _plan(name: str, trained: str, entry: Entry, folder: Path) -> Iterator[Step]
 def _progress(entry: Entry, source: Source, jobs: int) -> str:
     """One line about a cell that has ended."""
     entries = source.entries()
-    ended = sum(each.state in ("done", "failed", "pruned") for each in entries)
+    ended = sum(each.ended for each in entries)
     took = timedelta(seconds=round(sum(entry.seconds.values())))
     values = " ".join(f"{name}={format_value(value)}" for name, value in entry.metrics.items())
     line = f"[{ended}/{source.total}] {entry.name}: {entry.state} in {took}"
@@ -260,13 +252,10 @@ def expand_study(arguments: list[str]) -> list[str]:
         UserError: ``--out`` names no folder, or there are two studies.
     """
     studies: list[str] = []
-    rest: list[str] = []
     overrides: list[str] = []
-    words = iter(expand_out(arguments))
+    rest, words = split_flags(expand_out(arguments))
     for word in words:
-        if word in FLAGS_WITH_VALUE:
-            rest += [word, *[value for value in [next(words, None)] if value]]
-        elif word in _FLAGS:
+        if word in _FLAGS:
             rest.append(_FLAGS[word])
         elif word.startswith("preset="):
             rest.append(f"study_{word}")  # Hydra would look for it in conf/preset/

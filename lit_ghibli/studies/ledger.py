@@ -49,6 +49,11 @@ class Entry:
     checkpoint: str | None = None
     error: list[str] = field(default_factory=list)
 
+    @property
+    def ended(self) -> bool:
+        """Whether something has come of the cell, for better or worse."""
+        return self.state in ("done", "pruned", "failed")
+
 
 class Ledger:
     """Entries by the hash of their configuration, in ``ledger.json`` of a folder, for one program at a time.

@@ -11,7 +11,7 @@ from lit_ghibli.studies.ledger import Entry
 
 EVALUATION = "evaluation"  # folder of a trained cell's evaluation
 
-_TABLES = {"evaluate": "metrics.json", "estimate": "estimate.json", "profile": "profile.json"}
+_TABLES = {"evaluate": "metrics.json", "estimate": "estimate.json"}
 _UNTOUCHED, _BEST = "untouched input", "best output"  # titles of rows that `evaluate` writes
 
 
@@ -33,9 +33,9 @@ def collect(entry: Entry, folder: Path, command: str, metrics: Sequence[str], *,
     if missing := [name for name in metrics if found.get(name) is None]:
         numbers = sorted(name for name, value in found.items() if isinstance(value, int | float))
         raise UserError(f"{entry.name}: no metric '{missing[0]}' in {folder}; there are {numbers}")
-    entry.metrics = {name: _number(found[name]) for name in metrics}
+    entry.metrics = {name: float(found[name]) for name in metrics}  # of words, too: JSON has no infinity and no NaN
     for row in rows[1:]:
-        values = {name: _number(row[name]) for name in metrics if row.get(name) is not None}
+        values = {name: float(row[name]) for name in metrics if row.get(name) is not None}
         if row.get("pictures") == _UNTOUCHED:
             entry.reference = values
         elif row.get("pictures") == _BEST:
@@ -57,8 +57,3 @@ def read_rows(folder: Path, command: str, *, evaluated: bool) -> list[dict[str, 
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-
-
-def _number(value: Any) -> float:
-    """A number out of a table for JSON, in which infinity and NaN are words."""
-    return float(value)

@@ -95,9 +95,7 @@ class SearchSource:
         self._keys: list[str] = []
         for row in self.search.rows():
             self._keys.append(key := self._enter(row["parameters"]))
-            if (
-                ledger.entries[key].state != row["state"]
-            ):  # a sweep was killed before it could write down what came of it
+            if ledger.entries[key].state != row["state"]:  # killed before it could write down what came of it
                 self._settle(key, row)
 
     def take(self) -> str | None:
@@ -106,7 +104,7 @@ class SearchSource:
             key = self._propose(trial)
             if len(self._numbers[key]) > 1:
                 continue  # the same values are being tried now, and count for both
-            if self.ledger.entries[key].state not in ("done", "pruned", "failed"):
+            if not self.ledger.entries[key].ended:
                 return key
             self.ended(key)  # the same values again, or a sweep that was killed before it could tell
         return None
@@ -114,7 +112,7 @@ class SearchSource:
     def ended(self, key: str) -> None:
         """See :class:`Source`."""
         entry = self.ledger.entries[key]
-        if entry.state == "interrupted":
+        if not entry.ended:  # stopped on its way, or before it began
             return
         for number in self._numbers.pop(key):
             if entry.state == "failed":

@@ -14,7 +14,7 @@ from lit_ghibli.studies.overrides import spell
 
 FILE = "study.yaml"
 SEED = "seed"  # the factor that every study has, besides those of its grid
-COMMANDS = ("train", "evaluate", "estimate", "profile")
+COMMANDS = ("train", "evaluate", "estimate")
 
 _OF_PRESET = {"common", "grid", "search", "seeds", "trained", "evaluate", "metrics", "compare"}
 _OF_SEARCH = {"trials", "space", "sampler", "pruner"}

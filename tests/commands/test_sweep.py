@@ -136,11 +136,11 @@ def test_words_are_the_study_its_own_values_and_those_of_trainings():
         "job",
     ]
     assert expand_study(words) == [
+        "-c",
+        "job",
         "dry_run=true",
         "study_preset=full",
         "jobs=2",
-        "-c",
-        "job",
         'study="experiments/mine"',
         'overrides=["data.root=/a b","~callbacks.doctor"]',
     ]

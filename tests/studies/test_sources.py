@@ -108,6 +108,16 @@ def test_a_search_goes_on_as_if_it_had_never_been_stopped(tmp_path, stop_at):
     assert run_search(tmp_path / "stopped") == (straight, best)
 
 
+def test_a_trial_that_a_stop_kept_from_beginning_is_asked_for_again(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        source = SearchSource(ledger, SEARCH, identify)
+        key = source.take()
+        source.ended(key)
+        assert source.search.rows() == []
+    with Ledger(tmp_path) as ledger:
+        assert SearchSource(ledger, SEARCH, identify).take() == key
+
+
 def test_a_failed_trial_is_told_with_its_reason_and_others_follow(tmp_path):
     with Ledger(tmp_path) as ledger:
         source = SearchSource(ledger, SEARCH, identify)
