@@ -12,8 +12,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from lit_ghibli.commands._hydra import command, rewrite_arguments
+from lit_ghibli.commands._hydra import command, job_overrides, rewrite_arguments, typed_command
 from lit_ghibli.commands.stylize import expand_inputs
+from lit_ghibli.commands.train import plain_and_links
 from lit_ghibli.data.image_files import FolderError, list_images, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.reports.grids import labelled_grid
@@ -142,6 +143,7 @@ def _paint(config: DictConfig, job: Job, painter: Callable[..., Any], run: Path,
     from lightning import seed_everything  # here, so that --help answers at once
 
     from lit_ghibli import checkpoints
+    from lit_ghibli.callbacks.run_record import RunRecord
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # our callbacks say what matters
@@ -149,15 +151,16 @@ def _paint(config: DictConfig, job: Job, painter: Callable[..., Any], run: Path,
     config.update({"run_dir": str(run), "beta": job.beta, "inputs": [str(file) for file in (job.content, *job.styles)]})
     config.method.weights.style = job.beta
     config.callbacks.frames.result = str(path)
-    resolved = OmegaConf.to_container(config, resolve=True)
+    resolved, links = plain_and_links(config)
     last = run / "checkpoints" / "last.ckpt"
     if last.is_file() and checkpoints.load(last, mmap=True)[checkpoints.CONFIG_KEY] != resolved:
         shutil.rmtree(run)  # of a call with other settings
     seed_everything(config.seed, workers=True, verbose=False)
     method = painter(job)
+    record = RunRecord(run, resolved, links, typed_command("nst"), job_overrides())
     trainer = instantiate(
         config.trainer,
-        callbacks=[instantiate(callback, _convert_="object") for callback in config.callbacks.values()],
+        callbacks=[record, *(instantiate(callback, _convert_="object") for callback in config.callbacks.values())],
         logger=[instantiate(logger) for logger in config.logger.values()],
         plugins=[checkpoints.RunCheckpointIO(resolved)],
         default_root_dir=str(run),
