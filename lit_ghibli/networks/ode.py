@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchdiffeq import odeint, odeint_adjoint
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.networks.outputs import Output
 from lit_ghibli.networks.resnet import BottleneckGenerator, two_convolutions
 
 Solver = Literal["dopri5", "midpoint", "rk4", "euler"]
@@ -184,7 +185,8 @@ class OdeGenerator(BottleneckGenerator):
         out_channels: channels of the picture.
         base_channels: channels at full resolution; the bottleneck has four times as many.
         num_blocks: ODE blocks.
-        output: ``tanh`` or ``residual``, the latter for equal numbers of channels only.
+        output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
+        smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
         upsample: ``transposed`` or ``resize``.
         solver: ``dopri5``, ``midpoint``, ``rk4`` or ``euler``.
         steps: per block, of the solvers with fixed steps.
@@ -204,7 +206,8 @@ class OdeGenerator(BottleneckGenerator):
         out_channels: int = 3,
         base_channels: int = 64,
         num_blocks: int = 4,
-        output: Literal["tanh", "residual"] = "tanh",
+        output: Output = "tanh",
+        smoothing: int = 0,
         upsample: Literal["transposed", "resize"] = "transposed",
         solver: Solver = "midpoint",
         steps: int = 1,
@@ -213,7 +216,7 @@ class OdeGenerator(BottleneckGenerator):
         adjoint: bool = False,
     ) -> None:
         block = partial(OdeBlock, solver=solver, steps=steps, rtol=rtol, atol=atol, adjoint=adjoint)
-        super().__init__(block, num_blocks, in_channels, out_channels, base_channels, output, upsample)
+        super().__init__(block, num_blocks, in_channels, out_channels, base_channels, output, smoothing, upsample)
         self.solver, self.steps = solver, steps
         for number, block in enumerate(self.bottleneck):
             block.name = f"bottleneck.{number}"
@@ -250,7 +253,7 @@ class OdeGenerator(BottleneckGenerator):
         """
         fixed = self.solver in _TABLEAUS
         nested = self.steps * (len(_TABLEAUS[self.solver]) - 1) if fixed else _ADAPTIVE_STAGES
-        return 16 + 8 * nested * len(self.bottleneck)
+        return 16 + 8 * nested * len(self.bottleneck) + 2 * self.smoothing
 
     def set_solver(self, solver: Solver, steps: int | None = None) -> None:
         """Change how all blocks are solved from now on, which needs no other weights.

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.images import luminance
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import normalization_layer
 
@@ -16,7 +17,8 @@ class PatchDiscriminator(nn.Module):
     slope 0.2 between; no norm on the first and the last. Weights start from N(0, 0.02).
 
     Args:
-        in_channels: channels of the images; 6 for a conditional one, which sees input and output.
+        in_channels: channels that are judged: 6 for a conditional one, which sees input and output; 1 for the
+            luminance of colour images, a deviation for domains whose palettes differ but not by their style.
         base_channels: channels after the first convolution; they double up to 8 times that.
         num_layers: convolutions of stride 2. Receptive field for 1, 2, 3, 4: 16, 34, 70, 142 pixels.
         norm: ``instance``, ``batch`` or ``none``. Before a batch norm convolutions have no bias,
@@ -54,7 +56,7 @@ class PatchDiscriminator(nn.Module):
         """Judge every patch of the images.
 
         Args:
-            images: ``(N, C, H, W)`` in ``[-1, 1]``.
+            images: ``(N, C, H, W)`` in ``[-1, 1]``; C may be 3 where one channel is judged.
 
         Returns:
             Logits ``(N, 1, H', W')``; for the defaults ``H' = H // 8 - 2``: 256 pixels give 30.
@@ -62,11 +64,14 @@ class PatchDiscriminator(nn.Module):
         Raises:
             UserError: if the images are smaller than ``minimum_size``, or have another number of channels.
         """
+        judged = self.layers[0].in_channels
+        if judged == 1 and images.shape[-3] == 3:
+            images = luminance(images)
         channels, height, width = images.shape[-3:]
-        if channels != self.layers[0].in_channels:
+        if channels != judged:
             raise UserError(
-                f"PatchDiscriminator received images of {channels} channels; it was made for in_channels = "
-                f"{self.layers[0].in_channels}: 3, or 6 to judge an input and its output together"
+                f"PatchDiscriminator received images of {channels} channels; it was made for in_channels = {judged}: "
+                "3, 6 to judge an input and its output together, or 1 to judge the luminance alone"
             )
         if min(height, width) < self.minimum_size:
             raise UserError(

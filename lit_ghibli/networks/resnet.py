@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from lit_ghibli.errors import UserError
 from lit_ghibli.networks.convolutions import NarrowConv2d, StridedConv2d, TransposedConv2d, WinogradConv2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
+from lit_ghibli.networks.outputs import Output, finish, head_channels, start_head
 from lit_ghibli.networks.sizes import check_size
 
 TAPS = ("pixels", "down1", "down2", "bottleneck_in", "bottleneck_middle")
@@ -44,21 +44,6 @@ def two_convolutions(channels: int) -> nn.Sequential:
     return nn.Sequential(*_normalized(first, channels), second, InstanceNorm(channels))
 
 
-def check_output(output: str, in_channels: int, out_channels: int) -> None:
-    """Refuse the ``output`` of a generator that cannot be.
-
-    Raises:
-        UserError: it is neither ``tanh`` nor ``residual``, or ``residual`` for unequal numbers of channels.
-    """
-    if output not in ("tanh", "residual"):
-        raise UserError(f"output is {output!r}; it must be 'tanh' or 'residual'")
-    if output == "residual" and in_channels != out_channels:
-        raise UserError(
-            f"output='residual' adds to the photograph: in_channels ({in_channels}) and out_channels "
-            f"({out_channels}) must be equal; make them so or use output='tanh'"
-        )
-
-
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with reflection padding and instance norm, added to their input.
 
@@ -90,11 +75,10 @@ class BottleneckGenerator(nn.Module):
     block; ``bottleneck_middle``, after the first half of the blocks, rounded up. With nine blocks these are
     layers 0, 4, 8, 12, 16 of CUT.
 
-    Deviations, both options that the named recipes leave off:
+    Deviations, options that the named recipes leave off:
 
-    - ``output='residual'``: the head's bare sum with the photograph replaces tanh, and the head starts
-      at zero: training starts from the untouched photograph. The sum is not clamped, since a clamp has
-      no gradient where it holds; it can leave ``[-1, 1]``, and ``lit_ghibli.images`` clamps.
+    - ``output='residual'`` and ``output='luminance'`` paint over the photograph; see
+      ``lit_ghibli.networks.outputs``.
     - ``upsample='resize'``: nearest-neighbour enlargement and a 3x3 convolution replace the transposed
       convolutions, whose uneven overlap shows as a checkerboard (Odena et al. 2016).
 
@@ -104,7 +88,8 @@ class BottleneckGenerator(nn.Module):
         in_channels: channels of the photograph.
         out_channels: channels of the picture.
         base_channels: channels at full resolution; the bottleneck has four times as many.
-        output: ``tanh`` or ``residual``, the latter for equal numbers of channels only.
+        output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
+        smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
         upsample: ``transposed`` or ``resize``.
 
     Attributes:
@@ -130,11 +115,12 @@ class BottleneckGenerator(nn.Module):
         in_channels: int = 3,
         out_channels: int = 3,
         base_channels: int = 64,
-        output: Literal["tanh", "residual"] = "tanh",
+        output: Output = "tanh",
+        smoothing: int = 0,
         upsample: Literal["transposed", "resize"] = "transposed",
     ) -> None:
         super().__init__()
-        check_output(output, in_channels, out_channels)
+        painted = head_channels(output, smoothing, in_channels, out_channels)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
             "stem": _normalized(nn.Conv2d(in_channels, full, 7, padding=3, padding_mode="reflect"), full),
@@ -144,16 +130,15 @@ class BottleneckGenerator(nn.Module):
         decoder = {
             "up1": _normalized(_upsampling(quarter, half, upsample), half),
             "up2": _normalized(_upsampling(half, full, upsample), full),
-            "head": NarrowConv2d(full, out_channels, 7, padding=3, padding_mode="reflect"),
+            "head": NarrowConv2d(full, painted, 7, padding=3, padding_mode="reflect"),
         }
-        self.output = output
+        self.output, self.smoothing = output, smoothing
         self.feature_channels = dict(zip(TAPS, (in_channels, half, quarter, quarter, quarter), strict=True))
         self.encoder = nn.Sequential(OrderedDict(encoder))
         self.bottleneck = nn.Sequential(*(make_block(quarter) for _ in range(num_blocks)))
         self.decoder = nn.Sequential(OrderedDict(decoder))
         init_weights(self)
-        if output == "residual":
-            nn.init.zeros_(self.decoder.head.weight)
+        start_head(output, self.decoder.head)
 
     def forward(
         self, photos: Tensor, *, picture: bool = True, features: bool = False, gaps: bool = False
@@ -203,8 +188,7 @@ class BottleneckGenerator(nn.Module):
         return block(hidden)
 
     def _decode(self, hidden: Tensor, photos: Tensor) -> Tensor:
-        head = self.decoder(hidden)
-        return photos + head if self.output == "residual" else head.tanh()
+        return finish(self.output, self.smoothing, self.decoder(hidden), photos)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
@@ -225,7 +209,8 @@ class ResnetGenerator(BottleneckGenerator):
         out_channels: channels of the picture.
         base_channels: channels at full resolution; the bottleneck has four times as many.
         num_blocks: residual blocks.
-        output: ``tanh`` or ``residual``, the latter for equal numbers of channels only.
+        output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
+        smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
         upsample: ``transposed`` or ``resize``.
 
     Source: Zhu et al. 2017, appendix 7.2; Johnson et al. 2016.
@@ -237,8 +222,11 @@ class ResnetGenerator(BottleneckGenerator):
         out_channels: int = 3,
         base_channels: int = 64,
         num_blocks: int = 9,
-        output: Literal["tanh", "residual"] = "tanh",
+        output: Output = "tanh",
+        smoothing: int = 0,
         upsample: Literal["transposed", "resize"] = "transposed",
     ) -> None:
-        super().__init__(ResidualBlock, num_blocks, in_channels, out_channels, base_channels, output, upsample)
-        self.context = 16 + 8 * num_blocks
+        super().__init__(
+            ResidualBlock, num_blocks, in_channels, out_channels, base_channels, output, smoothing, upsample
+        )
+        self.context = 16 + 8 * num_blocks + 2 * smoothing

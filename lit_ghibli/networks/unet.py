@@ -13,7 +13,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.networks.convolutions import StridedConv2d, TransposedConv2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import normalization_layer
-from lit_ghibli.networks.resnet import check_output
+from lit_ghibli.networks.outputs import Output, finish, head_channels, start_head
 from lit_ghibli.networks.sizes import check_size
 
 _MAX_MULTIPLIER = 8
@@ -82,7 +82,8 @@ class UnetGenerator(nn.Module):
     Dropout is the noise z of the paper. It follows the decoder's stages from and to ``8 * base_channels``:
     the three after the bottleneck at depth 8, ``depth - 5`` in general, as in the authors' code.
 
-    Deviation, an option that the named recipes leave off: ``output='residual'`` as in ``ResnetGenerator``.
+    Deviation, an option that the named recipes leave off: ``output='residual'`` and ``output='luminance'`` paint
+    over the photograph; see ``lit_ghibli.networks.outputs``.
 
     Args:
         in_channels: channels of the photograph.
@@ -93,7 +94,7 @@ class UnetGenerator(nn.Module):
         norm: ``batch``, ``instance`` or ``none``.
         dropout: probability of a feature to be dropped.
         test_dropout: keep dropout on in eval mode, as the paper does: pictures then differ from call to call.
-        output: ``tanh`` or ``residual``, the latter for equal numbers of channels only.
+        output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
 
     Attributes:
         size_multiple: heights and widths must be multiples of it, in pixels.
@@ -113,10 +114,10 @@ class UnetGenerator(nn.Module):
         norm: Literal["batch", "instance", "none"] = "batch",
         dropout: float = 0.5,
         test_dropout: bool = False,
-        output: Literal["tanh", "residual"] = "tanh",
+        output: Output = "tanh",
     ) -> None:
         super().__init__()
-        check_output(output, in_channels, out_channels)
+        painted = head_channels(output, 0, in_channels, out_channels)
         if depth < _MINIMUM_DEPTH:
             raise UserError(f"depth is {depth}; it must be at least {_MINIMUM_DEPTH}, 8 for crops of 256 pixels")
         self.depth, self.output = depth, output
@@ -126,10 +127,9 @@ class UnetGenerator(nn.Module):
         *widths, innermost = (base_channels * min(2**level, _MAX_MULTIPLIER) for level in range(depth))
         self.encoder = _encoder(in_channels, widths, norm)
         self.bottleneck = _bottleneck(widths[-1], innermost, norm)
-        self.decoder = _decoder(widths, out_channels, norm, partial(_Noise, dropout, test_dropout))
+        self.decoder = _decoder(widths, painted, norm, partial(_Noise, dropout, test_dropout))
         init_weights(self)
-        if output == "residual":
-            nn.init.zeros_(self.decoder[-1][-1].weight)
+        start_head(output, self.decoder[-1][-1])
 
     def forward(self, photos: Tensor) -> Tensor:
         """Translate photographs.
@@ -151,7 +151,7 @@ class UnetGenerator(nn.Module):
         features = self.bottleneck(features)
         for stage in self.decoder:
             features = stage(torch.cat([skips.pop(), features], dim=1))
-        return photos + features if self.output == "residual" else features.tanh()
+        return finish(self.output, 0, features, photos)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``; the message names the depth that would fit.

@@ -100,6 +100,32 @@ def test_residual_output_has_a_gradient_where_it_leaves_the_range():
     assert network.decoder.head.bias.grad.tolist() == [256.0] * 3
 
 
+def test_luminance_output_keeps_the_differences_of_colour():
+    network = ResnetGenerator(base_channels=4, num_blocks=1, output="luminance")
+    photos = torch.rand(1, 3, 16, 16) * 2 - 1
+    assert torch.equal(network(photos), photos)
+    torch.nn.init.normal_(network.decoder.head.weight)
+    painted = network(photos) - photos
+    assert painted.std() > 0.1
+    torch.testing.assert_close(painted, painted[:, :1].expand(-1, 3, -1, -1))
+
+
+def test_smoothing_paints_the_mean_of_the_means_over_squares():
+    reach, side = 2, 12
+    network = ResnetGenerator(base_channels=4, num_blocks=1, output="luminance", smoothing=reach).double()
+    torch.nn.init.normal_(network.decoder.head.weight)
+    photos = torch.rand(1, 3, side, side, dtype=torch.float64) * 2 - 1
+    bare = network.decoder(network.bottleneck(network.encoder(photos)))[0, 0]
+
+    def mean_over_squares(image):
+        starts, ends = ([f(k) for k in range(side)] for f in (lambda k: max(k - reach, 0), lambda k: k + reach + 1))
+        squares = [[image[starts[i] : ends[i], starts[j] : ends[j]] for j in range(side)] for i in range(side)]
+        return torch.stack([torch.stack([square.mean() for square in row]) for row in squares])
+
+    expected = photos[0] + mean_over_squares(mean_over_squares(bare))
+    torch.testing.assert_close(network(photos)[0], expected)
+
+
 def test_options_that_cannot_be():
     with pytest.raises(UserError, match="'sigmoid'"):
         ResnetGenerator(output="sigmoid")
@@ -107,6 +133,12 @@ def test_options_that_cannot_be():
         ResnetGenerator(upsample="bilinear")
     with pytest.raises(UserError, match=r"in_channels \(1\) and out_channels \(3\)"):
         ResnetGenerator(in_channels=1, output="residual")
+    with pytest.raises(UserError, match="smoothing is 4 pixels for output='tanh'"):
+        ResnetGenerator(smoothing=4)
+    with pytest.raises(UserError, match="smoothing is -1 pixels"):
+        ResnetGenerator(output="residual", smoothing=-1)
+    with pytest.raises(UserError, match="output='luminance' adds to the photograph"):
+        ResnetGenerator(in_channels=1, output="luminance")
 
 
 def test_a_block_adds_its_branch_to_an_input_that_stays_as_it_was():
@@ -123,10 +155,12 @@ def test_norms_have_no_parameters_and_no_running_statistics():
     assert not list(network.buffers())
 
 
-@pytest.mark.parametrize("upsample", ["transposed", "resize"])
-def test_context_bounds_what_an_output_pixel_depends_on(upsample):
+@pytest.mark.parametrize("options", [{"upsample": "transposed"}, {"upsample": "resize"}, {"smoothing": 4}], ids=str)
+def test_context_bounds_what_an_output_pixel_depends_on(options):
     torch.manual_seed(0)
-    network = ResnetGenerator(base_channels=2, num_blocks=2, upsample=upsample).double()
+    output = "residual" if "smoothing" in options else "tanh"
+    network = ResnetGenerator(base_channels=2, num_blocks=2, output=output, **options).double()
+    torch.nn.init.normal_(network.decoder.head.weight)
     photo = torch.randn(1, 3, 96, 96, dtype=torch.float64, requires_grad=True)
     with record_statistics(network) as statistics:
         network(photo)

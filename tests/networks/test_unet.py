@@ -157,6 +157,15 @@ def test_residual_output_starts_from_the_photograph_and_learns_beyond_its_range(
     assert head.weight.grad.abs().max() > 0
 
 
+def test_luminance_output_adds_one_channel_to_all():
+    network = tiny(output="luminance")
+    photos = torch.rand(1, 3, 16, 16) * 2 - 1
+    assert torch.equal(network(photos), photos)
+    torch.nn.init.constant_(network.decoder[-1][-1].bias, 0.25)
+    torch.testing.assert_close(network(photos), photos + 0.25)
+    assert network.decoder[-1][-1].bias.shape == (1,)
+
+
 def test_weights_start_narrow_and_nothing_but_parameters_is_kept():
     torch.manual_seed(0)
     network = UnetGenerator(depth=3)

@@ -1,0 +1,79 @@
+"""How the last layer of a generator becomes a picture.
+
+- ``tanh``: the picture itself, squashed into ``[-1, 1]``, as published.
+- ``residual``: what is painted over the photograph. The bare sum replaces tanh and the last layer starts at zero, so
+  that training starts from the untouched photograph. The sum is not clamped, since a clamp has no gradient where
+  it holds; it can leave ``[-1, 1]``, and ``lit_ghibli.images`` clamps.
+- ``luminance``: a residual of one channel, added to red, green and blue alike. The luma (Rec. 601, whose weights sum
+  to 1) changes by just that and the differences of colour stay: the picture keeps the photograph's palette, as
+  in luminance-only transfer (Gatys et al. 2016, "Preserving Color in Neural Artistic Style Transfer").
+"""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_ghibli.errors import UserError
+
+Output = Literal["tanh", "residual", "luminance"]
+
+
+def head_channels(output: Output, smoothing: int, in_channels: int, out_channels: int) -> int:
+    """Channels of the last layer.
+
+    Args:
+        output: see above.
+        smoothing: as for :func:`finish`.
+        in_channels: channels of the photograph.
+        out_channels: channels of the picture.
+
+    Raises:
+        UserError: ``output`` is unknown, adds to the photograph and the numbers of channels differ, or does not
+            and shall be smoothed.
+    """
+    if output not in ("tanh", "residual", "luminance"):
+        raise UserError(f"output is {output!r}; it must be 'tanh', 'residual' or 'luminance'")
+    if output != "tanh" and in_channels != out_channels:
+        raise UserError(
+            f"output={output!r} adds to the photograph: in_channels ({in_channels}) and out_channels "
+            f"({out_channels}) must be equal; make them so or use output='tanh'"
+        )
+    if smoothing < 0 or (smoothing and output == "tanh"):
+        raise UserError(
+            f"smoothing is {smoothing} pixels for output={output!r}; it must be at least 0, and 0 for 'tanh', whose "
+            "whole picture would be blurred: use output='residual' or 'luminance'"
+        )
+    return 1 if output == "luminance" else out_channels
+
+
+def start_head(output: Output, head: nn.Module) -> None:
+    """Give the last layer the weights that training starts from: zeros where it adds to the photograph."""
+    if output != "tanh":
+        nn.init.zeros_(head.weight)
+
+
+def finish(output: Output, smoothing: int, head: Tensor, photos: Tensor) -> Tensor:
+    """Make pictures of the last layer's values and of the photographs.
+
+    Args:
+        output: see above.
+        smoothing: pixels; what is added becomes its mean over a square that reaches so far to all sides, twice.
+        head: ``(N, C', H, W)``, C' as :func:`head_channels` tells.
+        photos: ``(N, C, H, W)`` in ``[-1, 1]``.
+
+    Returns:
+        ``(N, C, H, W)``.
+    """
+    if output == "tanh":
+        return head.tanh()
+    for _ in range(2 if smoothing else 0):
+        head = _mean_over_squares(head, smoothing)
+    return photos + head
+
+
+def _mean_over_squares(images: Tensor, reach: int) -> Tensor:
+    """Each pixel becomes the mean of those at most ``reach`` rows and columns away; beyond the border there is none."""
+    side = 2 * reach + 1
+    rows = F.avg_pool2d(images, (side, 1), stride=1, padding=(reach, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, side), stride=1, padding=(0, reach), count_include_pad=False)
