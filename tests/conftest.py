@@ -120,9 +120,11 @@ def translates(any_method: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def decay_of_any_method(any_method: str) -> list[str]:
-    """Overrides that let the learning rates of three epochs fall, where any_method has them fall."""
-    return ["method.decay_epochs=2"] if "decay_epochs" in OmegaConf.load(CONF / f"{any_method}.yaml") else []
+def schedule_of_any_method(any_method: str) -> list[str]:
+    """For three epochs of seven batches: learning rates that fall and a head start, where any_method has such."""
+    recipe = OmegaConf.load(CONF / f"{any_method}.yaml")
+    wanted = {"decay_epochs": 2, "head_start": 9}
+    return [f"method.{name}={value}" for name, value in wanted.items() if name in recipe]
 
 
 @pytest.fixture

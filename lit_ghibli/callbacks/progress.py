@@ -86,7 +86,9 @@ class RunProgress(Callback):
         return self._earlier_seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def _remaining(self, trainer: Trainer, seconds: float) -> str:
-        """Until the last epoch ends, or until ``trainer.max_time``."""
+        """Until the last epoch ends, or until ``trainer.max_time``; unknown while generators have not started."""
+        if getattr(trainer.lightning_module, "in_head_start", False):
+            return "an unknown time (the discriminators have their head start)"
         left = _total_batches(trainer) - trainer.fit_loop.epoch_loop.total_batch_idx - 1
         limits = [timer.time_remaining() or 0.0 for timer in trainer.callbacks if isinstance(timer, Timer)]
         return _duration(min(max(left, 0) * seconds, *limits, float("inf")))

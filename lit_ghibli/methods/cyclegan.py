@@ -10,17 +10,23 @@ arXiv:1703.10593. Domain A holds photographs, domain B anime pictures; G = ``gen
 Deviations from the authors' code, none of which changes a gradient: a half-cycle is backpropagated as soon as it is
 computed, since (1)-(3) are sums over independent graphs, so that one half-cycle is alive in memory instead of six
 generator passes; the weight of (3) is absolute (5, not 0.5 times the weight of (2)).
+
+One deviation does, an option that the recipe leaves off: a head start of the discriminators, who learn alone at first.
+Generators that start from the photograph settle there, held by (2), if the discriminators cannot tell anything yet.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_generator_loss
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.patchgan import PatchDiscriminator
@@ -46,6 +52,7 @@ class CycleGAN(Translation):
         pool_size: Generated images remembered for each discriminator; 0 for none.
         epochs: Length of the training that the schedule is made for.
         decay_epochs: How many of these, at the end, decay the learning rates linearly.
+        head_start: Iterations, the first, in which the discriminators learn alone.
         metrics: What held-out photographs are judged by.
     """
 
@@ -61,6 +68,7 @@ class CycleGAN(Translation):
         pool_size: int = 50,
         epochs: int = 50,
         decay_epochs: int = 0,
+        head_start: int = 0,
         metrics: MetricSuite | None = None,
     ) -> None:
         super().__init__()
@@ -72,29 +80,66 @@ class CycleGAN(Translation):
         self.weights = check_weights(weights, {"gan", "cycle", "identity"})
         self.pool_a, self.pool_b = ImagePool(pool_size), ImagePool(pool_size)
         self.epochs, self.decay_epochs = epochs, decay_epochs
+        if head_start < 0:
+            raise UserError(f"method.head_start must be 0 iterations or more; got {head_start}")
+        self.head_start, self.iteration = head_start, 0
         self.metrics = metrics
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """One update of both generators, then one of both discriminators."""
+        """One update of both generators, unless the discriminators have their head start, then one of these."""
         real_a, real_b = batch["photo"], batch["anime"]
-        optimizer_g, optimizer_d = self.optimizers()
+        started = not self.in_head_start
+        if started:
+            fake_b, fake_a, losses = self.update_generators(real_a, real_b)
+        else:
+            with torch.no_grad():
+                fake_b, fake_a, losses = self.generator_ab(real_a), self.generator_ba(real_b), {}
+        losses |= self.update_discriminators(real_a, real_b, fake_b, fake_a)
+        self.iteration += 1
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
+        return {"losses": losses} | ({"input": real_a, "output": fake_b} if started else {})
 
-        with update(self, optimizer_g):
+    @property
+    def in_head_start(self) -> bool:
+        """Whether the discriminators learn alone in the next iteration, which takes a fraction of the others' time."""
+        return self.iteration < self.head_start
+
+    @property
+    def levels(self) -> list[tuple[str, int]]:
+        """Parts of the training whose iterations differ in cost, and their lengths."""
+        if not self.head_start:
+            return []
+        return [("discriminators alone", self.head_start), ("all networks", self._total() - self.head_start)]
+
+    def _total(self) -> int:
+        """Iterations of the whole training."""
+        return self.trainer.num_training_batches * self.trainer.max_epochs
+
+    def update_generators(self, real_a: Tensor, real_b: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """One update of both generators by (1), (2) and (3).
+
+        Returns:
+            The translations of ``real_a`` and ``real_b`` and the unweighted terms, all detached.
+        """
+        optimizer, _ = self.optimizers()
+        with update(self, optimizer):
             fake_b, terms_a = self.update_from(real_a, self.generator_ab, self.generator_ba, self.discriminator_b)
             fake_a, terms_b = self.update_from(real_b, self.generator_ba, self.generator_ab, self.discriminator_a)
-            optimizer_g.step()
+            optimizer.step()
+        return fake_b, fake_a, {name: terms_a[name] + terms_b[name] for name in terms_a}
 
-        with update(self, optimizer_d):
-            loss_d_b = self.discriminator_loss(self.discriminator_b, real_b, self.pool_b.query(fake_b))
-            self.manual_backward(loss_d_b)
-            loss_d_a = self.discriminator_loss(self.discriminator_a, real_a, self.pool_a.query(fake_a))
-            self.manual_backward(loss_d_a)
-            optimizer_d.step()
-
-        losses = {name: terms_a[name] + terms_b[name] for name in terms_a}
-        losses |= {"discriminator_a": loss_d_a.detach(), "discriminator_b": loss_d_b.detach()}
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
-        return {"losses": losses, "input": real_a, "output": fake_b}
+    def update_discriminators(
+        self, real_a: Tensor, real_b: Tensor, fake_b: Tensor, fake_a: Tensor
+    ) -> dict[str, Tensor]:
+        """One update of both discriminators by (1); returns their losses, detached."""
+        _, optimizer = self.optimizers()
+        with update(self, optimizer):
+            loss_b = self.discriminator_loss(self.discriminator_b, real_b, self.pool_b.query(fake_b))
+            self.manual_backward(loss_b)
+            loss_a = self.discriminator_loss(self.discriminator_a, real_a, self.pool_a.query(fake_a))
+            self.manual_backward(loss_a)
+            optimizer.step()
+        return {"discriminator_a": loss_a.detach(), "discriminator_b": loss_b.detach()}
 
     def update_from(
         self, real: Tensor, forth: nn.Module, back: nn.Module, discriminator: nn.Module
@@ -127,10 +172,36 @@ class CycleGAN(Translation):
         """Equation (1) for one discriminator; ``fake`` is detached and may come from the pool."""
         return lsgan_discriminator_loss(discriminator(real), discriminator(fake))
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add how far the training is."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["iteration"] = self.iteration
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on there; a checkpoint that does not say so knows of no head start."""
+        super().on_load_checkpoint(checkpoint)
+        self.iteration = checkpoint.get("iteration", self.head_start)
+
+    def on_train_start(self) -> None:
+        """Refuse a head start that leaves nothing of the training.
+
+        Raises:
+            UserError: The generators would never learn.
+        """
+        super().on_train_start()
+        if self.head_start and self.head_start >= self._total():
+            raise UserError(
+                f"method.head_start = {self.head_start} iterations, but the whole training has {self._total()}: the "
+                "generators would never learn; lower it or raise method.epochs"
+            )
+
     def on_train_epoch_end(self) -> None:
         """Advance both learning rates by one epoch."""
-        for scheduler in self.lr_schedulers():
-            scheduler.step()
+        with warnings.catch_warnings():
+            # In the head start the generators' rate has its schedule, too, though their optimiser has not made a step.
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            for scheduler in self.lr_schedulers():
+                scheduler.step()
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         """One optimiser for both generators, one for both discriminators, each with its schedule."""

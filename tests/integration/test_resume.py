@@ -47,9 +47,9 @@ def losses(run: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def train(tiny_of_any_method, decay_of_any_method):
+def train(tiny_of_any_method, schedule_of_any_method):
     """Arguments of three epochs of seven batches each."""
-    return ["train", *tiny_of_any_method, *decay_of_any_method, *RECIPE, "hydra.run.dir=run"]
+    return ["train", *tiny_of_any_method, *schedule_of_any_method, *RECIPE, "hydra.run.dir=run"]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import copy
 from collections import Counter
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -130,6 +131,46 @@ def test_each_phase_leaves_the_other_networks_alone():
     method.training_step(pictures(), 0)
     assert [step.keys() for step in seen] == [set(NETWORKS[:2]), set(NETWORKS[2:])]
     assert not gradients(method), "gradients outlive their phase"
+
+
+def test_in_their_head_start_the_discriminators_learn_alone():
+    method, batch = ready(head_start=2).double(), pictures()
+    seen = spy_on_gradients(method)
+    for _ in range(2):
+        assert method.in_head_start
+        outputs = method.training_step(batch, 0)
+        assert set(outputs) == {"losses"}  # the doctor shall not warn of outputs that equal their photographs
+        assert set(outputs["losses"]) == {"discriminator_a", "discriminator_b"}
+    assert not method.in_head_start
+    assert "output" in method.training_step(batch, 0)
+    discriminators = set(NETWORKS[2:])
+    assert [step.keys() for step in seen] == [discriminators, discriminators, set(NETWORKS[:2]), discriminators]
+
+
+def test_a_head_start_is_a_level_of_its_own_for_a_forecast_and_must_end():
+    method = ready(head_start=30)
+    method.trainer = trainer = SimpleNamespace(num_training_batches=8, max_epochs=4)
+    assert [length for _, length in method.levels] == [30, 2]
+    method.head_start = 32
+    with pytest.raises(UserError, match=r"head_start = 32 iterations.*has 32"):
+        method.on_train_start()
+    with pytest.raises(UserError, match="0 iterations or more; got -1"):
+        ready(head_start=-1)
+    trainer.max_epochs = 5
+    method.on_train_start()
+    assert ready().levels == []
+
+
+def test_a_checkpoint_keeps_the_place_in_the_head_start():
+    method, checkpoint = ready(head_start=3), {}
+    method.training_step(pictures(1, torch.float32), 0)
+    method.on_save_checkpoint(checkpoint)
+    other = ready(head_start=3)
+    other.on_load_checkpoint(checkpoint)
+    assert other.iteration == 1
+    del checkpoint["iteration"]  # of a run from before there were head starts
+    other.on_load_checkpoint(checkpoint)
+    assert not other.in_head_start
 
 
 @pytest.mark.parametrize(
