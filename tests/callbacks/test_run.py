@@ -232,11 +232,18 @@ def test_progress_estimates_once_and_reports_every_epoch(run):
     assert "0:00:00 to go" in epochs[-1]
 
 
-def test_what_is_left_ends_at_the_time_limit():
+def test_what_is_left_ends_at_the_time_limit_and_is_unknown_in_a_head_start():
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=9))
     limit = Timer("00:00:02:00")
-    for timers, left in (([], "0:16:30"), ([limit], "0:02:00")):
-        trainer = SimpleNamespace(num_training_batches=50, max_epochs=20, fit_loop=loop, callbacks=timers)
+    waiting, going = (SimpleNamespace(in_head_start=answer) for answer in (True, False))
+    for timers, method, left in (
+        ([], None, "0:16:30"),
+        ([limit], going, "0:02:00"),
+        ([], waiting, "an unknown time (the discriminators have their head start)"),
+    ):
+        trainer = SimpleNamespace(
+            num_training_batches=50, max_epochs=20, fit_loop=loop, callbacks=timers, lightning_module=method
+        )
         assert RunProgress(estimate_after=8)._remaining(trainer, seconds=1.0) == left
 
 

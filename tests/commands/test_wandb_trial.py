@@ -136,7 +136,8 @@ def test_a_trial_that_is_stopped_stops_its_training(workplace, monkeypatch):
 
     class Popen(subprocess.Popen):
         def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
+            # Tests that a shell started in the background ignore the signal, and so would their children.
+            super().__init__(*arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options)
             children.append(self)
 
     def stop(seconds):
