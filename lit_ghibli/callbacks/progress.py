@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -86,12 +87,18 @@ class RunProgress(Callback):
         return self._earlier_seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def _remaining(self, trainer: Trainer, seconds: float) -> str:
-        """Until the last epoch ends, or until ``trainer.max_time``; unknown while generators have not started."""
-        if getattr(trainer.lightning_module, "in_head_start", False):
-            return "an unknown time (the discriminators have their head start)"
-        left = _total_batches(trainer) - trainer.fit_loop.epoch_loop.total_batch_idx - 1
+        """Until the last epoch ends, or until ``trainer.max_time``.
+
+        Where iterations of another level follow (see :class:`~lit_ghibli.callbacks.estimate.DryRun`), until they begin,
+        since what they cost is not known yet.
+        """
+        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        ends = accumulate(int(iterations) for _, iterations in getattr(trainer.lightning_module, "levels", ()))
+        total = _total_batches(trainer)
+        end = next((end for end in ends if done < end), total)
         limits = [timer.time_remaining() or 0.0 for timer in trainer.callbacks if isinstance(timer, Timer)]
-        return _duration(min(max(left, 0) * seconds, *limits, float("inf")))
+        span = _duration(min(max(end - done, 0) * seconds, *limits, float("inf")))
+        return span if end == total else f"{span} and {total - end:,} iterations of another cost"
 
 
 def _total_batches(trainer: Trainer) -> int:

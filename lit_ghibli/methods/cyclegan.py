@@ -88,7 +88,7 @@ class CycleGAN(Translation):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """One update of both generators, unless the discriminators have their head start, then one of these."""
         real_a, real_b = batch["photo"], batch["anime"]
-        started = not self.in_head_start
+        started = self.iteration >= self.head_start
         if started:
             fake_b, fake_a, losses = self.update_generators(real_a, real_b)
         else:
@@ -100,13 +100,8 @@ class CycleGAN(Translation):
         return {"losses": losses} | ({"input": real_a, "output": fake_b} if started else {})
 
     @property
-    def in_head_start(self) -> bool:
-        """Whether the discriminators learn alone in the next iteration, which takes a fraction of the others' time."""
-        return self.iteration < self.head_start
-
-    @property
     def levels(self) -> list[tuple[str, int]]:
-        """Parts of the training whose iterations differ in cost, and their lengths."""
+        """Parts of the training whose iterations differ in cost, and their lengths, for forecasts."""
         if not self.head_start:
             return []
         return [("discriminators alone", self.head_start), ("all networks", self._total() - self.head_start)]

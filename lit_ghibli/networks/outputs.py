@@ -19,14 +19,14 @@ from lit_ghibli.errors import UserError
 Output = Literal["tanh", "residual", "luminance"]
 
 
-def head_channels(output: Output, smoothing: int, in_channels: int, out_channels: int) -> int:
+def head_channels(output: Output, in_channels: int, out_channels: int, smoothing: int = 0) -> int:
     """Channels of the last layer.
 
     Args:
         output: see above.
-        smoothing: as for :func:`finish`.
         in_channels: channels of the photograph.
         out_channels: channels of the picture.
+        smoothing: as for :func:`finish`.
 
     Raises:
         UserError: ``output`` is unknown, adds to the photograph and the numbers of channels differ, or does not
@@ -53,14 +53,14 @@ def start_head(output: Output, head: nn.Module) -> None:
         nn.init.zeros_(head.weight)
 
 
-def finish(output: Output, smoothing: int, head: Tensor, photos: Tensor) -> Tensor:
+def finish(output: Output, head: Tensor, photos: Tensor, smoothing: int = 0) -> Tensor:
     """Make pictures of the last layer's values and of the photographs.
 
     Args:
         output: see above.
-        smoothing: pixels; what is added becomes its mean over a square that reaches so far to all sides, twice.
         head: ``(N, C', H, W)``, C' as :func:`head_channels` tells.
         photos: ``(N, C, H, W)`` in ``[-1, 1]``.
+        smoothing: pixels; what is added becomes its mean over a square that reaches so far to all sides, twice.
 
     Returns:
         ``(N, C, H, W)``.

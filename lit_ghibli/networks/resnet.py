@@ -120,7 +120,7 @@ class BottleneckGenerator(nn.Module):
         upsample: Literal["transposed", "resize"] = "transposed",
     ) -> None:
         super().__init__()
-        painted = head_channels(output, smoothing, in_channels, out_channels)
+        painted = head_channels(output, in_channels, out_channels, smoothing)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
             "stem": _normalized(nn.Conv2d(in_channels, full, 7, padding=3, padding_mode="reflect"), full),
@@ -188,7 +188,7 @@ class BottleneckGenerator(nn.Module):
         return block(hidden)
 
     def _decode(self, hidden: Tensor, photos: Tensor) -> Tensor:
-        return finish(self.output, self.smoothing, self.decoder(hidden), photos)
+        return finish(self.output, self.decoder(hidden), photos, self.smoothing)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.

@@ -117,7 +117,7 @@ class UnetGenerator(nn.Module):
         output: Output = "tanh",
     ) -> None:
         super().__init__()
-        painted = head_channels(output, 0, in_channels, out_channels)
+        painted = head_channels(output, in_channels, out_channels)
         if depth < _MINIMUM_DEPTH:
             raise UserError(f"depth is {depth}; it must be at least {_MINIMUM_DEPTH}, 8 for crops of 256 pixels")
         self.depth, self.output = depth, output
@@ -151,7 +151,7 @@ class UnetGenerator(nn.Module):
         features = self.bottleneck(features)
         for stage in self.decoder:
             features = stage(torch.cat([skips.pop(), features], dim=1))
-        return finish(self.output, 0, features, photos)
+        return finish(self.output, features, photos)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``; the message names the depth that would fit.

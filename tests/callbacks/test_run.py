@@ -232,15 +232,16 @@ def test_progress_estimates_once_and_reports_every_epoch(run):
     assert "0:00:00 to go" in epochs[-1]
 
 
-def test_what_is_left_ends_at_the_time_limit_and_is_unknown_in_a_head_start():
+def test_what_is_left_ends_at_the_time_limit_or_where_iterations_change_their_cost():
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=9))
     limit = Timer("00:00:02:00")
-    waiting, going = (SimpleNamespace(in_head_start=answer) for answer in (True, False))
-    for timers, method, left in (
-        ([], None, "0:16:30"),
-        ([limit], going, "0:02:00"),
-        ([], waiting, "an unknown time (the discriminators have their head start)"),
+    for timers, levels, left in (  # 10 of 1000 iterations are done
+        ([], [], "0:16:30"),
+        ([limit], [], "0:02:00"),
+        ([], [("a", 70), ("b", 930)], "0:01:00 and 930 iterations of another cost"),
+        ([], [("a", 10), ("b", 990)], "0:16:30"),
     ):
+        method = SimpleNamespace(levels=levels)
         trainer = SimpleNamespace(
             num_training_batches=50, max_epochs=20, fit_loop=loop, callbacks=timers, lightning_module=method
         )
