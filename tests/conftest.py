@@ -12,8 +12,8 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
-from lit_ghibli.commands._hydra import config_dir
-from lit_ghibli.data.scenes import render_pair
+from lit_ghibli.recipes import config_dir
+from lit_ghibli.scenes.scene import render_pair
 
 TESTS = Path(__file__).parent
 SCENES = ["data.count=7", "data.test_count=2", "data.size=32", "callbacks.image_grid.num_images=1"]

@@ -11,9 +11,8 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from lit_ghibli import checkpoints
+from lit_ghibli import checkpoints, cluster
 from lit_ghibli.errors import UserError
-from lit_ghibli.training import scheduler
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ class RunCheckpoints(Checkpoint):
         if trainer.is_global_zero:
             for partial in self.folder.glob(".*.partial"):
                 partial.unlink()
-        for number in (signal.SIGINT, signal.SIGTERM, *scheduler.REQUEUE_SIGNALS):
+        for number in (signal.SIGINT, signal.SIGTERM, *cluster.REQUEUE_SIGNALS):
             self._previous_handlers[number] = signal.signal(number, self._take_note)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -125,7 +124,7 @@ class RunCheckpoints(Checkpoint):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note which job writes it: that job goes on with it when it is requeued."""
-        checkpoint["job"] = scheduler.job()
+        checkpoint["job"] = cluster.job()
 
     def state_dict(self) -> dict[str, float | None]:
         """The best value so far."""
@@ -163,9 +162,9 @@ class RunCheckpoints(Checkpoint):
         if number == signal.SIGINT and self._wish >= _Wish.STOP:
             raise KeyboardInterrupt
         wish = _Wish.STOP
-        if number in scheduler.REQUEUE_SIGNALS and scheduler.job() is not None:
+        if number in cluster.REQUEUE_SIGNALS and cluster.job() is not None:
             wish = _Wish.REQUEUE
-        elif number == signal.SIGTERM and scheduler.ends_jobs_itself():
+        elif number == signal.SIGTERM and cluster.ends_jobs_itself():
             wish = _Wish.SAVE
         if wish >= _Wish.STOP > self._wish:
             print("\nstopping: this step is finished and saved first (Ctrl-C to stop at once)", flush=True)
@@ -186,5 +185,5 @@ class RunCheckpoints(Checkpoint):
         if not requeue and trainer.is_global_zero:
             raise KeyboardInterrupt
         if requeue and trainer.is_global_zero:
-            scheduler.requeue(self._previous_handlers)
+            cluster.requeue(self._previous_handlers)
         raise SystemExit(0)  # anything else would be a failure, on which the others are killed

@@ -89,7 +89,7 @@ class RunProgress(Callback):
     def _remaining(self, trainer: Trainer, seconds: float) -> str:
         """Until the last epoch ends, or until ``trainer.max_time``.
 
-        Where iterations of another level follow (see :class:`~lit_ghibli.callbacks.estimate.DryRun`), until they begin,
+        Where iterations of another level follow (see :class:`~lit_ghibli.callbacks.dry_run.DryRun`), until they begin,
         since what they cost is not known yet.
         """
         done = trainer.fit_loop.epoch_loop.total_batch_idx + 1

@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf, read_write
 
-from lit_ghibli.commands._hydra import quote
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import quote
 
 _QUIET = "hydra/job_logging=stdout"  # no log file beside rank 0's
 _INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which a person types

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lit_ghibli.commands._hydra import is_trusted, leaves
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import is_trusted, leaves
 
 _CALLBACKS = (
     "checkpointing.RunCheckpoints",

@@ -13,8 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli import __version__
 from lit_ghibli.checksums import sha256_of
-from lit_ghibli.commands._hydra import command, instantiate_trusted, rewrite_arguments
-from lit_ghibli.commands._subjects import (
+from lit_ghibli.commands._hydra import command, rewrite_arguments
+from lit_ghibli.commands.evaluate import shorten
+from lit_ghibli.commands.profile import check_settings, measure_apart
+from lit_ghibli.errors import UserError
+from lit_ghibli.inference.subjects import (
     TARGET,
     UNTOUCHED,
     Data,
@@ -24,10 +27,8 @@ from lit_ghibli.commands._subjects import (
     is_run,
     merged,
 )
-from lit_ghibli.commands.evaluate import shorten
-from lit_ghibli.commands.profile import check_settings, measure_apart
-from lit_ghibli.errors import UserError
 from lit_ghibli.metrics import protocol
+from lit_ghibli.recipes import instantiate_trusted
 from lit_ghibli.reports.latex import latex_table
 from lit_ghibli.reports.page import NearestPair, Page, picture_side, render_page
 from lit_ghibli.reports.tables import Row, markdown_table, write_csv, write_table
@@ -118,8 +119,8 @@ def prepare(config: DictConfig) -> Comparison:
         UserError: Something cannot be used.
     """
     from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.commands._translator import load_translator
     from lit_ghibli.inference.comparison import HeldOut, Run, Untouched, match_folders
+    from lit_ghibli.inference.load import load_translator
 
     paths = find_subjects(config.subjects)
     files = {name: checkpoints.find(path) for name, path in paths.items() if is_run(path)}
@@ -139,8 +140,8 @@ def prepare(config: DictConfig) -> Comparison:
 
 def _measure(config: DictConfig, comparison: Comparison) -> tuple[dict[str, "Outcome"], dict[str, Any]]:
     """What is known of each subject, and the targets, as far as they are shown."""
-    from lit_ghibli.commands._translator import choose_device
     from lit_ghibli.inference.comparison import measure_subject, target_pictures
+    from lit_ghibli.inference.load import choose_device
 
     shown = max(min(config.num_images, len(comparison.held_out)), 0)
     side = picture_side(shown * (len(comparison.subjects) + 1))
@@ -158,7 +159,7 @@ def _cost_settings(config: DictConfig, files: Mapping[str, Path]) -> Row:
     Raises:
         UserError: A value cannot be used.
     """
-    from lit_ghibli.commands._translator import choose_device
+    from lit_ghibli.inference.load import choose_device
 
     if not (config.costs and files):
         return {}

@@ -31,7 +31,8 @@ _BATCH = 1024  # pairs compared at once
 @command("data check")
 def data_check(config: DictConfig) -> None:
     """Write ``findings.csv``, ``files.csv``, ``summary.*`` and ``sheet.png``; exit with 1 if something is wrong."""
-    from lit_ghibli.data import check, dataset_files  # here, so that --help answers at once
+    from lit_ghibli.data.check import files as dataset_files  # here, so that --help answers at once
+    from lit_ghibli.data.check import findings as check
 
     _check(config)
     if "root" not in config.data:
@@ -49,12 +50,12 @@ def data_check(config: DictConfig) -> None:
     findings += check.find_duplicates(files, config.duplicate_distance)
     findings += check.find_misfits(pairings, files, source)
     strangers, compared = check.find_strangers(pairings, files, likeness)
-    findings += strangers + check.find_colour_differences(files)
+    findings += strangers + check.find_color_differences(files)
     findings.sort(key=lambda finding: list(_VERDICTS).index(finding.verdict))
     rows = [dataset_files.summarize(folder, files) for folder in folders]
     _write(Path(config.out), rows, findings, files)
-    print(markdown_table(_without(rows, dataset_files.COLOUR_COLUMNS)))
-    print(markdown_table(_without(rows, set(rows[0]) - {"folder", *dataset_files.COLOUR_COLUMNS})))
+    print(markdown_table(_without(rows, dataset_files.COLOR_COLUMNS)))
+    print(markdown_table(_without(rows, set(rows[0]) - {"folder", *dataset_files.COLOR_COLUMNS})))
     print(_in_words(findings))
     if entries := [*_doubles(findings), *_unlike(compared), *_samples(folders, files, config.samples)]:
         title = f"{source.root}: {len(files):,} files, {len(findings):,} findings"

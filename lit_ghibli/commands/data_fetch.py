@@ -9,9 +9,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from lit_ghibli.commands._hydra import command, expand_out, quote, rewrite_arguments
+from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
 from lit_ghibli.data.download import Report, fetch
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import quote
 
 
 @command("data fetch")

@@ -42,7 +42,7 @@ def dry_run(config: DictConfig) -> dict[str, Any] | None:
 
     Returns:
         One row of figures; None in all processes of a training but the first. Besides those of
-        `lit_ghibli.callbacks.estimate.forecast`:
+        `lit_ghibli.callbacks.dry_run.forecast`:
 
         - ``images_per_second``: of each domain, all processes together; None of a method that optimises one picture.
         - ``limit``, ``advice``: whether ``data`` or ``compute`` holds the training up, and what to do.
@@ -61,7 +61,7 @@ def dry_run(config: DictConfig) -> dict[str, Any] | None:
     import torch  # here, so that --help and --cfg answer at once
     from lightning import Trainer
 
-    from lit_ghibli.callbacks.estimate import DryRun, WeighingCheckpointIO
+    from lit_ghibli.callbacks.dry_run import DryRun, WeighingCheckpointIO
     from lit_ghibli.inference.profiling import clock
 
     _check(config)
@@ -113,7 +113,7 @@ def _conditions(run: Run, trainer: Any) -> dict[str, Any]:
 
 def _times(dry: Any, trainer: Any, config: DictConfig) -> dict[str, Any]:
     """The forecast of all steps and of all validations that are left."""
-    from lit_ghibli.callbacks.estimate import Validation, forecast
+    from lit_ghibli.callbacks.dry_run import Validation, forecast
 
     times = forecast(dry.stages, config.warm_up)
     validation = dry.validation or Validation(0.0, 0, 0)

@@ -8,8 +8,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.checksums import sha256_of
-from lit_ghibli.commands._hydra import command, instantiate_trusted, rewrite_arguments
+from lit_ghibli.commands._hydra import command, rewrite_arguments
 from lit_ghibli.metrics import protocol
+from lit_ghibli.recipes import instantiate_trusted
 from lit_ghibli.reports.grids import labelled_grid
 from lit_ghibli.reports.tables import markdown_table, write_csv, write_table
 
@@ -55,8 +56,8 @@ def _measure_checkpoint(
     path: Path, config: DictConfig, untouched: "MetricSuite | None", out: Path, title: str
 ) -> dict[str, Any]:
     """Write what single pictures show, and return the row of the table."""
-    from lit_ghibli.commands._translator import load_translator
     from lit_ghibli.inference.evaluation import TRAINED_SOLVER, measure
+    from lit_ghibli.inference.load import load_translator
 
     trained, run = load_translator(path, config.device, tile=0)
     translators = {"output": trained.with_solver(config.solver, config.steps)}

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
 from lit_ghibli.errors import UserError
-from lit_ghibli.reports.mos_page import MODES, Checks, ImageSet, Wording, embed, make_study
+from lit_ghibli.opinion.page import MODES, Checks, ImageSet, Wording, embed, make_study
 
 PAGE, KEY = "rate.html", "key.json"
 

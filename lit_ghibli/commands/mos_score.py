@@ -10,9 +10,7 @@ from omegaconf import DictConfig
 from lit_ghibli.commands._hydra import command, rewrite_arguments
 from lit_ghibli.commands.stylize import expand_inputs
 from lit_ghibli.errors import UserError
-from lit_ghibli.reports.columns import without_bounds
-from lit_ghibli.reports.latex import latex_table
-from lit_ghibli.reports.mos_answers import (
+from lit_ghibli.opinion.answers import (
     AnswersError,
     Rater,
     Thresholds,
@@ -21,7 +19,9 @@ from lit_ghibli.reports.mos_answers import (
     read_key,
     score_table,
 )
-from lit_ghibli.reports.mos_tables import SIGNIFICANT, agreement_rows, pair_rows, score_rows, summary_rows
+from lit_ghibli.opinion.tables import SIGNIFICANT, agreement_rows, pair_rows, score_rows, summary_rows
+from lit_ghibli.reports.columns import without_bounds
+from lit_ghibli.reports.latex import latex_table
 from lit_ghibli.reports.tables import Row, markdown_table, write_table
 
 

@@ -13,8 +13,9 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._hydra import command, expand_out, quote, rewrite_arguments, trusted_class
+from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import quote, trusted_class
 from lit_ghibli.reports.tables import markdown_table, write_table
 
 _MEASURE = "--measure"  # makes this module the process that measures one network
@@ -24,7 +25,7 @@ _MEASURE = "--measure"  # makes this module the process that measures one networ
 def profile(config: DictConfig) -> None:
     """Write ``profile.csv``, ``.json`` and ``.md`` with a row for each of ``methods`` and ``checkpoints``."""
     from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.commands._translator import choose_device
+    from lit_ghibli.inference.load import choose_device
 
     check_settings(config)
     settings = {key: config[key] for key in ("size", "batch_size", "warm_up", "threads")}
@@ -42,7 +43,7 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     """The row of one checkpoint; its peak of memory is right in a process that does nothing else."""
     import torch
 
-    from lit_ghibli.commands._translator import load_translator
+    from lit_ghibli.inference.load import load_translator
     from lit_ghibli.inference.profiling import machine, profile, scenes
 
     if settings["threads"]:

@@ -22,7 +22,7 @@ def pseudo_pair(config: DictConfig) -> None:
     """Make the pseudo-paired set ``out`` from ``photos``, or go on with it."""
     from lit_ghibli import checkpoints  # here, so that --help answers at once
     from lit_ghibli.checksums import sha256_of
-    from lit_ghibli.commands._translator import load_translator
+    from lit_ghibli.inference.load import load_translator
     from lit_ghibli.inference.pair_selection import Thresholds
     from lit_ghibli.inference.pseudo_pairs import find_photos, make_pairs
     from lit_ghibli.inference.records import Records

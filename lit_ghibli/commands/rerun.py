@@ -13,17 +13,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._cluster import quiet_further_processes, run_of_its_own
-from lit_ghibli.commands._hydra import (
-    command,
-    job_overrides,
-    quote,
-    rewrite_arguments,
-    split_flags,
-    typed_command,
-)
+from lit_ghibli.commands._hydra import command, job_overrides, rewrite_arguments, split_flags, typed_command
 from lit_ghibli.commands._recorded_run import check_run
 from lit_ghibli.commands.train import expand_resume, fit, plain_and_links
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import quote
 from lit_ghibli.reports.tables import Row, last_values, markdown_table
 
 _OWN = ("run", "overrides", "trust", "resume")

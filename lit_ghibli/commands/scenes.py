@@ -7,7 +7,7 @@ from PIL import Image
 from rich.progress import track
 
 from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
-from lit_ghibli.data.scenes import render_pair
+from lit_ghibli.scenes.scene import render_pair
 
 
 @command("scenes")

@@ -8,18 +8,19 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
-from lit_ghibli.commands._hydra import command, expand_out, quote, rewrite_arguments, split_flags
+from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments, split_flags
 from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
+from lit_ghibli.recipes import quote
 
 
 @command("stylize")
 def stylize(config: DictConfig) -> None:
     """Translate ``inputs`` into the folder ``out``; a bad file does not keep the others from being translated."""
     from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.commands._translator import load_translator
     from lit_ghibli.inference.evaluation import describe_solver
+    from lit_ghibli.inference.load import load_translator
 
     if not config.inputs:
         raise UserError("no photographs given: lit-ghibli stylize photo.jpg folder/ --out out/")

@@ -14,15 +14,16 @@ from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._forecast import forecast
-from lit_ghibli.commands._hydra import command, expand_out, quote, rewrite_arguments, split_flags, typed_command
-from lit_ghibli.commands._study_report import REPORT, title, write_report
+from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments, split_flags, typed_command
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import quote
 from lit_ghibli.reports.tables import format_value
+from lit_ghibli.studies.cells import JOURNAL, GridSource, SearchSource, Source, enter
+from lit_ghibli.studies.forecast import forecast
 from lit_ghibli.studies.ledger import Entry, Ledger
+from lit_ghibli.studies.report import REPORT, title, write_report
 from lit_ghibli.studies.results import EVALUATION, collect
 from lit_ghibli.studies.runner import LOG, Runner, Step, remaining
-from lit_ghibli.studies.sources import JOURNAL, GridSource, SearchSource, Source, enter
 from lit_ghibli.studies.study import SEED, Cell, Study, read_study, summarize
 
 # Values of the sweep itself: all others are the trainings'.

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from lit_ghibli.commands._hydra import quote
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import quote
 
 _NEEDED = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
 _HELP = """lit-ghibli wandb-trial [key=value ...]: train with the values that a Weights & Biases agent asks for.

@@ -13,8 +13,8 @@ from typing import Any
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.cache import default_cache_dir
 from lit_ghibli.data.image_files import list_images
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.data.sources import Folders, SceneSource
+from lit_ghibli.scenes.scene import render_pair
 
 _FOLDERS = ("train", "test", "pair")  # first words of the fields that name folders
 _STORAGE = ("cache", "cache_dir")  # where pictures are kept says nothing of what they are

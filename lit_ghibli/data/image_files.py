@@ -117,7 +117,7 @@ def open_image(path: str | os.PathLike) -> Image.Image:
     """Open a picture as upright 8-bit RGB.
 
     Grey, palette, CMYK and 16-bit pictures are converted (65535 becomes 255), transparency is laid on
-    white, the EXIF orientation is applied, colour profiles are ignored. Of a multi-picture JPEG, as
+    white, the EXIF orientation is applied, color profiles are ignored. Of a multi-picture JPEG, as
     some phones write it, the first picture is read.
 
     Raises:

@@ -53,21 +53,21 @@ def resize(picture: Tensor, size: Size) -> Tensor:
 
 
 def match_colors(picture: Tensor, reference: Tensor) -> Tensor:
-    """Recolour a picture linearly so that its colours have the mean and covariance of another's.
+    """Recolor a picture linearly so that its colors have the mean and covariance of another's.
 
     Args:
         picture: ``(1, 3, H, W)`` in ``[-1, 1]``.
         reference: ``(1, 3, h, w)`` in ``[-1, 1]``, of any size.
 
     Returns:
-        ``(1, 3, H, W)``, not clamped: single colours may leave the range.
+        ``(1, 3, H, W)``, not clamped: single colors may leave the range.
 
     Source: Gatys et al. 2016, "Preserving Color in Neural Artistic Style Transfer", section 2.1, with the square
     roots of their Eq. 5 ("Image Analogies").
     """
     colors, reference_colors = (image.double().flatten(2)[0] for image in (picture, reference))
     mean, reference_mean = (x.mean(dim=1, keepdim=True) for x in (colors, reference_colors))
-    # A picture of fewer than three independent colours, such as a grey one, leaves the other directions alone.
+    # A picture of fewer than three independent colors, such as a grey one, leaves the other directions alone.
     transform = _power(torch.cov(reference_colors), 0.5) @ _power(torch.cov(colors), -0.5)
     matched = transform @ (colors - mean) + reference_mean
     return matched.view(picture.shape).to(picture.dtype)

@@ -12,9 +12,9 @@ import numpy as np
 
 from lit_ghibli.data.cache import PackedImages, cached_folder, cached_renders, default_cache_dir
 from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.data.transforms import AtLeast, Resize, Step
 from lit_ghibli.errors import UserError
+from lit_ghibli.scenes.scene import render_pair
 
 log = logging.getLogger(__name__)
 

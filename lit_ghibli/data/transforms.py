@@ -103,10 +103,10 @@ class AtLeast:
 
 @dataclass(frozen=True)
 class Grayscale:
-    """Rec. 601 luma in all three channels: the input of colourisation."""
+    """Rec. 601 luma in all three channels: the input of colorisation."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Take the colour away."""
+        """Take the color away."""
         return ImageOps.grayscale(image).convert("RGB")
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from lit_ghibli.data.cache import PackedImages
 from lit_ghibli.data.near_duplicates import BITS, perceptual_hash
 
-_GRID = 16  # pixels per side of the colours that are compared where hashes are equally near
+_GRID = 16  # pixels per side of the colors that are compared where hashes are equally near
 
 
 class Fingerprint(NamedTuple):
@@ -18,11 +18,11 @@ class Fingerprint(NamedTuple):
 
     Attributes:
         hash: `perceptual_hash`.
-        colours: ``uint8``, ``(16 * 16 * 3,)``.
+        colors: ``uint8``, ``(16 * 16 * 3,)``.
     """
 
     hash: int
-    colours: np.ndarray
+    colors: np.ndarray
 
 
 class Neighbour(NamedTuple):
@@ -31,7 +31,7 @@ class Neighbour(NamedTuple):
     Attributes:
         index: Which one.
         bits: In how many of 64 its hash differs.
-        levels: Root mean square of the difference between both pictures' colours at 16 x 16 pixels, of 255 levels.
+        levels: Root mean square of the difference between both pictures' colors at 16 x 16 pixels, of 255 levels.
     """
 
     index: int
@@ -78,7 +78,7 @@ class TrainingPictures:
         self._places = [(pack, index) for pack in packs for index in range(len(pack))]
         fingerprints = [fingerprint(self.picture(index)) for index in range(len(self._places))]
         self._bits = _bits([each.hash for each in fingerprints])
-        self._colours = np.stack([each.colours for each in fingerprints])
+        self._colors = np.stack([each.colors for each in fingerprints])
 
     def name(self, index: int) -> str:
         """Name of a picture."""
@@ -91,10 +91,10 @@ class TrainingPictures:
         return Image.fromarray(pack[place].permute(1, 2, 0).numpy())
 
     def nearest(self, picture: Fingerprint) -> Neighbour:
-        """The picture whose hash differs in the fewest bits, and of those the one that is nearest in its colours."""
+        """The picture whose hash differs in the fewest bits, and of those the one that is nearest in its colors."""
         bits = np.count_nonzero(self._bits != _bits([picture.hash]), axis=1)
         candidates = np.flatnonzero(bits == bits.min())
-        difference = self._colours[candidates].astype(np.float64) - picture.colours
+        difference = self._colors[candidates].astype(np.float64) - picture.colors
         levels = np.sqrt((difference**2).mean(axis=1))
         best = int(levels.argmin())
         return Neighbour(int(candidates[best]), int(bits.min()), float(levels[best]))

@@ -17,7 +17,7 @@ class Thresholds:
         duplicate_distance: Bits of 64 in which the perceptual hashes of two photographs must differ by more.
         min_structure: 0 ... 1; see `structure_consistency`.
         min_semantics: 0 ... 1; see `label_agreement`. Of no effect on pairs that were not segmented.
-        min_style: Mean colour difference, delta E; see `style_strength`.
+        min_style: Mean color difference, delta E; see `style_strength`.
         max_style: Likewise.
         keep: Of the pairs that reach all this, those with the best structure: a share (0.5) or a number (5000).
     """

@@ -16,9 +16,9 @@ from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.images import from_uint8
-from lit_ghibli.training.translation import translate
+from lit_ghibli.methods.base import translate
+from lit_ghibli.scenes.scene import render_pair
 
 _MIB = 2**20
 _SCENE_SIZE = 256  # pixels

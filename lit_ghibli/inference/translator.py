@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8, to_uint8
 from lit_ghibli.inference.tiling import translate_tiled
-from lit_ghibli.training.translation import translate
+from lit_ghibli.methods.base import translate
 
 
 class Translator:

@@ -28,12 +28,12 @@ from torch.optim import Adam, Optimizer
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_generator_loss
+from lit_ghibli.methods.base import Translation, translate
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.training.image_pool import ImagePool
 from lit_ghibli.training.schedules import linear_decay
-from lit_ghibli.training.translation import Translation, translate
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
 SixBlocks = partial(ResnetGenerator, num_blocks=6)

@@ -38,6 +38,7 @@ from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_genera
 from lit_ghibli.losses.contrastive import hdce, patch_nce, semantic_relation_consistency
 from lit_ghibli.losses.perceptual import content_loss
 from lit_ghibli.losses.straightness import straightness
+from lit_ghibli.methods.base import Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.patch_mlp import PatchMlp
@@ -46,7 +47,6 @@ from lit_ghibli.networks.resnet import TAPS
 from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.training.patch_comparison import Features, PatchComparison, mean_over_layers
 from lit_ghibli.training.schedules import linear_decay
-from lit_ghibli.training.translation import Translation
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 from lit_ghibli.training.weight_schedules import SupervisedWeight, falling
 

@@ -67,8 +67,8 @@ class NeuralStyle(LightningModule):
         style_layer_weights: b_l, likewise.
         normalize_gram: Divide Gram matrices by the number of features, so that sizes compare.
         start: What the pixels are at first: ``content``, ``noise`` or ``style`` (the first one, stretched).
-        color: Where the colours come from: ``style``; ``luminance`` transfers to the luma alone and keeps the chroma
-            of the content; ``matched`` recolours the styles like the content beforehand.
+        color: Where the colors come from: ``style``; ``luminance`` transfers to the luma alone and keeps the chroma
+            of the content; ``matched`` recolors the styles like the content beforehand.
         size: Long side in pixels of content and styles; None or 0: as given.
         style_scale: Factor on the size of the styles: larger strokes above 1.
         levels: ``(scale, iterations)``, in order; the optimiser starts afresh where the size changes.
@@ -212,7 +212,7 @@ class NeuralStyle(LightningModule):
             content = {layer: features[layer] for layer in self.objective.content_layers}
         if weights["style"]:
             for file, style, size in zip(self.style_files, self.styles, self.style_sizes[level], strict=True):
-                # Recoloured styles are those of one content.
+                # Recolored styles are those of one content.
                 key = (file if self.color != "matched" else self.content_file / file, size)
                 if key not in self.gram_memory:
                     self.gram_memory[key] = self.objective.grams(self._features(style, size, file))

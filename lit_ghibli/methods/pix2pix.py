@@ -20,12 +20,12 @@ from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from lit_ghibli.losses.adversarial import bce_discriminator_loss, bce_generator_loss
+from lit_ghibli.methods.base import Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.unet import UnetGenerator
 from lit_ghibli.training.running_mean import RunningMean
 from lit_ghibli.training.schedules import linear_decay
-from lit_ghibli.training.translation import Translation
 from lit_ghibli.training.updates import check_weights, early_steps, update, weighted_sum
 
 ConditionalDiscriminator = partial(PatchDiscriminator, in_channels=6, norm="batch")

@@ -79,7 +79,7 @@ def extract_patches(images: Tensor, corners: Tensor) -> Tensor:
 
 
 def normalize_descriptors(patches: Tensor) -> Tensor:
-    """Give each colour channel of a set of patches zero mean and unit variance, and flatten the patches.
+    """Give each color channel of a set of patches zero mean and unit variance, and flatten the patches.
 
     Args:
         patches: ``(P, C, 7, 7)``. A constant channel becomes zero.
@@ -135,7 +135,7 @@ def sliced_wasserstein(first: Tensor, second: Tensor, directions: Tensor) -> Ten
 class SlicedWassersteinDistance(Metric):
     """Sliced Wasserstein distance x 1000 between 7x7 patches of the Laplacian pyramids of two image sets.
 
-    Fine levels compare sharpness and texture, coarse ones large structures and colours. The levels that
+    Fine levels compare sharpness and texture, coarse ones large structures and colors. The levels that
     both sets have are averaged; `per_level` gives them one by one, finest first. No network is involved.
 
     Repeatable: patches depend on the seed and on the number of the image within its set, and are the same on

@@ -39,9 +39,9 @@ def structure_consistency(photos: Tensor, pictures: Tensor) -> Tensor:
 
 
 def style_strength(photos: Tensor, pictures: Tensor) -> Tensor:
-    """Mean colour difference between photograph and picture, pixel by pixel, in CIE 1976 units (delta E).
+    """Mean color difference between photograph and picture, pixel by pixel, in CIE 1976 units (delta E).
 
-    One number for both marks of a style, new colours and lost texture, in a unit with a known meaning: people
+    One number for both marks of a style, new colors and lost texture, in a unit with a known meaning: people
     just notice 2.3 between two patches, and white is 100 from black. A copied photograph has 0.
 
     Args:

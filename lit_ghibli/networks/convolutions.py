@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from lit_ghibli.networks.winograd import winograd_conv3x3
+from lit_ghibli.networks.kernels.winograd import winograd_conv3x3
 
 # Below these the transforms of Winograd cost more than its products save.
 _MINIMUM_WINOGRAD_CHANNELS = 128

@@ -5,7 +5,7 @@
   that training starts from the untouched photograph. The sum is not clamped, since a clamp has no gradient where
   it holds; it can leave ``[-1, 1]``, and ``lit_ghibli.images`` clamps.
 - ``luminance``: a residual of one channel, added to red, green and blue alike. The luma (Rec. 601, whose weights sum
-  to 1) changes by just that and the differences of colour stay: the picture keeps the photograph's palette, as
+  to 1) changes by just that and the differences of color stay: the picture keeps the photograph's palette, as
   in luminance-only transfer (Gatys et al. 2016, "Preserving Color in Neural Artistic Style Transfer").
 """
 

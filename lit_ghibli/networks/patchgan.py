@@ -18,7 +18,7 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         in_channels: channels that are judged: 6 for a conditional one, which sees input and output; 1 for the
-            luminance of colour images, a deviation for domains whose palettes differ but not by their style.
+            luminance of color images, a deviation for domains whose palettes differ but not by their style.
         base_channels: channels after the first convolution; they double up to 8 times that.
         num_layers: convolutions of stride 2. Receptive field for 1, 2, 3, 4: 16, 34, 70, 142 pixels.
         norm: ``instance``, ``batch`` or ``none``. Before a batch norm convolutions have no bias,

@@ -1,4 +1,4 @@
-"""How figures look: their colours, their texts, their legend, and their files."""
+"""How figures look: their colors, their texts, their legend, and their files."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lit_ghibli.reports.columns import arrow, best_rows, label
 from lit_ghibli.reports.tables import format_value
 
-# The colours of the comparison page; every meaning has a shape or a lightness of its own as well.
+# The colors of the comparison page; every meaning has a shape or a lightness of its own as well.
 INK, SOFT, LINE, ACCENT, WARN = "#23282c", "#677078", "#e2dfd6", "#2c6e5b", "#a4421a"
 HATCH = "#b9b5a8"
 

@@ -84,9 +84,9 @@ def _in_order(names: list[Any]) -> list[Any]:
 
 
 def _shades(metric: str, scale: Scale) -> ScalarMappable:
-    colours = {1: _BETTER, -1: _BETTER.reversed(), 0: _MORE}[direction(bare_metric(metric))]
+    colors = {1: _BETTER, -1: _BETTER.reversed(), 0: _MORE}[direction(bare_metric(metric))]
     norm = (LogNorm if scale.logarithmic else Normalize)(scale.low, scale.high, clip=True)
-    return ScalarMappable(norm, colours)
+    return ScalarMappable(norm, colors)
 
 
 def _draw_map(axes: Axes, matrix: Sequence[Sequence[Effect]], metric: str, shade: ScalarMappable) -> None:
@@ -150,5 +150,5 @@ def _scale_of_shades(
     bar.set_label(f"{metric_name(metric)}{better}")
 
 
-def _lightness(colour: Sequence[float]) -> float:
-    return 0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]
+def _lightness(color: Sequence[float]) -> float:
+    return 0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2]

@@ -1,4 +1,4 @@
-"""Plots as inline SVG, whose colours the style sheet of their page decides."""
+"""Plots as inline SVG, whose colors the style sheet of their page decides."""
 
 import html
 import math
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lit_ghibli.reports.columns import arrow, direction, label
 from lit_ghibli.reports.pareto import pareto_front
 
-COLOURS = 8  # classes c0 ... c7 of the page
+COLORS = 8  # classes c0 ... c7 of the page
 
 _WIDTH, _HEIGHT = 380, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 20, 26, 40
@@ -23,13 +23,13 @@ class Point:
 
     Attributes:
         name: Its name.
-        colour: Its number among all methods, the same in every plot.
+        color: Its number among all methods, the same in every plot.
         cost: Lower is better.
         quality: The metric, of the direction that its column has.
     """
 
     name: str
-    colour: int
+    color: int
     cost: float
     quality: float
 
@@ -132,7 +132,7 @@ def _spread(points: Sequence[Point], spots: Sequence[tuple[float, float]]) -> li
 def _mark(point: Point, on_front: bool, spot: tuple[float, float], text: tuple[float, float, str]) -> str:
     name = html.escape(point.name)
     short = html.escape(point.name if len(point.name) <= _LONGEST else f"{point.name[: _LONGEST - 1]}\u2026")
-    kind = f"c{point.colour % COLOURS}{' on-front' * on_front}"
+    kind = f"c{point.color % COLORS}{' on-front' * on_front}"
     return (
         f'<g class="{kind}" data-name="{name}"><title>{name}: {point.cost:.4g}, {point.quality:.4g}</title>'
         f'<circle cx="{spot[0]:.1f}" cy="{spot[1]:.1f}" r="5"/>'

@@ -15,9 +15,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import spell
 from lit_ghibli.seeding import derive_seed
 from lit_ghibli.studies.journal import PLAN, PRUNED, make, make_pruner, open_journal
-from lit_ghibli.studies.overrides import spell
 
 DIRECTIONS = {"min": "minimize", "max": "maximize"}
 SAMPLERS = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}

@@ -9,11 +9,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lit_ghibli.checkpoints import CheckpointError
-from lit_ghibli.commands._hydra import config_dir, expand_out, quote
+from lit_ghibli.commands._hydra import expand_out
 from lit_ghibli.commands.evaluate import allow_data_values
 from lit_ghibli.commands.stylize import expand_inputs
 from lit_ghibli.commands.train import expand_resume
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import config_dir, quote
 
 CONF = Path(config_dir())
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

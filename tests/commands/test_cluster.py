@@ -11,8 +11,8 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 import __main__
 from lit_ghibli.commands import _cluster
-from lit_ghibli.commands._hydra import config_dir
 from lit_ghibli.commands.train import expand_resume
+from lit_ghibli.recipes import config_dir
 
 NAMES = ("SLURM_", "TORCHELASTIC_", "RANK")
 SRUN = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "train.sh"}

@@ -14,13 +14,13 @@ from PIL import Image
 
 from lit_ghibli import checkpoints
 from lit_ghibli.commands import compare, evaluate
-from lit_ghibli.commands._hydra import config_dir, instantiate_trusted
-from lit_ghibli.commands._subjects import UNTOUCHED, _split_name, data_config, expand_subjects, find_subjects, is_run
 from lit_ghibli.data import sources
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.comparison import Outcome
 from lit_ghibli.inference.nearest_training import Found
+from lit_ghibli.inference.subjects import UNTOUCHED, _split_name, data_config, expand_subjects, find_subjects, is_run
+from lit_ghibli.recipes import config_dir, instantiate_trusted
+from lit_ghibli.scenes.scene import render_pair
 
 AWKWARD = ["a b", "a=b", "it's", 'say "x"', "a\\b", "x${y}", "a,b[1]{2}(3)", "süß 宮崎", "null", "~x", "a:b", "n:a=b"]
 QUICK = "metrics.metrics=[ssim,l1]"

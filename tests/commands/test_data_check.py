@@ -12,8 +12,8 @@ from PIL import Image, ImageEnhance
 
 from lit_ghibli.commands.data_check import data_check, likeness
 from lit_ghibli.data.near_duplicates import reduced_luminance
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.errors import UserError
+from lit_ghibli.scenes.scene import render_pair
 
 pytestmark = pytest.mark.usefixtures("composing")
 SMALL = ["data.crop_size=32", "data.load_size=32"]

@@ -12,11 +12,11 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from lit_ghibli import checkpoints
-from lit_ghibli.commands._hydra import config_dir
-from lit_ghibli.commands._translator import load_translator
 from lit_ghibli.commands.nst import Job, plan, sheet_rows, split_betas
 from lit_ghibli.data.image_files import open_image
 from lit_ghibli.errors import UserError
+from lit_ghibli.inference.load import load_translator
+from lit_ghibli.recipes import config_dir
 
 SMALL = [
     "method.vgg.weights=random",

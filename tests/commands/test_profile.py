@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 from lit_ghibli import checkpoints
 from lit_ghibli.commands import profile
-from lit_ghibli.commands._hydra import config_dir
-from lit_ghibli.commands._translator import load_translator
 from lit_ghibli.errors import UserError
+from lit_ghibli.inference.load import load_translator
+from lit_ghibli.recipes import config_dir
 
 SMALL = ["method.generator.base_channels=4", "method.discriminator.base_channels=4"]
 SETTINGS = {"name": "x", "size": 16, "batch_size": 1, "warm_up": 0, "threads": 1, "repeats": [1, 2], "device": "cpu"}
@@ -102,8 +102,8 @@ def test_methods_that_cannot_be_measured_are_named(tmp_path):
     with pytest.raises(UserError, match=r"(?s)method=foo: .*Could not find 'method/foo'.*cyclegan") as error:
         fresh(tmp_path, "foo")
     assert "search path" not in str(error.value)
-    with pytest.raises(UserError, match=r"method=cyclegan: Could not override 'method\.generator\.colour'"):
-        fresh(tmp_path, "cyclegan", "method.generator.colour=red")
+    with pytest.raises(UserError, match=r"method=cyclegan: Could not override 'method\.generator\.color'"):
+        fresh(tmp_path, "cyclegan", "method.generator.color=red")
     assert not list(tmp_path.iterdir())
 
 

@@ -12,10 +12,10 @@ from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from lit_ghibli import checkpoints
 from lit_ghibli.commands import pseudo_pair as entry
-from lit_ghibli.commands._hydra import config_dir, instantiate_trusted
-from lit_ghibli.commands._translator import load_translator
 from lit_ghibli.data.image_files import open_image
-from lit_ghibli.data.scenes import render_pair
+from lit_ghibli.inference.load import load_translator
+from lit_ghibli.recipes import config_dir, instantiate_trusted
+from lit_ghibli.scenes.scene import render_pair
 
 
 @pytest.fixture(scope="module")

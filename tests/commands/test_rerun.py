@@ -11,11 +11,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from lit_ghibli.callbacks.run_record import FILE, RunRecord, read_record
-from lit_ghibli.commands._hydra import config_dir
 from lit_ghibli.commands._recorded_run import check_run
 from lit_ghibli.commands.rerun import _rerun, compare_metrics, compose_again, expand_run, verdict
 from lit_ghibli.commands.train import expand_resume, fit, plain_and_links
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import config_dir
 
 IGNORED = ("LeafSpec", "does not have many workers", "in eval mode at the start of training")
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in IGNORED]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lit_ghibli.commands._subjects import expand_subjects
 from lit_ghibli.commands.sweep import _composed, expand_study
 from lit_ghibli.errors import UserError
+from lit_ghibli.inference.subjects import expand_subjects
 from lit_ghibli.studies.study import read_study
 
 STUDIES = sorted(Path(__file__).parents[2].glob("experiments/*/study.yaml"))

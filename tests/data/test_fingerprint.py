@@ -10,8 +10,8 @@ import pytest
 from lit_ghibli.data import fingerprint as module
 from lit_ghibli.data.fingerprint import fingerprint, fingerprint_files
 from lit_ghibli.data.pair_sources import PseudoPairFolders, PseudoPairScenes, SideBySideSource
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.data.sources import FolderSource, SceneSource
+from lit_ghibli.scenes.scene import render_pair
 
 READ = {
     "load_size": 32,

@@ -23,16 +23,16 @@ from lit_ghibli.data.image_files import (
 )
 from lit_ghibli.data.transforms import AtLeast
 
-GREY_16, RGB_16, GREY_ALPHA_16 = 0, 2, 4  # colour types of the PNG specification
+GREY_16, RGB_16, GREY_ALPHA_16 = 0, 2, 4  # color types of the PNG specification
 
 
-def save(path: Path, size=(12, 8), colour=(200, 40, 90), **options) -> Path:
+def save(path: Path, size=(12, 8), color=(200, 40, 90), **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path, **options)
+    Image.new("RGB", size, color).save(path, **options)
     return path
 
 
-def png_16(path: Path, levels: np.ndarray, colour_type: int) -> Path:
+def png_16(path: Path, levels: np.ndarray, color_type: int) -> Path:
     """Write a 16-bit PNG by hand: Pillow cannot write all kinds."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -40,7 +40,7 @@ def png_16(path: Path, levels: np.ndarray, colour_type: int) -> Path:
 
     height, width = levels.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     return path
@@ -102,13 +102,13 @@ def test_folder_problems_have_messages_of_their_own(tmp_path):
 
 
 def test_grey_palette_and_one_bit_images(tmp_path):
-    colour = (255, 0, 0)
+    color = (255, 0, 0)
     Image.new("L", (4, 4), 77).save(tmp_path / "grey.png")
     Image.new("1", (4, 4), 1).save(tmp_path / "bits.png")
-    Image.new("RGB", (4, 4), colour).convert("P").save(tmp_path / "palette.png")
+    Image.new("RGB", (4, 4), color).convert("P").save(tmp_path / "palette.png")
     assert pixel(tmp_path / "grey.png") == (77, 77, 77)
     assert pixel(tmp_path / "bits.png") == (255, 255, 255)
-    assert pixel(tmp_path / "palette.png") == colour
+    assert pixel(tmp_path / "palette.png") == color
 
 
 def test_transparency_is_laid_on_white(tmp_path):
@@ -119,14 +119,14 @@ def test_transparency_is_laid_on_white(tmp_path):
     palette.putpixel((1, 1), 1)
     palette.save(tmp_path / "index.png", transparency=0)
     palette.save(tmp_path / "bytes.png", transparency=bytes([51, 255]))
-    Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "colour_key.png", transparency=(1, 2, 3))
+    Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "color_key.png", transparency=(1, 2, 3))
 
     assert pixel(tmp_path / "rgba.png") == (224, 204, 244)  # 0.2 c + 0.8 * 255
     assert pixel(tmp_path / "la.png") == (204, 204, 204)
     assert pixel(tmp_path / "index.png") == (255, 255, 255)
     assert pixel(tmp_path / "index.png", at=(1, 1)) == (40, 50, 60)
     assert pixel(tmp_path / "bytes.png") == (206, 208, 210)
-    assert pixel(tmp_path / "colour_key.png") == (255, 255, 255)
+    assert pixel(tmp_path / "color_key.png") == (255, 255, 255)
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
@@ -225,7 +225,7 @@ def test_another_format_behind_the_name_is_named(tmp_path):
 
 @pytest.mark.parametrize("extension", ["png", "webp"])
 def test_animations_are_refused(tmp_path, extension):
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "green", "blue")]
     frames[0].save(tmp_path / f"a.{extension}", save_all=True, append_images=frames[1:])
     assert "animation of 3 frames" in reason(tmp_path / f"a.{extension}")
 
@@ -302,8 +302,8 @@ def test_skip_logs_the_bad_files_and_too_few_is_an_error(tmp_path, caplog):
 
 
 def test_same_pictures_are_found_by_content(tmp_path):
-    train = [save(tmp_path / "train" / f"{i}.bmp", colour=(i, 0, 0)) for i in range(4)]
-    test = [save(tmp_path / "test" / f"{i}.bmp", colour=(i, 0, 0)) for i in (9, 2)]
+    train = [save(tmp_path / "train" / f"{i}.bmp", color=(i, 0, 0)) for i in range(4)]
+    test = [save(tmp_path / "test" / f"{i}.bmp", color=(i, 0, 0)) for i in (9, 2)]
     same_size_other_content = test[0].stat().st_size == train[0].stat().st_size
     assert same_size_other_content
     assert find_same_images(train, test) == [(train[2], test[1])]

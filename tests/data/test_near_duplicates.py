@@ -9,7 +9,7 @@ from lit_ghibli.data.near_duplicates import BITS, find_near_duplicates, perceptu
 
 
 def photo(seed: int, width: int = 320, height: int = 240) -> Image.Image:
-    """Smooth random colours, as different from one seed to the next as photographs are."""
+    """Smooth random colors, as different from one seed to the next as photographs are."""
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lit_ghibli.data.painting import Canvas, clump, noise, polygon
-from lit_ghibli.data.palette import atmosphere
+from lit_ghibli.scenes.canvas import Canvas, clump, noise, polygon
+from lit_ghibli.scenes.palette import atmosphere
 
 
 def blank(size):

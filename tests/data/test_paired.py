@@ -14,9 +14,9 @@ from lit_ghibli.data import image_files
 from lit_ghibli.data.image_files import FolderError
 from lit_ghibli.data.paired import PairedDataModule, PairedDataset
 from lit_ghibli.data.sampling import Position
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.data.transforms import Grayscale, LowResolution
 from lit_ghibli.errors import UserError
+from lit_ghibli.scenes.scene import render_pair
 
 LOADING = {"crop_size": 24, "flip": 0.5, "batch_size": 2, "num_workers": 0, "seed": 4}
 READING = {"load_size": 28, "eval_size": 24, "resize": "squash", "min_side": 4, "on_bad_file": "error"}

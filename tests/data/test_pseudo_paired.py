@@ -14,14 +14,14 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.transforms import v2
 
-from lit_ghibli.commands._hydra import config_dir, instantiate_trusted
 from lit_ghibli.data.image_files import FolderError
 from lit_ghibli.data.pair_sources import PseudoPairScenes
 from lit_ghibli.data.pseudo_paired import PseudoPairedDataModule, PseudoPairedDataset
 from lit_ghibli.data.sampling import EpochSampler, Position
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.data.sources import FIRST_HELD_OUT
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import config_dir, instantiate_trusted
+from lit_ghibli.scenes.scene import render_pair
 
 KEYS = ("pair_a", "pair_b", "photo", "anime")
 LOADING = {"crop_size": 24, "flip": 0.5, "batch_size": 2, "num_workers": 0, "seed": 4}

@@ -66,7 +66,7 @@ def test_a_picture_matched_with_itself_stays():
     assert (to_uint8(match_colors(picture, picture)).int() - to_uint8(picture).int()).abs().max() <= 1
 
 
-def test_pictures_of_few_colours_stay_finite():
+def test_pictures_of_few_colors_stay_finite():
     grey, flat = noise(20, 30)[:, :1].expand(-1, 3, -1, -1), torch.full((1, 3, 8, 8), 0.3)
     for picture in (grey, flat):
         for reference in (grey, flat, noise(9, 9)):

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from lit_ghibli.data.image_files import FolderError
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.data.sources import FIRST_HELD_OUT, FolderSource, SceneSource
+from lit_ghibli.scenes.scene import render_pair
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from lightning import LightningModule
 from omegaconf import OmegaConf
 
-from lit_ghibli.commands._hydra import config_dir
+from lit_ghibli.recipes import config_dir
 from lit_ghibli.training.image_pool import ImagePool
 
 PLAIN = ("output", "context", "size_multiple", "minimum_size")  # attributes of a generator that its repr lacks

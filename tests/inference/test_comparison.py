@@ -7,7 +7,6 @@ from PIL import Image
 from torch import nn
 
 from lit_ghibli.data.image_files import FolderError
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.images import from_uint8, to_uint8
 from lit_ghibli.inference.comparison import (
     HeldOut,
@@ -21,6 +20,7 @@ from lit_ghibli.inference.comparison import (
 )
 from lit_ghibli.inference.translator import Translator
 from lit_ghibli.metrics.suite import MetricSuite
+from lit_ghibli.scenes.scene import render_pair
 
 NAMES = ["a.jpg", "sub/b.jpg", "c.png"]
 SIDES = (32, 40, 48)

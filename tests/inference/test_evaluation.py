@@ -5,7 +5,6 @@ from PIL import Image
 from torch import nn
 
 from lit_ghibli.commands.evaluate import _find_checkpoints, _row, shorten
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8, to_uint8
 from lit_ghibli.inference.evaluation import TRAINED_SOLVER, describe_solver, measure
@@ -14,6 +13,7 @@ from lit_ghibli.metrics.protocol import check_one_protocol
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.resnet import ResnetGenerator
+from lit_ghibli.scenes.scene import render_pair
 
 
 class Darker(nn.Module):

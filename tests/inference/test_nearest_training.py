@@ -3,9 +3,9 @@ import torch
 from PIL import Image
 
 from lit_ghibli.data.near_duplicates import perceptual_hash
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.data.sources import Splits
 from lit_ghibli.inference.nearest_training import TrainingPictures, fingerprint, search, training_pictures
+from lit_ghibli.scenes.scene import render_pair
 
 
 class Pack(list):
@@ -51,7 +51,7 @@ def test_copies_in_another_size_and_brightness_are_found_under_their_names():
     assert found[1].picture.tobytes() == SCENES[7].tobytes()
 
 
-def test_of_equal_hashes_the_nearest_in_colour_is_named():
+def test_of_equal_hashes_the_nearest_in_color_is_named():
     tinted = [Image.merge("RGB", [band.point(lambda level, add=add: level + add) for band in SCENES[0].split()])
               for add in (60, 2, 30)]  # fmt: skip
     training = TrainingPictures([Pack("x", tinted)])

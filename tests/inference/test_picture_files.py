@@ -27,8 +27,8 @@ class Untouched(nn.Module):
 def quadrants(width: int = 48, height: int = 32) -> Image.Image:
     """Red and green above blue and white: shows how it is turned."""
     picture = Image.new("RGB", (width, height))
-    for number, colour in enumerate((RED, GREEN, BLUE, WHITE)):
-        picture.paste(colour, (number % 2 * width // 2, number // 2 * height // 2, width, height))
+    for number, color in enumerate((RED, GREEN, BLUE, WHITE)):
+        picture.paste(color, (number % 2 * width // 2, number // 2 * height // 2, width, height))
     return picture
 
 
@@ -97,7 +97,7 @@ def test_damaged_metadata_do_not_cost_the_picture(tmp_path):
     [
         ("L", "a.png", [(87,) * 3, (131,) * 3]),  # 0.299 R + 0.587 G + 0.114 B
         ("RGBA", "a.png", [(255,) * 3, GREEN]),
-        ("P", "a.png", [(204, 51, 51), (51, 204, 51)]),  # the nearest web colours
+        ("P", "a.png", [(204, 51, 51), (51, 204, 51)]),  # the nearest web colors
         ("CMYK", "a.jpg", [RED, GREEN]),
         ("1", "a.bmp", [(0,) * 3, (255,) * 3]),
     ],

@@ -9,10 +9,10 @@ from torch import nn
 
 from lit_ghibli.inference import profiling
 from lit_ghibli.inference.profiling import count_flops, machine, profile, scenes
+from lit_ghibli.methods.base import translate
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.networks.unet import UnetGenerator
-from lit_ghibli.training.translation import translate
 
 MIB = 2**20
 # Weights of the convolutions for 4 base channels and one block, and the positions that each is applied at in a picture

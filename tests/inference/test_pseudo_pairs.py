@@ -12,11 +12,11 @@ from PIL import ExifTags, Image, ImageOps
 
 from lit_ghibli.data.image_files import FolderError, open_image
 from lit_ghibli.data.pair_sources import TwoFolderSource
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.pair_selection import Thresholds, judge
 from lit_ghibli.inference.pseudo_pairs import find_photos, make_pairs
 from lit_ghibli.inference.records import Records
+from lit_ghibli.scenes.scene import render_pair
 
 ALL = Thresholds(
     duplicate_distance=None, min_structure=None, min_semantics=None, min_style=None, max_style=None, keep=None
@@ -28,7 +28,7 @@ def limits(**changes) -> Thresholds:
 
 
 class Posterize:
-    """A teacher that counts its pictures; given colours, it paints only them."""
+    """A teacher that counts its pictures; given colors, it paints only them."""
 
     def __init__(self, bits=2, flat=()):
         self.bits, self.flat, self.calls = bits, flat, 0
@@ -312,7 +312,7 @@ def test_limits_without_sense_are_refused(name, value):
 
 
 class Halves:
-    """Labels the left part of a picture 1; of pictures with few colours, a smaller part."""
+    """Labels the left part of a picture 1; of pictures with few colors, a smaller part."""
 
     num_classes = 3
 

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.images import from_uint8
 from lit_ghibli.inference.tiling import mosaic, translate_tiled
 from lit_ghibli.inference.translator import Translator
+from lit_ghibli.methods.base import translate
 from lit_ghibli.networks.normalization import frozen_statistics, record_statistics
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.resnet import ResnetGenerator
-from lit_ghibli.training.translation import translate
+from lit_ghibli.scenes.scene import render_pair
 
 
 @pytest.fixture

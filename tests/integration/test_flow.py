@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from lit_ghibli import checkpoints
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.data.sources import FIRST_HELD_OUT
+from lit_ghibli.scenes.scene import render_pair
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 
-from lit_ghibli.commands._hydra import config_dir
 from lit_ghibli.data.single_pictures import resize
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import luminance, to_unit
 from lit_ghibli.methods.nst import NeuralStyle
 from lit_ghibli.networks.vgg import LAYERS, VggFeatures
+from lit_ghibli.recipes import config_dir
 
 RECIPE = Path(config_dir()) / "method" / "nst.yaml"
 RandomVgg = partial(VggFeatures, weights="random")
@@ -247,7 +247,7 @@ def test_luminance_keeps_the_chroma_of_the_content(pictures):
     torch.testing.assert_close(luminance(picture), luminance(method.pixels.detach()), rtol=0, atol=1e-6)
 
 
-def test_luminance_sees_no_colour(pictures):
+def test_luminance_sees_no_color(pictures):
     method = ready(pictures, color="luminance", start="noise")
     steps(method, 1)
     before = {name: term.item() for name, term in method.terms().items()}
@@ -256,7 +256,7 @@ def test_luminance_sees_no_colour(pictures):
     assert {name: term.item() for name, term in method.terms().items()} == pytest.approx(before, rel=1e-9)
 
 
-def test_matched_styles_have_the_colours_of_the_content(pictures):
+def test_matched_styles_have_the_colors_of_the_content(pictures):
     method = build(pictures, color="matched", style=pictures[1:])
     colors = method.content.flatten(2)[0]
     for style in method.styles:

@@ -107,11 +107,11 @@ def test_merged_processes_match_the_reference_in_which_each_numbers_its_own_imag
 
 
 def test_merged_processes_equal_one_where_positions_do_not_matter():
-    colours = torch.rand(6, 3, 1, 1, generator=torch.Generator().manual_seed(0)).expand(6, 3, 32, 32)
-    other = colours.flip(1).square()
+    colors = torch.rand(6, 3, 1, 1, generator=torch.Generator().manual_seed(0)).expand(6, 3, 32, 32)
+    other = colors.flip(1).square()
     single, first, second = (SlicedWassersteinDistance(**SMALL) for _ in range(3))
     for metric, part in ((single, slice(0, 6)), (first, slice(0, 2)), (second, slice(2, 6))):
-        metric.update(colours[part], real=True)
+        metric.update(colors[part], real=True)
         metric.update(other[part], real=False)
     first.merge_state(second)
     assert single.compute() > 10

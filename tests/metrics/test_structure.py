@@ -4,9 +4,9 @@ import torch
 from scipy import ndimage
 from skimage.color import deltaE_cie76, rgb2lab
 
-from lit_ghibli.data.scenes import render_pair
 from lit_ghibli.images import from_uint8
 from lit_ghibli.metrics.structure import label_agreement, structure_consistency, style_strength
+from lit_ghibli.scenes.scene import render_pair
 
 
 def scene(index: int, size: int = 64, painted: bool = False) -> torch.Tensor:
@@ -79,7 +79,7 @@ def test_each_pair_of_a_batch_is_judged_by_itself():
 # --- style -----------------------------------------------------------------------
 
 
-def test_style_is_the_mean_colour_difference():
+def test_style_is_the_mean_color_difference():
     photo, picture = noise(48, 0), noise(48, 1) * 0.5
     expected = deltaE_cie76(*(rgb2lab(levels(image)) for image in (photo, picture))).mean()
     assert style_strength(photo, picture).item() == pytest.approx(expected, rel=1e-3)

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader
 
 from lit_ghibli import checkpoints
 from lit_ghibli.callbacks.checkpointing import RunCheckpoints
+from lit_ghibli.methods.base import Translation
 from lit_ghibli.metrics.suite import MetricSuite
-from lit_ghibli.training.translation import Translation
 
 
 class Shift(nn.Module):

@@ -49,12 +49,12 @@ def test_minimum_size_is_the_smallest_that_works(num_layers):
         network(torch.randn(1, 3, smallest, smallest - 1))
 
 
-def test_one_channel_judges_the_luminance_of_colours():
+def test_one_channel_judges_the_luminance_of_colors():
     network = PatchDiscriminator(in_channels=1, base_channels=2)
-    colours = torch.rand(2, 3, 32, 32) * 2 - 1
-    grey = 0.299 * colours[:, :1] + 0.587 * colours[:, 1:2] + 0.114 * colours[:, 2:]
+    colors = torch.rand(2, 3, 32, 32) * 2 - 1
+    grey = 0.299 * colors[:, :1] + 0.587 * colors[:, 1:2] + 0.114 * colors[:, 2:]
     other = grey + torch.tensor([0.587, -0.299, 0.0]).view(1, 3, 1, 1)  # of the same luma, greener
-    torch.testing.assert_close(network(colours), network(grey))
+    torch.testing.assert_close(network(colors), network(grey))
     torch.testing.assert_close(network(other), network(grey))
     with pytest.raises(UserError, match=r"6 channels.*in_channels = 1"):
         network(torch.randn(1, 6, 32, 32))

@@ -100,7 +100,7 @@ def test_residual_output_has_a_gradient_where_it_leaves_the_range():
     assert network.decoder.head.bias.grad.tolist() == [256.0] * 3
 
 
-def test_luminance_output_keeps_the_differences_of_colour():
+def test_luminance_output_keeps_the_differences_of_color():
     network = ResnetGenerator(base_channels=4, num_blocks=1, output="luminance")
     photos = torch.rand(1, 3, 16, 16) * 2 - 1
     assert torch.equal(network(photos), photos)

@@ -11,8 +11,8 @@ def entry(width=400, height=300, name="a.jpg", note="structure 0.9"):
     return Entry(Image.new("RGB", (width, height), RED), Image.new("RGB", (width, height), BLUE), name, note)
 
 
-def area(sheet, colour):
-    return (np.asarray(sheet) == colour).all(axis=2).sum()
+def area(sheet, color):
+    return (np.asarray(sheet) == color).all(axis=2).sum()
 
 
 def test_every_pair_is_drawn_whole_and_reduced_to_one_side():
@@ -26,7 +26,7 @@ def test_pictures_of_a_pair_stand_side_by_side_and_pairs_in_columns():
     rows, columns = np.nonzero((sheet == RED).all(axis=2))
     assert len(set(columns)) == COLUMNS * SIDE
     assert len(set(rows)) == 2 * 104
-    first_red, first_blue = (np.nonzero((sheet == colour).all(axis=2))[1].min() for colour in (RED, BLUE))
+    first_red, first_blue = (np.nonzero((sheet == color).all(axis=2))[1].min() for color in (RED, BLUE))
     assert SIDE < first_blue - first_red < SIDE + 8
 
 

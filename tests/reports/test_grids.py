@@ -7,13 +7,13 @@ from lit_ghibli.reports.grids import labelled_grid
 GREEN = (10, 200, 30)
 
 
-def flat(height: int, width: int, colour=GREEN) -> np.ndarray:
-    return np.full((height, width, 3), colour, dtype=np.uint8)
+def flat(height: int, width: int, color=GREEN) -> np.ndarray:
+    return np.full((height, width, 3), color, dtype=np.uint8)
 
 
-def places(grid: Image.Image, colour) -> tuple[int, int, int, int]:
-    """First column, first row, last column, last row of a colour."""
-    rows, columns = np.nonzero((np.asarray(grid) == colour).all(axis=2))
+def places(grid: Image.Image, color) -> tuple[int, int, int, int]:
+    """First column, first row, last column, last row of a color."""
+    rows, columns = np.nonzero((np.asarray(grid) == color).all(axis=2))
     return columns.min(), rows.min(), columns.max(), rows.max()
 
 

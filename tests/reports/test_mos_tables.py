@@ -3,8 +3,8 @@ import pytest
 import scipy.stats
 from helpers.opinions import made_key
 
-from lit_ghibli.metrics.opinion import krippendorff_alpha
-from lit_ghibli.reports.mos_tables import agreement_rows, pair_rows, score_rows, summary_rows
+from lit_ghibli.opinion.statistics import krippendorff_alpha
+from lit_ghibli.opinion.tables import agreement_rows, pair_rows, score_rows, summary_rows
 
 KEY = made_key("ratings", ["a", "b", "c"], 4)
 TABLES = np.random.default_rng(0).integers(1, 6, (7, 2, 4, 3)).astype(float)  # raters, aspects, sets, methods

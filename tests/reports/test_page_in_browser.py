@@ -14,7 +14,7 @@ ROWS = [
     {"name": "c", "ssim": 0.5, "swd": 9.0, "parameters_m": 4.0},
     {"name": "a", "ssim": 0.375, "swd": None, "parameters_m": 3.0},
 ]
-COLOURS = {"input": "red", "b": "lime", "c": "blue", "a": "black"}
+COLORS = {"input": "red", "b": "lime", "c": "blue", "a": "black"}
 NAMES = "[...document.querySelectorAll('#numbers tbody th')].map(cell => cell.textContent)"
 SORTED = "[...document.querySelectorAll('#numbers thead th')].map(cell => cell.getAttribute('aria-sort'))"
 CUT = "getComputedStyle(document.querySelector('#slider')).getPropertyValue('--cut')"
@@ -31,7 +31,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    pictures = {title: Image.new("RGB", (64, 64), colour) for title, colour in COLOURS.items()}
+    pictures = {title: Image.new("RGB", (64, 64), color) for title, color in COLORS.items()}
     page = Page(
         title="Compared",
         lede="",
@@ -40,7 +40,7 @@ def opened(browser, tmp_path):
         costs=["parameters_m"],
         plotted=["parameters_m"],
         besides={0},
-        gallery={"one": pictures, "two": pictures, "tall": {title: Image.new("RGB", (20, 80)) for title in COLOURS}},
+        gallery={"one": pictures, "two": pictures, "tall": {title: Image.new("RGB", (20, 80)) for title in COLORS}},
     )
     path = tmp_path / "compare.html"
     path.write_text(render_page(page), encoding="utf-8")
@@ -148,9 +148,9 @@ def test_left_of_the_line_is_one_picture_and_right_of_it_the_other(opened, tmp_p
     opened.screenshot(tmp_path / "shot.png")
     shot = Image.open(tmp_path / "shot.png").convert("RGB")
     near = {"red": (255, 0, 0), "lime": (0, 255, 0)}
-    for share, colour in ((0.2, "red"), (0.8, "lime")):
+    for share, color in ((0.2, "red"), (0.8, "lime")):
         pixel = shot.getpixel((int(x + share * width), int(y + 0.8 * height)))
-        assert max(abs(a - b) for a, b in zip(pixel, near[colour], strict=True)) < 30
+        assert max(abs(a - b) for a, b in zip(pixel, near[color], strict=True)) < 30
 
 
 def test_two_clicked_pictures_of_a_row_are_compared(opened):

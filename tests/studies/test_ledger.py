@@ -55,7 +55,7 @@ def test_a_lock_is_held_by_whoever_inherits_the_file(tmp_path):
         assert not file.closed
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"cells": {"a": {"colour": 1}}, "forecasts": {}}'])
+@pytest.mark.parametrize("text", ["{", "{}", '{"cells": {"a": {"color": 1}}, "forecasts": {}}'])
 def test_what_is_no_ledger_is_refused(tmp_path, text):
     (tmp_path / "ledger.json").write_text(text)
     with pytest.raises(UserError, match=r"ledger\.json: no ledger of this version"):

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.methods.base import pad_to_multiple, translate
 from lit_ghibli.methods.cyclegan import CycleGAN
 from lit_ghibli.methods.pix2pix import Pix2Pix
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.networks.unet import UnetGenerator
-from lit_ghibli.training.translation import pad_to_multiple, translate
 
 SIZES = [(1, 1), (1, 50), (50, 1), (2, 3), (4, 4), (7, 8), (8, 8), (9, 8), (13, 31), (37, 20)]
 

@@ -1,0 +1,57 @@
+"""From a checkpoint to the function that translates photographs."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lit_ghibli import checkpoints
+from lit_ghibli.errors import UserError
+from lit_ghibli.inference.translator import Translator
+from lit_ghibli.recipes import import_targets, instantiate_trusted, trusted_class
+
+
+def choose_device(device: str) -> torch.device:
+    """The device of this name; ``auto`` means a GPU where there is one.
+
+    Raises:
+        UserError: There is no GPU, or no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device={device}: no GPU that torch can use; choose device=cpu or device=auto")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"device={device}: choose auto, cpu or cuda") from error
+
+
+def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dict[str, Any]]:
+    """Read only the translating generator of a checkpoint; return it and the run's configuration.
+
+    Raises:
+        CheckpointError: The file cannot be read, or its weights do not fit its configuration.
+        UserError: The method makes one picture only.
+    """
+    checkpoint = checkpoints.load(path, mmap=True)
+    config = checkpoint[checkpoints.CONFIG_KEY]
+    method_class = trusted_class(config["method"])
+    if not hasattr(method_class, "translator"):
+        raise UserError(
+            f"{path}: {method_class.__name__} has made one picture and has no network that translates others: paint "
+            "each photograph with lit-ghibli nst, or give checkpoint=<a run of another method>"
+        )
+    import_targets(config["method"])  # now: on the meta device, torchdiffeq's tables would be made without values
+    with torch.device("meta"):  # a skeleton: nothing is allocated for the networks that stay unused
+        method = instantiate_trusted(config["method"])
+    network = method.translator()
+    prefix = next(f"{name}." for name, module in method.named_children() if module is network)
+    weights = {
+        name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
+    }
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise checkpoints.CheckpointError(f"{path}: its weights do not fit its configuration: {error}") from error
+    return Translator(network.float(), choose_device(device), tile), config

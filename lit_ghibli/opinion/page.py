@@ -1,0 +1,169 @@
+"""The page on which people judge pictures without knowing whose they are: one file that works without internet.
+
+Attention checks, their places drawn anew for every rater:
+
+* *instructed*: a screen says which answer to choose. Those who do not read fail, and two of one rater ask for different
+  answers, so that pressing one key throughout fails, too.
+* *repeated* (ratings): a picture of the first half comes again in the last third. Those who press keys at random
+  contradict themselves.
+* *photograph* (best-of): the untouched photograph is among the candidates, and has to be found. Another choice between
+  the same pictures would be no check: where two are about as good, honest raters change their minds.
+"""
+
+import base64
+import html
+import io
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lit_ghibli.errors import UserError
+
+RATINGS, BEST_OF = "ratings", "best_of"
+MODES = (RATINGS, BEST_OF)
+
+_TEMPLATE = Path(__file__).with_name("assets") / "mos_page.html"
+
+
+@dataclass
+class ImageSet:
+    """A photograph and what each method makes of it.
+
+    Attributes:
+        name: By which the researcher knows it; it stays out of the page.
+        photograph: As `embed` gives it.
+        pictures: By method, likewise.
+    """
+
+    name: str
+    photograph: str
+    pictures: Mapping[str, str]
+
+
+@dataclass
+class Checks:
+    """How many attention checks a rater meets; see the module's first lines.
+
+    Attributes:
+        instructed: In both modes.
+        repeated: In ratings.
+        photograph: In best-of.
+    """
+
+    instructed: int
+    repeated: int
+    photograph: int
+
+    def __post_init__(self) -> None:
+        for name, count in asdict(self).items():
+            if not isinstance(count, int) or count < 0:
+                raise UserError(f"checks.{name} must be a whole number of at least 0; got {count!r}")
+
+
+@dataclass
+class Wording:
+    """Everything that raters read.
+
+    Attributes:
+        lang: Of the texts, as in HTML: ``en``.
+        title: Of the page.
+        instructions: Paragraphs of the first screen.
+        aspects: Question by aspect.
+        labels: Of the ratings, the worst first; as many as the scale has steps.
+        texts: Words on buttons and the like.
+    """
+
+    lang: str
+    title: str
+    instructions: Sequence[str]
+    aspects: Mapping[str, str]
+    labels: Sequence[str]
+    texts: Mapping[str, str]
+
+
+@dataclass
+class Study:
+    """What to hand out, and what to keep.
+
+    Attributes:
+        page: HTML for the raters.
+        key: What each anonymous id stands for, as plain values for JSON.
+    """
+
+    page: str
+    key: dict[str, Any]
+
+
+def make_study(sets: Sequence[ImageSet], mode: str, wording: Wording, checks: Checks) -> Study:
+    """Make the page and its key; the ids are random, so that neither the page nor the answers give a method away.
+
+    Args:
+        sets: Every one with the same methods.
+        mode: `RATINGS`: each picture gets one on each aspect; `BEST_OF`: in each set the best is chosen on each aspect.
+        wording: Everything that raters read.
+        checks: How many attention checks there are.
+
+    Raises:
+        UserError: Too few methods or aspects, labels that keys cannot reach, or a text that names a method.
+    """
+    methods = list(sets[0].pictures)
+    _check(mode, methods, wording)
+    embedded, known = {}, []
+    for image_set in sets:
+        photograph, *ids = (secrets.token_hex(6) for _ in range(1 + len(methods)))
+        embedded |= {photograph: image_set.photograph, **dict(zip(ids, image_set.pictures.values(), strict=True))}
+        known.append(
+            {
+                "id": secrets.token_hex(4),
+                "input": image_set.name,
+                "photograph": photograph,
+                "pictures": dict(zip(ids, methods, strict=True)),
+            }
+        )
+    common = {"id": secrets.token_hex(6), "mode": mode}
+    shown = [{**each, "pictures": sorted(each["pictures"])} for each in known]
+    for each in shown:
+        del each["input"]
+    study = {**common, "checks": asdict(checks), **asdict(wording), "sets": shown}
+    study["pictures"] = {identity: embedded[identity] for identity in sorted(embedded)}
+    key = {**common, "aspects": list(wording.aspects), "scale": len(wording.labels), "methods": methods, "sets": known}
+    return Study(_fill(wording, study), key)
+
+
+def embed(image: Image.Image, side: int, quality: int) -> str:
+    """A picture as a data URL: a JPEG of at most ``side`` pixels per side, colors at full resolution, no metadata."""
+    reduced = image.convert("RGB")
+    reduced.info = {}  # a comment of the file would be written again
+    reduced.thumbnail((side, side), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    reduced.save(file, "JPEG", quality=quality, subsampling=0, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _check(mode: str, methods: Sequence[str], wording: Wording) -> None:
+    if not methods or (mode == BEST_OF and len(methods) < 2):
+        raise UserError(f"mode {mode} needs more methods than {len(methods)}: methods={{NAME: FOLDER, ...}}")
+    if not 2 <= len(wording.labels) <= 9:
+        raise UserError(f"labels must be 2 to 9, one for each step of the scale; got {len(wording.labels)}")
+    if not wording.aspects:
+        raise UserError("aspects must hold at least one question")
+    read = "\n".join([wording.title, *wording.instructions, *wording.aspects.values(), *wording.labels])
+    for method in methods:
+        if re.search(rf"(?<!\w){re.escape(method)}(?!\w)", read, re.IGNORECASE):
+            raise UserError(f"the title, instructions, aspects or labels name '{method}', which raters must not know")
+
+
+def _fill(wording: Wording, study: Mapping[str, Any]) -> str:
+    """The template with everything of a study in it; '<' is escaped so that no text can end the script early."""
+    values = {
+        "lang": html.escape(wording.lang),
+        "title": html.escape(wording.title),
+        "study": json.dumps(study, ensure_ascii=False).replace("<", "\\u003c"),
+    }
+    return re.sub(r"\{\{(lang|title|study)\}\}", lambda found: values[found[1]], _TEMPLATE.read_text(encoding="utf-8"))

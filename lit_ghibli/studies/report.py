@@ -1,0 +1,189 @@
+"""The report of a study: a table, figures of effects, a grid of pictures, and a page of Markdown that shows them."""
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lit_ghibli.metrics.protocol import check_one_protocol
+from lit_ghibli.recipes import instantiate_trusted
+from lit_ghibli.reports.effects import summarize_seeds
+from lit_ghibli.reports.grids import labelled_grid
+from lit_ghibli.reports.tables import Row, markdown_table, write_csv, write_table
+from lit_ghibli.studies.cells import Source
+from lit_ghibli.studies.ledger import Entry
+from lit_ghibli.studies.results import EVALUATION, read_rows
+from lit_ghibli.studies.study import SEED, Study
+
+REPORT = "report"  # folder within the study's
+
+_WIDEST = 1800  # pixels of a grid of pictures
+_SIDES = 96, 256  # pixels that the longer side of one picture in it may have, at least and at most
+
+
+def write_report(study: Study, source: Source, out: Path, typed: str, num_images: int) -> None:
+    """Write ``report.md`` and what it shows into ``<out>/report``.
+
+    Args:
+        study: Whose results these are.
+        source: Its cells, at least one of them done.
+        out: The study's folder.
+        typed: The command line.
+        num_images: Rows in the grid of pictures.
+
+    Raises:
+        UserError: Two cells were measured by different protocols.
+    """
+    entries, folder = source.entries(), out / REPORT
+    folder.mkdir(parents=True, exist_ok=True)
+    done = [entry for entry in entries if entry.state == "done"]
+    if study.evaluate is not None or study.command == "evaluate":
+        rows = [read_rows(out / entry.folder, study.command, evaluated=True)[0] for entry in done]
+        check_one_protocol([{**row, "name": entry.name} for row, entry in zip(rows, done, strict=True)])
+    factors = list(done[0].levels)[:-1]  # the last one is the seed
+    cells = [_row(entry) for entry in done]
+    write_csv([{**row, **_costs(entry)} for row, entry in zip(cells, done, strict=True)], folder / "cells.csv")
+    metrics = [name for name in dict.fromkeys(itertools.chain.from_iterable(entry.metrics for entry in done))]
+    table = _shortened(summarize_seeds(cells, factors, metrics), seeds=len(study.seeds))
+    write_table(table, folder, "table")
+    figures = _figures(study, cells, factors, done, folder)
+    if num_images and (rows := _pictures(done, out, num_images)):
+        side = min(max(_WIDEST // len(rows[0]), _SIDES[0]), _SIDES[1])
+        labelled_grid(rows, max_side=side).save(folder / "pictures.png")
+        figures.append("pictures.png")
+    text = _markdown(study, entries, table, figures, typed)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    print(f"\n{markdown_table(table)}\nreport: {folder / 'report.md'}")
+
+
+def _shortened(rows: Sequence[Row], *, seeds: int) -> Sequence[Row]:
+    """The table without what only several seeds have."""
+    if seeds > 1:
+        return rows
+    return [{name: row[name] for name in row if name != "seeds" and not name.endswith("_sd")} for row in rows]
+
+
+def _row(entry: Entry) -> Row:
+    """Levels, as numbers where they are some, and results of a cell."""
+    return {**{factor: _number(level) for factor, level in entry.levels.items()}, **entry.metrics}
+
+
+def _number(level: str) -> str | int | float:
+    for kind in (int, float):
+        try:
+            return kind(level)
+        except ValueError:
+            continue
+    return level
+
+
+def _costs(entry: Entry) -> Row:
+    """What a cell took, in seconds by step, and where it is."""
+    return {**{f"{step}_seconds": value for step, value in entry.seconds.items()}, "folder": entry.folder}
+
+
+def _figures(
+    study: Study, cells: Sequence[Row], factors: Sequence[str], done: Sequence[Entry], folder: Path
+) -> list[str]:
+    """Draw what the factors do; names of the files."""
+    from lit_ghibli.reports.figures import effects_figure, pairwise_figure  # matplotlib is slow to import
+
+    varied = [factor for factor in factors if len({row[factor] for row in cells}) > 1]
+    if not varied:
+        return []
+    metrics = list(study.metrics)
+    reference = next((entry.reference for entry in done if entry.reference), {})
+    files = effects_figure(cells, varied, metrics, folder / "effects", reference)
+    if len(varied) > 1 and study.search is None:  # a map with one level for each trial says nothing
+        for metric in metrics:
+            files += pairwise_figure(cells, varied, metric, folder / f"pairs_{metric.replace('/', '_')}")
+    return [file.name for file in files if file.suffix == ".png"]
+
+
+def _pictures(done: Sequence[Entry], out: Path, count: int) -> list[dict[str, np.ndarray]]:
+    """Rows of a grid: held-out inputs, what the cells of the first seed make of them, and targets where known."""
+    first = [entry for entry in done if entry.levels[SEED] == done[0].levels[SEED]]
+    folders = {title(entry): _translated(out / entry.folder) for entry in first}
+    folders = {title: folder for title, folder in folders.items() if folder}
+    if folders:
+        return _translations(folders, first[0], out, count)
+    results = {title(entry): sorted((out / entry.folder).glob("*.png")) for entry in first}
+    row = {title: _open(files[0]) for title, files in results.items() if files}  # of methods that paint one picture
+    return [row] if row else []
+
+
+def _translations(folders: Mapping[str, Path], entry: Entry, out: Path, count: int) -> list[dict[str, np.ndarray]]:
+    """Rows of translations between their inputs and their targets."""
+    from lit_ghibli import checkpoints  # here, so that --help answers at once
+    from lit_ghibli.inference.comparison import HeldOut, as_picture, match_folders
+
+    if entry.checkpoint:
+        checkpoint = out / entry.checkpoint
+    else:  # a cell that evaluates a checkpoint of somebody else's
+        checkpoint = Path(read_rows(out / entry.folder, "evaluate", evaluated=True)[0]["checkpoint"])
+    run = checkpoints.load(checkpoint, mmap=True)[checkpoints.CONFIG_KEY]
+    datamodule = instantiate_trusted(run["data"])
+    datamodule.setup("validate")
+    held_out = HeldOut(datamodule)
+    subjects, _ = match_folders(folders, datamodule.splits.test_input.names, on_bad_file="skip")
+    rows = []
+    for name, photo, target in itertools.islice(held_out.inputs(), count):
+        images = {"input": photo, **{each.name: each.picture(name, photo) for each in subjects}}
+        images |= {} if target is None else {"target": target}
+        rows.append({title: np.asarray(as_picture(image)) for title, image in images.items()})
+    return rows
+
+
+def _translated(folder: Path) -> Path | None:
+    """Where a cell's translations are."""
+    places = (folder / EVALUATION / "translated", folder / "translated")
+    return next((place for place in places if place.is_dir()), None)
+
+
+def title(entry: Entry) -> str:
+    """A cell without its seed: its levels, numbers with their factors where there are several."""
+    levels = {factor: level for factor, level in entry.levels.items() if factor != SEED}
+    if len(levels) == 1:
+        return next(iter(levels.values()))
+    named = [level if isinstance(_number(level), str) else f"{factor} {level}" for factor, level in levels.items()]
+    return " ".join(named)
+
+
+def _open(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _markdown(study: Study, entries: Sequence[Entry], table: Sequence[Row], figures: Sequence[str], typed: str) -> str:
+    """The page."""
+    states = {
+        state: [entry for entry in entries if entry.state == state] for state in ("failed", "interrupted", "waiting")
+    }
+    seconds = sum(sum(entry.seconds.values()) for entry in entries)
+    parts = [
+        f"# {study.name}{study.preset and ', '}{study.preset}",
+        study.question,
+        f"```bash\n{typed}\n```",
+        markdown_table(table).rstrip(),
+        f"{len(entries)} cells, {seconds / 60:.0f} minutes in all, on {_machine()}.",
+        *(f"![{name}]({name})" for name in figures),
+    ]
+    for state, those in states.items():
+        if those:
+            parts.append(f"{state.capitalize()}: " + "; ".join(entry.name for entry in those) + ".")
+    return "\n\n".join(parts) + "\n"
+
+
+def _machine() -> str:
+    """This machine in words."""
+    import torch
+
+    from lit_ghibli.inference.load import choose_device
+    from lit_ghibli.inference.profiling import machine
+
+    where = machine(choose_device("auto"))
+    threads = "" if where["threads"] is None else f", {os.cpu_count()} cores"
+    return f"{where['device']}{threads}, torch {torch.__version__}"

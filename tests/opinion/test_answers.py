@@ -1,0 +1,121 @@
+import json
+
+import pytest
+from helpers.opinions import answers, made_key, write
+
+from lit_ghibli.errors import UserError
+from lit_ghibli.opinion.answers import (
+    AnswersError,
+    Thresholds,
+    find_doubles,
+    read_answers,
+    read_key,
+    score_table,
+)
+
+LIMITS = Thresholds(failed_checks=1, seconds=2.0, same=0.95, disagreement=1.0)
+RATINGS = made_key("ratings", ["a", "b"], 2)
+BEST_OF = made_key("best_of", ["a", "b", "c"], 3)
+
+
+def varied(aspect, number, method):
+    return 1 + (len(aspect) + 2 * number + "ab".index(method)) % 3
+
+
+def faults(folder, key=RATINGS, opinion=varied, **options):
+    return read_answers(write(folder, "x.json", answers(key, "r", opinion, **options)), key).faults(LIMITS)
+
+
+def test_scores_find_their_methods(tmp_path):
+    content = answers(RATINGS, "r", varied)
+    content["screens"].reverse()  # every rater has another order
+    table = score_table(read_answers(write(tmp_path, "x.json", content), RATINGS), RATINGS)
+    by_hand = [
+        [[varied(aspect, number, method) for method in "ab"] for number in (0, 1)] for aspect in RATINGS["aspects"]
+    ]
+    assert table.tolist() == by_hand
+
+
+def test_choices_find_their_methods(tmp_path):
+    chosen = {"style": "aab", "overall": "cab"}
+    content = answers(BEST_OF, "r", lambda aspect, number: chosen[aspect][number])
+    table = score_table(read_answers(write(tmp_path, "x.json", content), BEST_OF), BEST_OF)
+    assert table.tolist() == [[[float(m == best) for m in "abc"] for best in chosen[aspect]] for aspect in chosen]
+
+
+def test_reliable_raters_have_no_faults(tmp_path):
+    assert faults(tmp_path) == []
+    assert faults(tmp_path, wrong=1) == [], "one slip is forgiven"
+    assert faults(tmp_path, again=1, wrong=1) == [], "so is a change of mind by one"
+    assert faults(tmp_path, seconds=2.0) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"wrong": 2}, "failed 2 of 3 attention checks (2 instructed)"),
+        ({"wrong": 1, "again": 2}, "failed 2 of 3 attention checks (1 instructed, 1 repeated)"),
+        ({"seconds": 1.25}, "too fast: 1.2 s per screen"),
+        ({"opinion": lambda *_: 3}, "constant: answer 3 in 8 of 8"),
+    ],
+)
+def test_unreliable_raters_and_why(tmp_path, options, fault):
+    assert faults(tmp_path, **options) == [fault]
+
+
+def test_constant_places_in_best_of(tmp_path):
+    first = [screen["candidates"][0] for screen in answers(BEST_OF, "r", lambda *_: "a")["screens"]]
+    assert faults(tmp_path, BEST_OF, lambda _, number: first[number][-1]) == ["constant: answer 1 in 6 of 6"]
+    assert faults(tmp_path, BEST_OF, lambda *_: "a") == [], "a preference is no fault, wherever it is shown"
+
+
+def change(edit):
+    content = answers(RATINGS, "r", varied)
+    edit(content)
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "damaged: no JSON"),
+        ("[1]", "damaged: a JSON file of something else"),
+        ("{}", "damaged: no answers of an opinion study"),
+        (change(lambda found: found.update(study="study2")), "of another study: study2, not study1"),
+        (change(lambda found: found.update(finished=None)), "incomplete: it was not finished"),
+        (change(lambda found: found["screens"].pop(0)), "damaged: KeyError|incomplete"),
+        (change(lambda found: found["screens"].pop(1)), "incomplete: 2 of 8 answers are missing"),
+        (change(lambda found: found["screens"][0].update(answers={})), "damaged: KeyError|incomplete"),
+        (
+            change(lambda found: found["screens"][1]["answers"].update(style=6)),
+            "damaged: ValueError rating 6 on a scale",
+        ),
+        (change(lambda found: found["screens"][1]["answers"].update(style="3")), "damaged: ValueError rating '3'"),
+        (change(lambda found: found["screens"][1].update(candidates=["x"])), "incomplete: 2 of 8"),
+        (change(lambda found: found["screens"][1]["answers"].update(x=3)), "damaged: it judges pictures"),
+        (change(lambda found: found.update(screens=[3])), "damaged: TypeError"),
+        (change(lambda found: found["screens"][0].update(seconds=None)), "damaged: TypeError"),
+        (change(lambda found: found.pop("rater")), "damaged: KeyError 'rater'"),
+    ],
+)
+def test_what_cannot_be_used_is_told(tmp_path, text, message):
+    (tmp_path / "x.json").write_text(text, encoding="utf-8")
+    with pytest.raises(AnswersError, match=message):
+        read_answers(tmp_path / "x.json", RATINGS)
+
+
+def test_of_doubles_the_first_counts(tmp_path):
+    files = []
+    for number, (rater, minute) in enumerate([("r", 30), ("q", 10), ("r", 20)]):
+        content = {**answers(RATINGS, rater, varied), "finished": f"2024-05-01T10:{minute}:00Z"}
+        files.append(write(tmp_path, f"{number}.json", content))
+    doubles = find_doubles([read_answers(file, RATINGS) for file in files])
+    assert doubles == {files[0]: f"the same rater as {files[2]}, which was finished first"}
+
+
+def test_what_is_no_key_is_told(tmp_path):
+    assert read_key(write(tmp_path, "key.json", RATINGS)) == RATINGS
+    with pytest.raises(UserError, match=r"x\.json is no key of a study: give the key\.json"):
+        read_key(write(tmp_path, "x.json", answers(RATINGS, "r", varied)))
+    with pytest.raises(UserError, match=r"nowhere\.json: cannot be read \(No such file"):
+        read_key(tmp_path / "nowhere.json")
