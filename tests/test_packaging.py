@@ -30,10 +30,14 @@ def train_a_step(python: str | Path, cwd: Path, tiny: list[str], **environment: 
     return subprocess.run(where, cwd=cwd, env=variables, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_wheel_holds_every_configuration(wheel):
+def test_wheel_holds_every_configuration_and_template(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        inside = {name for name in archive.namelist() if name.startswith("lit_ghibli/conf/")}
-    assert inside == {f"lit_ghibli/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
+        inside = set(archive.namelist())
+    configurations = {name for name in inside if name.startswith("lit_ghibli/conf/")}
+    assert configurations == {f"lit_ghibli/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "lit_ghibli").glob("*/templates/*")}
+    assert len(templates) == 5
+    assert templates <= inside
 
 
 def test_wheel_trains_outside_the_checkout(wheel, tmp_path, tiny):

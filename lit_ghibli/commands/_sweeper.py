@@ -21,8 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import quote, spell
-from lit_ghibli.reports import columns
-from lit_ghibli.reports.tables import write_table
+from lit_ghibli.reports.tables import direction, write_table
 
 TARGET = "hydra_plugins.lit_ghibli.OptunaSweeper"  # Hydra takes plugins by names that begin like this
 JOURNAL = "search.journal"  # in the folder of the sweep
@@ -257,7 +256,7 @@ def _directions(names: Sequence[str], given: str | Sequence[str] | None) -> dict
         if len(given) != len(names):
             raise UserError(f"hydra.sweeper.directions must be one for each of {list(names)}; got {list(given)}")
         return dict(zip(names, given, strict=True))
-    signs = {name: -1 if name == "train_seconds" else columns.direction(name.split("/")[-1]) for name in names}
+    signs = {name: -1 if name == "train_seconds" else direction(name.split("/")[-1]) for name in names}
     if unknown := [name for name, sign in signs.items() if not sign]:
         raise UserError(f"which way is {unknown[0]} better? Give hydra.sweeper.directions=[min], or max, one for each")
     return {name: "min" if sign < 0 else "max" for name, sign in signs.items()}

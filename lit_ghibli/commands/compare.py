@@ -29,9 +29,8 @@ from lit_ghibli.inference.subjects import (
 )
 from lit_ghibli.metrics import protocol
 from lit_ghibli.recipes import instantiate_trusted
-from lit_ghibli.reports.latex import latex_table
 from lit_ghibli.reports.page import NearestPair, Page, picture_side, render_page
-from lit_ghibli.reports.tables import Row, markdown_table, write_csv, write_table
+from lit_ghibli.reports.tables import Row, latex_table, markdown_table, write_csv, write_table
 
 if TYPE_CHECKING:
     from lit_ghibli.inference.comparison import HeldOut, Outcome, Subject

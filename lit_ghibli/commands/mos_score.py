@@ -20,9 +20,7 @@ from lit_ghibli.opinion.answers import (
     score_table,
 )
 from lit_ghibli.opinion.tables import SIGNIFICANT, agreement_rows, pair_rows, score_rows, summary_rows
-from lit_ghibli.reports.columns import without_bounds
-from lit_ghibli.reports.latex import latex_table
-from lit_ghibli.reports.tables import Row, markdown_table, write_table
+from lit_ghibli.reports.tables import Row, latex_table, markdown_table, without_bounds, write_table
 
 
 @command("mos score")

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,13 @@ def read_answers(path: Path, key: Mapping[str, Any]) -> Rater:
         raise AnswersError("incomplete: it was not finished")
     try:
         screens = found["screens"]
-        judged = [screen for screen in screens if screen["kind"] == "judged"]
-        judgements = {pair: value for screen in judged for pair, value in _judgements(screen, key)}
+        judgements: Judgements = {}
+        places = []
+        for screen in screens:
+            if screen["kind"] == "judged":
+                about = screen["candidates"][0] if key["mode"] == RATINGS else screen["set"]
+                judgements |= {(about, aspect): value for aspect, value in screen["answers"].items()}
+                places += [_place(screen, value, key) for value in screen["answers"].values()]
         rater = Rater(
             path,
             str(found["rater"]),
@@ -120,12 +125,20 @@ def read_answers(path: Path, key: Mapping[str, Any]) -> Rater:
             str(found["finished"]),
             judgements,
             [float(screen["seconds"]) for screen in screens],
-            [_place(screen, value, key) for screen in judged for value in screen["answers"].values()],
+            places,
             [_check(screen, judgements, key) for screen in screens if screen["kind"] != "judged"],
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise AnswersError(f"damaged: {type(error).__name__} {error}") from error
-    _require_complete(judgements, key)
+    if key["mode"] == RATINGS:
+        things = [picture for image_set in key["sets"] for picture in image_set["pictures"]]
+    else:
+        things = [image_set["id"] for image_set in key["sets"]]
+    wanted = {(thing, aspect) for thing in things for aspect in key["aspects"]}
+    if missing := wanted - judgements.keys():
+        raise AnswersError(f"incomplete: {len(missing)} of {len(wanted)} answers are missing")
+    if judgements.keys() - wanted:
+        raise AnswersError("damaged: it judges pictures that the study does not have")
     return rater
 
 
@@ -166,13 +179,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _judgements(screen: Mapping[str, Any], key: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Any]]:
-    about = screen["candidates"][0] if key["mode"] == RATINGS else screen["set"]
-    for aspect, value in screen["answers"].items():
-        _place(screen, value, key)
-        yield (about, aspect), value
-
-
 def _place(screen: Mapping[str, Any], value: Any, key: Mapping[str, Any]) -> int:
     """Which option an answer is, counted from 1.
 
@@ -192,15 +198,3 @@ def _check(screen: Mapping[str, Any], judgements: Judgements, key: Mapping[str, 
         off = [abs(screen["answers"][aspect] - judgements[picture, aspect]) for aspect in key["aspects"]]
         return "repeated", float(np.mean(off))
     return screen["kind"], float(screen["answers"]["check"] != screen["expected"])
-
-
-def _require_complete(judgements: Judgements, key: Mapping[str, Any]) -> None:
-    if key["mode"] == RATINGS:
-        things = [picture for image_set in key["sets"] for picture in image_set["pictures"]]
-    else:
-        things = [image_set["id"] for image_set in key["sets"]]
-    wanted = {(thing, aspect) for thing in things for aspect in key["aspects"]}
-    if missing := wanted - judgements.keys():
-        raise AnswersError(f"incomplete: {len(missing)} of {len(wanted)} answers are missing")
-    if judgements.keys() - wanted:
-        raise AnswersError("damaged: it judges pictures that the study does not have")

@@ -11,9 +11,7 @@ Attention checks, their places drawn anew for every rater:
 """
 
 import base64
-import html
 import io
-import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -24,11 +22,12 @@ from typing import Any
 from PIL import Image
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.reports.templates import render
 
 RATINGS, BEST_OF = "ratings", "best_of"
 MODES = (RATINGS, BEST_OF)
 
-_TEMPLATE = Path(__file__).with_name("assets") / "mos_page.html"
+_TEMPLATE = Path(__file__).parent / "templates" / "rating_page.html.j2"
 
 
 @dataclass
@@ -48,13 +47,7 @@ class ImageSet:
 
 @dataclass
 class Checks:
-    """How many attention checks a rater meets; see the module's first lines.
-
-    Attributes:
-        instructed: In both modes.
-        repeated: In ratings.
-        photograph: In best-of.
-    """
+    """How many attention checks a rater meets: ``repeated`` ones in ratings, ``photograph`` ones in best-of."""
 
     instructed: int
     repeated: int
@@ -114,26 +107,17 @@ def make_study(sets: Sequence[ImageSet], mode: str, wording: Wording, checks: Ch
     """
     methods = list(sets[0].pictures)
     _check(mode, methods, wording)
-    embedded, known = {}, []
+    embedded, known, shown = {}, [], []
     for image_set in sets:
         photograph, *ids = (secrets.token_hex(6) for _ in range(1 + len(methods)))
         embedded |= {photograph: image_set.photograph, **dict(zip(ids, image_set.pictures.values(), strict=True))}
-        known.append(
-            {
-                "id": secrets.token_hex(4),
-                "input": image_set.name,
-                "photograph": photograph,
-                "pictures": dict(zip(ids, methods, strict=True)),
-            }
-        )
+        shown.append({"id": secrets.token_hex(4), "photograph": photograph, "pictures": sorted(ids)})
+        known.append({**shown[-1], "input": image_set.name, "pictures": dict(zip(ids, methods, strict=True))})
     common = {"id": secrets.token_hex(6), "mode": mode}
-    shown = [{**each, "pictures": sorted(each["pictures"])} for each in known]
-    for each in shown:
-        del each["input"]
     study = {**common, "checks": asdict(checks), **asdict(wording), "sets": shown}
     study["pictures"] = {identity: embedded[identity] for identity in sorted(embedded)}
     key = {**common, "aspects": list(wording.aspects), "scale": len(wording.labels), "methods": methods, "sets": known}
-    return Study(_fill(wording, study), key)
+    return Study(str(render(_TEMPLATE, wording=wording, study=study)), key)
 
 
 def embed(image: Image.Image, side: int, quality: int) -> str:
@@ -157,13 +141,3 @@ def _check(mode: str, methods: Sequence[str], wording: Wording) -> None:
     for method in methods:
         if re.search(rf"(?<!\w){re.escape(method)}(?!\w)", read, re.IGNORECASE):
             raise UserError(f"the title, instructions, aspects or labels name '{method}', which raters must not know")
-
-
-def _fill(wording: Wording, study: Mapping[str, Any]) -> str:
-    """The template with everything of a study in it; '<' is escaped so that no text can end the script early."""
-    values = {
-        "lang": html.escape(wording.lang),
-        "title": html.escape(wording.title),
-        "study": json.dumps(study, ensure_ascii=False).replace("<", "\\u003c"),
-    }
-    return re.sub(r"\{\{(lang|title|study)\}\}", lambda found: values[found[1]], _TEMPLATE.read_text(encoding="utf-8"))

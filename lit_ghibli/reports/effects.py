@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lit_ghibli.reports.columns import is_number
-from lit_ghibli.reports.tables import Row
+from lit_ghibli.reports.tables import Row, is_number
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lit_ghibli.reports.columns import arrow, best_rows, label
-from lit_ghibli.reports.tables import format_value
+from lit_ghibli.reports.tables import arrow, best_rows, format_value, label
 
 # The colors of the comparison page; every meaning has a shape or a lightness of its own as well.
 INK, SOFT, LINE, ACCENT, WARN = "#23282c", "#677078", "#e2dfd6", "#2c6e5b", "#a4421a"

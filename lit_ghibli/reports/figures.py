@@ -14,7 +14,6 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lit_ghibli.reports.columns import is_number
 from lit_ghibli.reports.effects import Effect, has_gaps, levels, main_effects
 from lit_ghibli.reports.figure_look import (
     ACCENT,
@@ -35,7 +34,7 @@ from lit_ghibli.reports.figure_look import (
 )
 from lit_ghibli.reports.heat_maps import heat_maps
 from lit_ghibli.reports.panels import Panel, Scale, level_places
-from lit_ghibli.reports.tables import Row
+from lit_ghibli.reports.tables import Row, is_number
 
 
 def effects_figure(

@@ -10,7 +10,6 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lit_ghibli.reports.columns import direction
 from lit_ghibli.reports.effects import Effect, levels, pairwise_effects
 from lit_ghibli.reports.figure_look import (
     HATCH,
@@ -29,7 +28,7 @@ from lit_ghibli.reports.figure_look import (
     tick_inches,
 )
 from lit_ghibli.reports.panels import Scale, set_ticks
-from lit_ghibli.reports.tables import Row
+from lit_ghibli.reports.tables import Row, direction
 
 _BETTER = LinearSegmentedColormap.from_list("better", ["#f6f1e3", "#b9d3c4", "#5d9a84", "#2c6e5b", "#143d31"])
 _MORE = LinearSegmentedColormap.from_list("more", ["#f1f3f8", "#b4c3e0", "#3a62a8", "#1c3560"])

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from lit_ghibli.reports.columns import is_number
 from lit_ghibli.reports.effects import Effect
 from lit_ghibli.reports.figure_look import ACCENT, SOFT, WARN, as_numbers
-from lit_ghibli.reports.tables import Row
+from lit_ghibli.reports.tables import Row, is_number
 
 _WIDE = 20  # ratio of the largest to the smallest value beyond which an axis is logarithmic
 _FENCE = 3.0  # interquartile ranges beyond the quartiles where a value is an outlier

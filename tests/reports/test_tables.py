@@ -1,9 +1,20 @@
 import csv
 import json
+import math
+import re
 
 import pytest
 
-from lit_ghibli.reports.tables import markdown_table, write_table
+from lit_ghibli.reports.tables import (
+    best_rows,
+    direction,
+    escape,
+    label,
+    latex_table,
+    markdown_table,
+    without_bounds,
+    write_table,
+)
 
 ROWS = [{"name": 'ours, "ü"', "ssim": 0.123456789, "images": 12}, {"name": "a|b", "ssim": 12345.678, "swd": 3.0}]
 
@@ -35,3 +46,107 @@ def test_a_table_without_rows_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one row"):
         write_table([], tmp_path, "metrics")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("ssim", 1),
+        ("ms_ssim", 1),
+        ("psnr", 1),
+        ("fid", -1),
+        ("kid", -1),
+        ("frechet_vgg19", -1),
+        ("perceptual_random", -1),
+        ("seconds_50", -1),
+        ("peak_mib", -1),
+        ("kid_std", 0),
+        ("kernel_random_std", 0),
+        ("ssim_low", 0),
+        ("images", 0),
+        ("tflop_per_s", 0),
+    ],
+)
+def test_directions(column, expected):
+    assert direction(column) == expected
+
+
+def test_labels_are_for_people():
+    names = ("ssim", "ms_ssim", "seconds_5", "frechet_vgg19", "kid_std", "near_duplicates")
+    assert [label(name) for name in names] == [
+        "SSIM",
+        "MS-SSIM",
+        "Seconds (mean of 5)",
+        "Frechet (vgg19)",
+        "KID std",
+        "Near-duplicates",
+    ]
+
+
+COMPETING = [
+    {"name": "untouched", "ssim": 0.9, "swd": 1.0, "images": 4},
+    {"name": "a", "ssim": 0.50001, "swd": math.nan, "images": 4},
+    {"name": "b", "ssim": 0.50002, "swd": 3.0, "images": 5},
+    {"name": "c", "ssim": 0.4, "swd": 2.0},
+    {"name": "d", "ssim": None},
+]
+
+
+def test_the_best_are_equal_in_what_is_printed_and_compete():
+    assert best_rows(COMPETING, "ssim", besides={0}) == {1, 2}
+    assert best_rows(COMPETING, "ssim") == {0}
+    assert best_rows(COMPETING, "swd", besides={0}) == {3}
+
+
+def test_nobody_is_best_alone_or_where_no_direction_is_known():
+    assert best_rows(COMPETING, "images") == set()
+    assert best_rows(COMPETING[:1], "ssim") == set()
+    assert best_rows(COMPETING, "swd", besides={0, 3}) == set()
+    assert best_rows(COMPETING[1:3], "ssim") == set(), "both are equal in print"
+
+
+def test_only_ends_of_intervals_are_left_out():
+    assert without_bounds({"ssim": 1, "ssim_low": 0, "ssim_high": 2, "very_low": 3}) == {"ssim": 1, "very_low": 3}
+
+
+def test_every_special_character_is_escaped():
+    assert escape(r"50% of_a & b #1 $x {y} ~z ^ \ü") == (
+        r"50\% of\_a \& b \#1 \$x \{y\} \textasciitilde{}z \textasciicircum{} \textbackslash{}ü"
+    )
+
+
+def test_a_table_by_hand():
+    rows = [
+        {"name": "input", "ssim": 0.9, "swd": 10.0},
+        {"name": "a_b", "ssim": 0.25, "swd": 123456.0},
+        {"name": "c", "ssim": 0.5, "swd": None},
+        {"name": "d", "ssim": 0.123456, "swd": 20.0},
+    ]
+    assert latex_table(rows, besides={0}).splitlines() == [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"Method & SSIM $\uparrow$ & SWD $\downarrow$ \\",
+        r"\midrule",
+        r"input & $0.9$ & $10$ \\",
+        r"\midrule",
+        r"a\_b & $0.25$ & $1.235 \times 10^{5}$ \\",
+        r"c & $\mathbf{0.5}$ & -- \\",
+        r"d & $0.1235$ & $\mathbf{20}$ \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_a_power_of_ten_can_be_the_best():
+    text = latex_table([{"name": "a", "tflop": 1e-7}, {"name": "b", "tflop": 2e-7}])
+    assert r"$\mathbf{1 \times 10^{-7}}$" in text
+    assert r"$2 \times 10^{-7}$" in text
+    assert text.count(r"\midrule") == 1, "nothing is set apart"
+
+
+def test_a_reference_moves_to_the_top_and_every_row_has_all_cells():
+    rows = [{"name": "a", "x": 1}, {"name": "b", "y": "t&u"}, {"name": "ref", "x": 3}]
+    body = [line for line in latex_table(rows, besides={2}).splitlines() if line.endswith(r"\\")]
+    assert [line.split(" &")[0] for line in body] == ["Method", "ref", "a", "b"]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {2}
