@@ -1,14 +1,18 @@
-"""How figures look: their colors, their texts, their legend, and their files."""
+"""How figures look: their colors, texts, axes, legend, and files."""
 
 import math
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from lit_ghibli.reports.tables import arrow, best_rows, format_value, label
 
@@ -21,6 +25,9 @@ SIZE = 8.5  # points, of all text
 LETTER = 0.6 * SIZE / 72  # inches, roughly
 _TICK_LETTERS = 18  # of a name below a panel
 _LINE = 0.2  # inches of a line of text and what is around it
+_WIDE = 20  # ratio of the largest to the smallest value beyond which an axis is logarithmic
+_FENCE = 3.0  # interquartile ranges beyond the quartiles where a value is an outlier
+_MOST_OUTLIERS = 1 / 8  # of the values; more of them are no outliers
 STYLE = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib, hence is the same everywhere
     "font.size": SIZE,
@@ -113,12 +120,8 @@ def bare_metric(metric: str) -> str:
 
 def metric_name(metric: str, letters: int = 40) -> str:
     """A metric for people, with the direction in which it is better, in lines of so many letters."""
-    name = (
-        label(bare_metric(metric))
-        + "\N{NO-BREAK SPACE}" * bool(arrow(bare_metric(metric)))
-        + arrow(bare_metric(metric))
-    )
-    return textwrap.fill(name, letters)
+    better = arrow(bare_metric(metric))
+    return textwrap.fill(label(bare_metric(metric)) + "\N{NO-BREAK SPACE}" * bool(better) + better, letters)
 
 
 def shorten(text: str, letters: int) -> str:
@@ -127,3 +130,68 @@ def shorten(text: str, letters: int) -> str:
         return text
     start = (letters - 1) // 2
     return f"{text[:start]}\N{HORIZONTAL ELLIPSIS}{text[start + 1 - letters :]}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The axis of a metric from ``low`` to ``high``: all values, but for a few outliers."""
+
+    low: float
+    high: float
+    logarithmic: bool
+
+    @classmethod
+    def around(cls, values: Sequence[float], ends: Sequence[float] = (), reference: float | None = None) -> "Scale":
+        """An axis for ``values`` but for outliers, for ``ends`` where there are none, and for a reference that is near.
+
+        It is logarithmic for positive values that span much and crowd at its lower end.
+        """
+        if not values:
+            return cls(0.0, 1.0, False)
+        steep = min(values) > 0 and max(values) > max(_WIDE * min(values), 4 * float(np.median(values)))
+        unit, back = (math.log, math.exp) if steep else (float, float)
+        lower, upper = np.percentile([unit(value) for value in values], [25, 75])
+        reach = _FENCE * (upper - lower)
+        inside = [place for place in map(unit, values) if lower - reach <= place <= upper + reach]
+        if lower == upper or len(values) - len(inside) > _MOST_OUTLIERS * len(values):
+            inside = [unit(value) for value in values]
+        if len(inside) == len(values):
+            inside += [unit(end) for end in ends if end > 0 or not steep]
+        low, high = min(inside), max(inside)
+        if reference is not None and (reference > 0 or not steep):
+            place, span = unit(reference), high - low
+            if low - 1.5 * span <= place <= high + 1.5 * span:
+                low, high = min(low, place), max(high, place)
+        logarithmic = steep and high - low > math.log(_WIDE)
+        if not logarithmic:
+            low, high = back(low), back(high)
+        same = high - low <= 1e-9 * max(abs(low), abs(high))  # but for rounding in the means
+        margin = (abs(low) or 1) / 2 if same else 0.08 * (high - low)
+        low, high = low - margin, high + margin
+        return cls(back(low), back(high), True) if logarithmic else cls(low, high, False)
+
+    def hides(self, value: float) -> bool:
+        """Whether a value lies beyond the axis."""
+        return not self.low <= value <= self.high
+
+
+def set_ticks(axis: Axis, scale: Scale, upright: bool) -> None:
+    """Few ticks at round numbers, in four significant digits; fewer where these stand side by side."""
+    if scale.logarithmic:
+        decades = math.log10(scale.high / scale.low)
+        between = ((1, 2, 5) if upright else (1, 3)) if decades < (2.7 if upright else 2) else (1,)
+        axis.set_major_locator(LogLocator(subs=between))
+    else:
+        axis.set_major_locator(MaxNLocator(4 if upright else 3, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:.4g}")
+
+
+def level_places(names: Sequence[Any]) -> tuple[list[float], bool]:
+    """Where levels lie along their axis, and whether these places are numbers' and not only an order."""
+    numbers = as_numbers(names)
+    if numbers is None:
+        return [float(place) for place in range(len(names))], False
+    if min(numbers) > 0 and max(numbers) > _WIDE * min(numbers):
+        return [math.log10(number) for number in numbers], True
+    return numbers, True

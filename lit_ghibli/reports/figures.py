@@ -6,10 +6,12 @@ are those of what follows the last slash.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,19 +23,22 @@ from lit_ghibli.reports.figure_look import (
     LETTER,
     SOFT,
     STYLE,
+    WARN,
     WIDTH,
+    Scale,
     add_legend,
     as_numbers,
     best_means,
+    level_places,
     level_texts,
     metric_name,
     name_ticks,
     save,
+    set_ticks,
     shorten,
     tick_inches,
 )
 from lit_ghibli.reports.heat_maps import heat_maps
-from lit_ghibli.reports.panels import Panel, Scale, level_places
 from lit_ghibli.reports.tables import Row, is_number
 
 
@@ -120,12 +125,11 @@ def _one_way(
     grid = figure.subplots(len(metrics), len(factors), squeeze=False, sharex="col", sharey="row")
     for metric, line in zip(metrics, grid, strict=True):
         effects = [main_effects(rows, factor, metric, factors) for factor in factors]
-        scale = Scale.of(rows, metric, itertools.chain(*effects), untouched.get(metric))
+        scale = _scale(rows, metric, itertools.chain(*effects), untouched.get(metric))
         name = "mean" if not has_gaps(rows, metric, factors) else "mean, adjusted for missing combinations"
         for factor, axes, of_factor in zip(factors, line, effects, strict=True):
-            panel = Panel(axes, scale, upright=True)
-            panel.prepare()
-            _draw_levels(panel, rows, factor, metric, of_factor, name)
+            panel = _Panel(axes, scale, upright=True)
+            panel.draw(rows, factor, metric, of_factor, name)
             panel.reference(untouched.get(metric))
         line[0].set_ylabel(metric_name(metric, 22) + panel.far(untouched.get(metric)))
     for factor, axes in zip(factors, grid[-1], strict=True):
@@ -144,11 +148,16 @@ def _named_cells(
     line = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for metric, axes in zip(metrics, line, strict=True):
         effects = main_effects(rows, factors[0], metric, factors)
-        panel = Panel(axes, Scale.of(rows, metric, effects, untouched.get(metric)), upright=False)
-        panel.prepare()
-        _draw_levels(panel, rows, factors[0], metric, effects, "mean")
+        panel = _Panel(axes, _scale(rows, metric, effects, untouched.get(metric)), upright=False)
+        panel.draw(rows, factors[0], metric, effects, "mean")
         panel.reference(untouched.get(metric))
-        _write_values(axes, metric, effects)
+        best = best_means(metric, [effect.mean for effect in effects])
+        beside = 20 if any(effect.diverged for effect in effects) else 7
+        for place, effect in enumerate(effects):  # the means as numbers to the right of the panel
+            if effect.mean is not None:
+                look = {"color": ACCENT, "fontweight": "bold"} if place in best else {"color": SOFT}
+                words = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "center", **look}
+                axes.annotate(f"{effect.mean:.4g}", (1.0, place), (beside, 0), **words)
         axes.set_xlabel(
             metric_name(metric, int((width - 2.0) / len(metrics) / LETTER)) + panel.far(untouched.get(metric))
         )
@@ -157,36 +166,12 @@ def _named_cells(
     return figure
 
 
-def _write_values(axes: Axes, metric: str, effects: Sequence[Effect]) -> None:
-    """The means as numbers to the right of the panel, the best in bold."""
-    best = best_means(metric, [effect.mean for effect in effects])
-    beside = 20 if any(effect.diverged for effect in effects) else 7
-    for place, effect in enumerate(effects):
-        if effect.mean is not None:
-            look = {"color": ACCENT, "fontweight": "bold"} if place in best else {"color": SOFT}
-            words = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "center", **look}
-            axes.annotate(f"{effect.mean:.4g}", (1.0, place), (beside, 0), **words)
-
-
-def _draw_levels(
-    panel: Panel, rows: Sequence[Row], factor: str, metric: str, effects: Sequence[Effect], name: str
-) -> None:
-    places, numbers = level_places([effect.level for effect in effects])
-    gap = min((b - a for a, b in itertools.pairwise(sorted(places))), default=1.0)
-    reach = min(0.22 * gap, 0.03 * (max(places) - min(places))) if numbers else 0.16
-    if numbers:
-        panel.path(places, effects)
-    for place, effect in zip(places, effects, strict=True):
-        values = [row[metric] for row in rows if row.get(factor) == effect.level and is_number(row.get(metric))]
-        if any(other.count > 1 or other.mean is None for other in effects):
-            panel.runs(place, reach, values)
-        panel.mean(place, effect, name)
-        panel.beyond(place, values, effect.mean)
-        panel.remark(place, effect)
-    if not any(effect.count for effect in effects):
-        panel.axes.text(
-            0.5, 0.5, "no finite value", transform=panel.axes.transAxes, ha="center", va="center", color=SOFT
-        )
+def _scale(rows: Sequence[Row], metric: str, effects: Iterable[Effect], reference: float | None) -> Scale:
+    """An axis for all values of a metric, and for the means and errors of its effects."""
+    values = [row[metric] for row in rows if is_number(row.get(metric))]
+    means = [effect for effect in effects if effect.mean is not None]
+    ends = [effect.mean + sign * (effect.error or 0.0) for effect in means for sign in (-1, 1)]
+    return Scale.around(values, ends, reference)
 
 
 def _label_levels(axes: Axes, names: Sequence[Any], width: float) -> None:
@@ -207,3 +192,110 @@ def _label_levels(axes: Axes, names: Sequence[Any], width: float) -> None:
         axes.set_xticks(*zip(*kept, strict=True))
     else:
         name_ticks(axes, places, texts, width)
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Axes on which values go up, or to the right, and levels the other way."""
+
+    axes: Axes
+    scale: Scale
+    upright: bool
+
+    def draw(self, rows: Sequence[Row], factor: str, metric: str, effects: Sequence[Effect], name: str) -> None:
+        """Every value and every mean of a metric at the levels of a factor; ``name`` is what the legend calls means."""
+        side = "y" if self.upright else "x"
+        if self.scale.logarithmic:
+            self.axes.set(**{f"{side}scale": "log"})
+        set_ticks(self.axes.yaxis if self.upright else self.axes.xaxis, self.scale, self.upright)
+        self.axes.set(**{f"{side}lim": (self.scale.low, self.scale.high)})
+        places, numbers = level_places([effect.level for effect in effects])
+        gap = min((b - a for a, b in itertools.pairwise(sorted(places))), default=1.0)
+        reach = min(0.22 * gap, 0.03 * (max(places) - min(places))) if numbers else 0.16
+        if numbers:
+            self.path(places, effects)
+        several = any(effect.count > 1 or effect.mean is None for effect in effects)
+        for place, effect in zip(places, effects, strict=True):
+            values = [row[metric] for row in rows if row.get(factor) == effect.level and is_number(row.get(metric))]
+            if several:
+                self.runs(place, reach, values)
+            self.mean(place, effect, name)
+            self.beyond(place, values, effect.mean)
+            self.remark(place, effect)
+        if not any(effect.count for effect in effects):
+            words = {"transform": self.axes.transAxes, "ha": "center", "va": "center", "color": SOFT}
+            self.axes.text(0.5, 0.5, "no finite value", **words)
+
+    def _at(self, places: Any, values: Any) -> tuple[Any, Any]:
+        return (places, values) if self.upright else (values, places)
+
+    def runs(self, place: float, reach: float, values: Sequence[float]) -> None:
+        """Every value beside its level."""
+        beside = place + (np.linspace(-reach, reach, len(values)) if len(values) > 1 else np.zeros(len(values)))
+        look = {"s": 13, "color": ACCENT, "alpha": 0.35, "linewidths": 0, "label": "single run"}
+        self.axes.scatter(*self._at(beside, values), **look)
+
+    def path(self, places: Sequence[float], effects: Sequence[Effect]) -> None:
+        """A line through the means, broken where one is beyond the axis or there is none."""
+        spots = sorted((place, e.mean) for place, e in zip(places, effects, strict=True) if e.mean is not None)
+        spots = [(place, math.nan if self.scale.hides(mean) else mean) for place, mean in spots]
+        if spots:
+            self.axes.plot(*self._at(*zip(*spots, strict=True)), color=ACCENT, linewidth=1.2, alpha=0.6)
+
+    def mean(self, place: float, effect: Effect, name: str) -> None:
+        """A mean, with a bar of its standard error."""
+        if effect.mean is None:
+            return
+        if effect.error is not None:
+            ends = [max(effect.mean - effect.error, self.scale.low), min(effect.mean + effect.error, self.scale.high)]
+            look = {"color": ACCENT, "linewidth": 1.4, "marker": "_" if self.upright else "|", "markersize": 9}
+            bar = "\N{PLUS-MINUS SIGN}1 standard error over seeds"
+            self.axes.plot(*self._at([place, place], ends), label=bar, **look)
+        look = {"s": 26, "color": ACCENT, "linewidths": 0, "zorder": 3, "label": name}
+        self.axes.scatter(*self._at([place], [effect.mean]), **look)
+
+    def beyond(self, place: float, values: Sequence[float], mean: float | None) -> None:
+        """A mark at each border that some value of a level lies beyond, with these values."""
+        for border, sign, marker in ((self.scale.low, -1, "v<"), (self.scale.high, 1, "^>")):
+            texts = [f"{value:.3g}" for value in values if sign * value > sign * border]
+            if mean is not None and sign * mean > sign * border and len(values) > 1:
+                texts.append(f"mean {mean:.3g}")
+            if not texts:
+                continue
+            look = {"marker": marker[not self.upright], "s": 26, "color": WARN, "clip_on": False, "zorder": 4}
+            self.axes.scatter(*self._at([place], [border]), label="beyond the axis", **look)
+            offset = (6, -3 * sign) if self.upright else (-6 * sign, 0)
+            self.axes.annotate(
+                "\n".join(texts) if self.upright else ", ".join(texts),
+                self._at(place, border),
+                offset,
+                textcoords="offset points",
+                ha="left" if self.upright or sign < 0 else "right",
+                va=("top" if sign > 0 else "bottom") if self.upright else "center",
+                color=WARN,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
+            )
+
+    def remark(self, place: float, effect: Effect) -> None:
+        """Signs outside the panel: a cross and the number of values that diverged, a diamond for want of a mean."""
+        along = self.axes.get_xaxis_transform() if self.upright else self.axes.get_yaxis_transform()
+        look = {"transform": along, "color": WARN, "linestyle": "none", "clip_on": False, "zorder": 4}
+        spot = self._at([place], [1.03])
+        if effect.count > 1 and effect.mean is None:
+            name = "no mean: not told apart from other factors"
+            self.axes.plot(*spot, marker="D", fillstyle="none", markersize=4.5, label=name, **look)
+        if effect.diverged:
+            self.axes.plot(*spot, marker="x", markersize=5, markeredgewidth=1.6, label="diverged", **look)
+        if effect.diverged > 1:
+            words = {"xycoords": along, "textcoords": "offset points", "va": "center", "color": WARN}
+            self.axes.annotate(str(effect.diverged), self._at(place, 1.03), (5, 0), **words)
+
+    def reference(self, value: float | None) -> None:
+        """A dashed line at the value of the untouched inputs, unless that is far away."""
+        if value is not None and not self.scale.hides(value):
+            line = self.axes.axhline if self.upright else self.axes.axvline
+            line(value, color=SOFT, linewidth=1.1, linestyle=(0, (4, 3)), label="untouched input", zorder=1)
+
+    def far(self, value: float | None) -> str:
+        """A line of text with the value of the untouched inputs where it is too far away to be drawn."""
+        return "" if value is None or not self.scale.hides(value) else f"\n(untouched: {value:.3g})"

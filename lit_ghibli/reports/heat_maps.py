@@ -17,6 +17,7 @@ from lit_ghibli.reports.figure_look import (
     LETTER,
     WARN,
     WIDTH,
+    Scale,
     add_legend,
     as_numbers,
     bare_metric,
@@ -24,10 +25,10 @@ from lit_ghibli.reports.figure_look import (
     level_texts,
     metric_name,
     name_ticks,
+    set_ticks,
     shorten,
     tick_inches,
 )
-from lit_ghibli.reports.panels import Scale, set_ticks
 from lit_ghibli.reports.tables import Row, direction
 
 _BETTER = LinearSegmentedColormap.from_list("better", ["#f6f1e3", "#b9d3c4", "#5d9a84", "#2c6e5b", "#143d31"])
@@ -42,21 +43,35 @@ _MAP_LETTERS = 12  # of a name beside a heat map
 def heat_maps(rows: Sequence[Row], factors: Sequence[str], metric: str) -> Figure:
     """A figure with a map for each pair of factors, drawn under the style of `figure_look`."""
     pairs = list(itertools.combinations(factors, 2))
-    names = {factor: _in_order(levels(rows, factor)) for factor in factors}
+    names = {factor: levels(rows, factor) for factor in factors}
+    names = {factor: sorted(of, key=float) if as_numbers(of) else of for factor, of in names.items()}
     maps = [pairwise_effects(rows, first, second, metric, factors) for first, second in pairs]
     effects = [{cell.level: cell for line in matrix for cell in line} for matrix in maps]
     means = [cell.mean for cells in effects for cell in cells.values() if cell.mean is not None]
     scale, cell = Scale.around(means), _MAP_LETTER * (max((len(f"{mean:.3g}") for mean in means), default=0) + 0.8)
     figure, spots, width = _grid_of_maps([(names[first], names[second]) for first, second in pairs], cell)
-    shade = _shades(metric, scale)
+    colors = {1: _BETTER, -1: _BETTER.reversed(), 0: _MORE}[direction(bare_metric(metric))]
+    shade = ScalarMappable((LogNorm if scale.logarithmic else Normalize)(scale.low, scale.high, clip=True), colors)
     for axes, (first, second), cells in zip(spots, pairs, effects, strict=False):
         _label_map(axes, (first, second), (names[first], names[second]), width)
         _draw_map(axes, [[cells[a, b] for b in names[second]] for a in names[first]], metric, shade)
     for axes in spots[len(pairs) :]:
         axes.set_axis_off()
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     beyond = any(mean < scale.low for mean in means), any(mean > scale.high for mean in means)
-    _scale_of_shades(figure, spots, metric, scale, shade, extend[beyond])
+    bar = figure.colorbar(
+        shade,
+        ax=spots,
+        location="top",
+        shrink=2.4 / figure.get_figwidth(),
+        aspect=22,
+        extend={(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond],
+        pad=0.02,
+        anchor=(0.5, 0.0),
+    )
+    bar.outline.set_visible(False)
+    bar.ax.grid(False)
+    set_ticks(bar.ax.xaxis, scale, upright=False)
+    bar.set_label(metric_name(metric) + ", darker is better" * bool(direction(bare_metric(metric))))
     add_legend(figure)
     return figure
 
@@ -78,16 +93,6 @@ def _grid_of_maps(names: Sequence[tuple[list[Any], list[Any]]], cell: float) -> 
     return figure, list(spots.ravel()), inches
 
 
-def _in_order(names: list[Any]) -> list[Any]:
-    return names if as_numbers(names) is None else sorted(names, key=float)
-
-
-def _shades(metric: str, scale: Scale) -> ScalarMappable:
-    colors = {1: _BETTER, -1: _BETTER.reversed(), 0: _MORE}[direction(bare_metric(metric))]
-    norm = (LogNorm if scale.logarithmic else Normalize)(scale.low, scale.high, clip=True)
-    return ScalarMappable(norm, colors)
-
-
 def _draw_map(axes: Axes, matrix: Sequence[Sequence[Effect]], metric: str, shade: ScalarMappable) -> None:
     cells = [(across, down, effect) for down, line in enumerate(matrix) for across, effect in enumerate(line)]
     best = best_means(metric, [effect.mean for _, _, effect in cells])
@@ -97,10 +102,8 @@ def _draw_map(axes: Axes, matrix: Sequence[Sequence[Effect]], metric: str, shade
             continue
         face = shade.to_rgba(effect.mean)
         axes.add_patch(Rectangle((across, down), 1, 1, facecolor=face, edgecolor="white", linewidth=1.5))
-        look = {
-            "color": "white" if _lightness(face) < 0.5 else INK,
-            "fontweight": "bold" if index in best else "normal",
-        }
+        lightness = 0.2126 * face[0] + 0.7152 * face[1] + 0.0722 * face[2]
+        look = {"color": "white" if lightness < 0.5 else INK, "fontweight": "bold" if index in best else "normal"}
         look |= {"ha": "center", "va": "center", "fontsize": _MAP_SIZE}
         axes.text(across + 0.5, down + 0.5, f"{effect.mean:.3g}", **look)
     for index in sorted(best):
@@ -133,21 +136,3 @@ def _label_map(axes: Axes, factors: tuple[str, str], names: tuple[list[Any], lis
     name_ticks(axes, [place + 0.5 for place in range(len(across))], across, width)
     axes.set_ylabel(shorten(factors[0], max(10, int(_CELL_HEIGHT * len(down) / LETTER))), fontweight="bold")
     axes.set_xlabel(shorten(factors[1], max(10, int(width / LETTER))), fontweight="bold")
-
-
-def _scale_of_shades(
-    figure: Figure, axes: Sequence[Axes], metric: str, scale: Scale, shade: ScalarMappable, extend: str
-) -> None:
-    width = 2.4 / figure.get_figwidth()
-    bar = figure.colorbar(
-        shade, ax=axes, location="top", shrink=width, aspect=22, extend=extend, pad=0.02, anchor=(0.5, 0.0)
-    )
-    bar.outline.set_visible(False)
-    bar.ax.grid(False)
-    set_ticks(bar.ax.xaxis, scale, upright=False)
-    better = ", darker is better" if direction(bare_metric(metric)) else ""
-    bar.set_label(f"{metric_name(metric)}{better}")
-
-
-def _lightness(color: Sequence[float]) -> float:
-    return 0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2]
