@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import replacing, write_atomically
 
 CONFIG_KEY = "lit_ghibli_config"
 
@@ -26,17 +27,8 @@ class CheckpointError(UserError):
 
 def save(checkpoint: dict[str, Any], path: str | Path) -> None:
     """Write atomically: a reader sees the old file or the new one, also after a power cut."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with write_atomically(path, "wb") as file:
+        torch.save(checkpoint, file)
 
 
 def load(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
@@ -120,14 +112,8 @@ class RunCheckpointIO(TorchCheckpointIO):
 
 def link(source: str | Path, target: str | Path) -> None:
     """Make ``target`` the same checkpoint as ``source``, atomically and, where possible, at no cost on disk."""
-    source, target = Path(source), Path(target)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)  # of a killed process: a copy would be written into what it is linked to
-    try:
+    with replacing(target) as partial:
         try:
             os.link(source, partial)
         except OSError:  # a file system without hard links
             shutil.copyfile(source, partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)

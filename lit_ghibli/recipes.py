@@ -74,6 +74,17 @@ def leaves(config: Any, key: Any = None) -> Iterator[tuple[Any, Any]]:
         yield key, config
 
 
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Values of nested mappings by their dotted keys; a list is a value."""
+    if not isinstance(config, Mapping):
+        return {prefix: config}
+    return {
+        name: value
+        for key, child in config.items()
+        for name, value in flatten(child, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
 def is_trusted(target: str) -> bool:
     """Whether the object of this name was defined in a trusted module: 'lit_ghibli.data.cache.os.system' was not."""
     if not target.startswith(_TRUSTED):
@@ -103,7 +114,11 @@ def quote(text: str) -> str:
 
 
 def spell(value: Any) -> str:
-    """A plain value, list or mapping as Hydra's grammar writes it; text stays text, even ``"1"`` and ``"null"``."""
+    """A plain value, list or mapping as Hydra's grammar writes it; text stays text, even ``"1"`` and ``"null"``.
+
+    Raises:
+        UserError: It is something else, such as a date of YAML's.
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -114,4 +129,6 @@ def spell(value: Any) -> str:
         return "{" + ",".join(f"{spell(key)}:{spell(child)}" for key, child in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(spell, value)) + "]"
-    return repr(value)
+    if isinstance(value, int | float):
+        return repr(value)
+    raise UserError(f"values are numbers, text, true, false, null, lists and mappings; got {value!r}")

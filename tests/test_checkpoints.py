@@ -167,15 +167,6 @@ def test_link_copies_where_links_cannot_be_made(tmp_path, monkeypatch):
     assert files(tmp_path) == ["epoch_0001.ckpt", "last.ckpt"]
 
 
-def test_what_a_killed_process_of_the_same_number_left_is_not_written_into(tmp_path):
-    first, second = saved(tmp_path / "1.ckpt"), saved(tmp_path / "2.ckpt", GOOD | {"second": 2})
-    before = first.read_bytes()
-    os.link(first, tmp_path / f".last.ckpt.{os.getpid()}.partial")  # in a container, numbers return
-    checkpoints.link(second, tmp_path / "last.ckpt")
-    assert first.read_bytes() == before
-    assert checkpoints.load(tmp_path / "last.ckpt")["second"] == 2
-
-
 def test_find(tmp_path):
     run = tmp_path / "run with spaces"
     with pytest.raises(CheckpointError, match="no such run or checkpoint"):

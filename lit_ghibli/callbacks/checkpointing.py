@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from lit_ghibli import checkpoints, cluster
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import remove_partials
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,7 @@ class RunCheckpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals that ask for a stop; remove what a killed process was writing."""
         if trainer.is_global_zero:
-            for partial in self.folder.glob(".*.partial"):
-                partial.unlink()
+            remove_partials(self.folder)
         for number in (signal.SIGINT, signal.SIGTERM, *cluster.REQUEUE_SIGNALS):
             self._previous_handlers[number] = signal.signal(number, self._take_note)
 

@@ -1,13 +1,14 @@
 """A CSV log that a resumed run continues."""
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+
+from lit_ghibli.files import write_atomically
 
 
 class _ContinuedWriter(ExperimentWriter):
@@ -33,12 +34,10 @@ def _drop_rows(path: Path, from_step: int) -> list[str]:
     if "step" not in columns:
         path.unlink()
         return []
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", newline="") as file:
+    with write_atomically(path, newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(row for row in rows if row["step"].isdecimal() and int(row["step"]) < from_step)
-    os.replace(partial, path)
     return columns
 
 

@@ -8,7 +8,6 @@ overrides, versions, code, machine, data and state (``running``, ``finished``, `
 
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from lit_ghibli.callbacks import environment
 from lit_ghibli.data.fingerprint import fingerprint, fingerprint_files
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import remove_partials, write_atomically
+from lit_ghibli.recipes import flatten
 
 FILE = "record.json"
 PLACE = ("run_dir", "resume", "launcher")  # parts of a configuration that say where a run is, not what it is
@@ -68,17 +69,6 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tupl
     return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
 
 
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Values of nested mappings by their dotted keys; a list is a value."""
-    if not isinstance(config, Mapping):
-        return {prefix: config}
-    return {
-        name: value
-        for key, child in config.items()
-        for name, value in flatten(child, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
-
-
 class RunRecord(Callback):
     """Writes the record when a run starts, and how it went when it ends; warns of what is not as it was.
 
@@ -109,6 +99,7 @@ class RunRecord(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what is about to run: all is ready, and nothing trained yet."""
         self._started = time.monotonic()
+        remove_partials(self.folder)
         attempt = {
             "state": "running",
             "started": _now(),
@@ -177,13 +168,8 @@ class RunRecord(Callback):
             "seed": self.config.get("seed"),
             "attempts": self._attempts,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{FILE}.{os.getpid()}.partial"
-        try:
-            partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-            os.replace(partial, self.folder / FILE)
-        finally:
-            partial.unlink(missing_ok=True)
+        with write_atomically(self.folder / FILE, encoding="utf-8") as file:
+            file.write(json.dumps(record, indent=2, default=str) + "\n")
 
 
 def _data_of(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """Scores of single pictures, of which validation only shows means."""
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lit_ghibli.files import replacing
 from lit_ghibli.images import to_unit
 from lit_ghibli.metrics.structure import structure_consistency, style_strength
 from lit_ghibli.metrics.suite import SMALLEST, MetricSuite
@@ -48,6 +48,5 @@ def continue_csv(path: str | Path, epoch: int, rows: list[dict[str, Any]]) -> No
     if path.is_file():
         with open(path, newline="", encoding="utf-8") as file:
             before = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
-    partial = path.with_name(f".{path.name}.partial")
-    write_csv([*before, *({"epoch": epoch, **row} for row in rows)], partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        write_csv([*before, *({"epoch": epoch, **row} for row in rows)], partial)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
+
+from lit_ghibli.recipes import flatten
 
 
 class ContinuedTensorBoardLogger(TensorBoardLogger):
@@ -45,17 +46,8 @@ class ContinuedTensorBoardLogger(TensorBoardLogger):
     def finalize(self, status: str) -> None:
         """Log the configuration of a finished training, and close the file."""
         if status == "success" and self._latest:
-            for summary in hparams(_flatten(self.hparams), self._latest):
+            values = flatten(self.hparams).items()
+            plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in values}
+            for summary in hparams(plain, self._latest):
                 self.experiment.file_writer.add_summary(summary)
         super().finalize(status)
-
-
-def _flatten(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
-    """The values of nested mappings by dotted names; lists as text."""
-    if not isinstance(config, Mapping):
-        return {prefix: config if isinstance(config, bool | int | float | str) else str(config)}
-    return {
-        name: value
-        for key, child in config.items()
-        for name, value in _flatten(child, f"{prefix}.{key}" if prefix else str(key)).items()
-    }

@@ -20,6 +20,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import write_atomically
 from lit_ghibli.recipes import quote, spell
 from lit_ghibli.reports.tables import direction, write_table
 
@@ -194,9 +195,8 @@ class _OneTrial:
             if not isinstance(error.code, str):
                 raise
             raise UserError(error.code.removeprefix("lit-ghibli train: ")) from error
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"overrides": overrides, "returned": returned}))
-        partial.replace(path)
+        with write_atomically(path) as file:
+            json.dump({"overrides": overrides, "returned": returned}, file)
         return returned
 
 

@@ -12,7 +12,7 @@ from lit_ghibli.commands import _sweeper as _optuna_sweeper
 from lit_ghibli.commands._cluster import environment_plugins, quiet_further_processes, run_of_its_own
 from lit_ghibli.commands._hydra import command, job_overrides, rewrite_arguments, typed_command
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote
+from lit_ghibli.recipes import flatten, quote
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +100,6 @@ def plain_and_links(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]
 
     What Hydra alone knows, such as the choices of its command line, is not there when the run is repeated.
     """
-    from lit_ghibli.callbacks.run_record import flatten
-
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     written = flatten(OmegaConf.to_container(config, resolve=False))
     links = {key: value for key, value in written.items() if "${" in str(value) and "${hydra:" not in str(value)}

@@ -10,12 +10,11 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote
+from lit_ghibli.recipes import quote, spell
 
 _NEEDED = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
 _HELP = """lit-ghibli wandb-trial [key=value ...]: train with the values that a Weights & Biases agent asks for.
@@ -68,29 +67,8 @@ def training(given: tuple[str, ...] | list[str], environment: Mapping[str, str])
         return [*command, f"resume={quote(str(folder))}"]
     logger = [] if any(word.startswith("logger=") for word in given) else ["logger=wandb"]
     asked = yaml.safe_load(Path(environment["WANDB_SWEEP_PARAM_PATH"]).read_text(encoding="utf-8"))
-    values = [f"{key}={literal(entry['value'])}" for key, entry in asked.items() if key != "wandb_version"]
+    values = [f"{key}={spell(entry['value'])}" for key, entry in asked.items() if key != "wandb_version"]
     return [*command, *logger, *given, *values, f"hydra.run.dir={quote(str(folder))}"]
-
-
-def literal(value: Any) -> str:
-    """A value of plain Python in Hydra's override grammar, in which None and text would lose their types as they are.
-
-    Raises:
-        UserError: It is no value of YAML's.
-    """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        return quote(value)
-    if isinstance(value, list):
-        return f"[{','.join(map(literal, value))}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{literal(child)}' for key, child in value.items())}}}"
-    raise UserError(f"a sweep's values are numbers, text, true, false, null, lists and mappings; got {value!r}")
 
 
 def main(arguments: list[str]) -> None:

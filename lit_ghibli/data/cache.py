@@ -14,7 +14,6 @@ import logging
 import os
 import struct
 import sys
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -30,6 +29,7 @@ from torch import Tensor
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.image_files import FolderError, OnBadFile, decode_all, require_images
 from lit_ghibli.data.transforms import Step
+from lit_ghibli.files import write_atomically
 
 Storage = Literal["disk", "ram"]
 Picture = tuple[str, NDArray[np.uint8]]  # name, pixels (H, W, 3)
@@ -256,15 +256,9 @@ def _load_or_build(
 
 
 def _build(path: Path, pictures: Iterator[Picture]) -> None:
-    """Write a packed file under a name of its own, then rename it: readers see all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{uuid.uuid4().hex}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            _write(file, pictures)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write a packed file, of which readers see all or nothing."""
+    with write_atomically(path, "wb") as file:
+        _write(file, pictures)
 
 
 def _write(file: BinaryIO, pictures: Iterable[Picture]) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import os
-import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.cache import default_cache_dir
 from lit_ghibli.data.image_files import list_images
 from lit_ghibli.data.sources import Folders, SceneSource
+from lit_ghibli.files import write_atomically
 from lit_ghibli.scenes.scene import render_pair
 
 _FOLDERS = ("train", "test", "pair")  # first words of the fields that name folders
@@ -96,14 +96,9 @@ def _read(memory: Path) -> dict[str, tuple[State, str]]:
 
 
 def _write(memory: Path, checksums: dict[str, Any]) -> None:
-    """Write under a name of its own, then rename; a cache that cannot be written only costs time."""
-    unfinished = memory.with_suffix(f".{uuid.uuid4().hex}.unfinished")
+    """Write the cache; one that cannot be written only costs time."""
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_text(json.dumps(checksums), encoding="utf-8")
-            os.replace(unfinished, memory)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with write_atomically(memory, encoding="utf-8") as file:
+            file.write(json.dumps(checksums))
     except OSError as error:
         _logger.info("checksums of pictures are not kept: cannot write %s (%s)", memory, error)

@@ -1,6 +1,5 @@
 """Writing translated photographs beside each other, named and oriented like the originals."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from lit_ghibli.data.image_files import EXTENSIONS, UPRIGHT, FolderError, list_images
+from lit_ghibli.files import write_atomically
 
 # The same turn backwards: only quarter turns have another inverse than themselves.
 _BACK = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}
@@ -61,13 +61,9 @@ def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int)
     orientation = exif.get(ExifTags.Base.Orientation, 1)
     if orientation in _BACK:
         picture = picture.transpose(_BACK[orientation])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.partial{path.suffix}")
-    try:
-        picture.save(partial, quality=quality, **({"exif": exif} if len(exif) else {}))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    with write_atomically(path, "w+b") as file:
+        picture.save(file, kind, quality=quality, **({"exif": exif} if len(exif) else {}))
 
 
 def _read_exif(path: Path) -> Image.Exif:

@@ -10,7 +10,6 @@ In the folder of a set:
 """
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from lit_ghibli.checkpoints import link
 from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, open_image
 from lit_ghibli.data.near_duplicates import find_near_duplicates, perceptual_hash
 from lit_ghibli.data.sources import stem
+from lit_ghibli.files import write_atomically
 from lit_ghibli.images import from_uint8
 from lit_ghibli.inference.pair_selection import KEPT, Thresholds, judge
 from lit_ghibli.inference.picture_files import plan_outputs
@@ -91,6 +91,8 @@ def make_pairs(
         UserError: Photographs that are on record are missing or have changed.
     """
     _require_recorded(photos, records)
+    for partial in out.rglob(".*.partial"):  # what a killed process was writing
+        partial.unlink()
     unreadable = _hash(photos, records)
     readable = [name for name in photos if name not in unreadable]
     originals = _find_repeated(readable, records, thresholds.duplicate_distance)
@@ -160,7 +162,7 @@ def _translate(teacher: Callable[[Image.Image], Image.Image], photos: Photos, re
     for name in _progress(missing, "Translating"):
         photo = open_image(photos[name])
         picture = teacher(photo)
-        _save(picture, picture_path(out, "translated", name), out)
+        _save(picture, picture_path(out, "translated", name))
         pair = _tensor(photo), _tensor(picture)
         records.add(name, structure=_score(structure_consistency(*pair)), style=_score(style_strength(*pair)))
 
@@ -187,15 +189,10 @@ def _score(values: Tensor) -> float:
     return round(values.item(), 4)
 
 
-def _save(picture: Image.Image, path: Path, out: Path) -> None:
+def _save(picture: Image.Image, path: Path) -> None:
     """Write atomically and for good, since a record that follows says that the picture is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = out / ".partial.png"  # always the same, so that a process that is killed leaves one at most
-    with partial.open("wb") as file:
+    with write_atomically(path, "wb") as file:
         picture.save(file, "PNG")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _place(rows: list[dict[str, Any]], photos: Photos, out: Path) -> None:
@@ -220,7 +217,7 @@ def _place(rows: list[dict[str, Any]], photos: Photos, out: Path) -> None:
                 as_is.parent.mkdir(parents=True, exist_ok=True)
                 link(photos[name].resolve(), as_is)  # the picture, where the photograph is a symbolic link itself
             else:
-                _save(photo, converted, out)
+                _save(photo, converted)
         if not picture.exists():
             picture.parent.mkdir(parents=True, exist_ok=True)
             link(picture_path(out, "translated", name), picture)
@@ -233,9 +230,7 @@ def _is_stored_as(photo: Image.Image, path: Path) -> bool:
 
 
 def _write_manifest(rows: list[dict[str, Any]], out: Path) -> None:
-    partial = out / ".partial.csv"
-    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with write_atomically(out / "manifest.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, fieldnames=("name", "verdict", "detail", *SCORES))
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, out / "manifest.csv")

@@ -2,14 +2,13 @@
 
 import hashlib
 import logging
-import os
-import uuid
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lit_ghibli.files import write_atomically
 from lit_ghibli.metrics.features import FeatureExtractor
 
 _VERSION = 1  # of how features are made from pictures, where that is not in the extractor's own words
@@ -48,15 +47,9 @@ class FeatureCache:
     def _write(self, path: Path, features: Tensor) -> None:
         if not self._writable:
             return
-        unfinished = path.with_suffix(f".{uuid.uuid4().hex}.unfinished")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with unfinished.open("wb") as file:
-                    np.save(file, features.numpy())
-                os.replace(unfinished, path)
-            finally:
-                unfinished.unlink(missing_ok=True)
+            with write_atomically(path, "wb") as file:
+                np.save(file, features.numpy())
         except OSError as error:  # a cache saves time only
             self._writable = False
             _logger.warning("features of real pictures are not cached: cannot write %s (%s)", path.parent, error)

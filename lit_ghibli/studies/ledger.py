@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import json
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import remove_partials, write_atomically
 
 FILE = "ledger.json"
 
@@ -77,6 +77,7 @@ class Ledger:
         self._lock = lock_file(folder / ".lock")
         if self._lock is None:
             raise UserError(f"{folder}: another `lit-ghibli sweep` is at work here; wait for it, or give --out FOLDER")
+        remove_partials(folder)
         self._mutex = threading.RLock()
         self.entries: dict[str, Entry] = {}
         self.forecasts: dict[str, dict[str, Any]] = {}
@@ -105,12 +106,8 @@ class Ledger:
         """Write the file atomically: a reader sees the old one or the new one, also after a power cut."""
         with self._mutex:
             entries = {key: asdict(entry) for key, entry in self.entries.items()}
-            partial = self.path.with_name(f".{FILE}.partial")
-            with open(partial, "w", encoding="utf-8") as file:
+            with write_atomically(self.path, encoding="utf-8") as file:
                 json.dump({"cells": entries, "forecasts": self.forecasts}, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, self.path)
 
     def _read(self) -> None:
         try:

@@ -21,9 +21,9 @@ from wandb.agents import pyagent
 from wandb.sdk.lib import config_util
 
 from lit_ghibli.commands import wandb_trial
-from lit_ghibli.commands.wandb_trial import literal, main, training, trial
+from lit_ghibli.commands.wandb_trial import main, training, trial
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import config_dir
+from lit_ghibli.recipes import config_dir, spell
 
 SWEEP = yaml.safe_load((Path(__file__).parents[2] / "experiments" / "wandb_sweep" / "sweep.yaml").read_text())
 AGENTS = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_DIR")
@@ -61,15 +61,15 @@ def test_values_keep_their_types():
     values = [None, True, False, 0, -3, 1e-05, 2.5, float("inf"), [0.5, None, "a, b", [True, "1"]]]
     values += ["", "null", "true", "1e3", "a b", "a,b", "x=y", "[1]", "${seed}", "C:\\", "it's", 'say "no"', "photo/é"]
     values += [{"a": 1, "b": ["x y", None]}]
-    told = composed([f"+told.v{number}={literal(value)}" for number, value in enumerate(values)]).told
+    told = composed([f"+told.v{number}={spell(value)}" for number, value in enumerate(values)]).told
     found = [plain(told[f"v{number}"]) for number in range(len(values))]
     assert found == values
     assert list(map(type, found)) == list(map(type, values))
 
 
 def test_values_that_yaml_does_not_know_are_refused():
-    with pytest.raises(UserError, match=r"a sweep's values are numbers, text, true, .*; got \{1\}"):
-        literal({1})
+    with pytest.raises(UserError, match=r"values are numbers, text, true, .*; got \{1\}"):
+        spell({1})
 
 
 def test_the_sample_sweep_as_its_agent_runs_it(workplace, monkeypatch):

@@ -99,7 +99,7 @@ def test_only_changed_files_are_read_again(root, monkeypatch):
     change_content(root)
     fingerprint(source_of(root))
     assert read[4:] == ["b.jpg"]
-    assert not list((root.parent / "cache").glob("**/*.unfinished"))
+    assert not list((root.parent / "cache").glob("**/.*.partial"))
 
 
 def test_a_bad_cache_costs_time_only(root):

@@ -124,8 +124,8 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch):
     original, target = touch(tmp_path / "a.png"), touch(tmp_path / "out" / "a.png")
     before = target.read_bytes()
 
-    def half(self, path, **options):
-        Path(path).write_bytes(before[:20])
+    def half(self, file, kind, **options):
+        file.write(before[:20])
         raise OSError("no space left")
 
     monkeypatch.setattr(Image.Image, "save", half)

@@ -1,0 +1,43 @@
+"""Files that are replaced as a whole: a reader sees the old one or the new one."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A free path beside ``path``: what the block leaves there takes its place, unless the block raises."""
+    path = Path(path)
+    # Random, since processes on other machines have our number; short, since a name has at most 255 bytes.
+    partial = path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def write_atomically(path: str | Path, mode: str = "w", **options: Any) -> Iterator[IO]:
+    """Open a file that replaces ``path`` at the end of the block, also after a power cut, unless the block raises.
+
+    Args:
+        path: Its folder is made where there is none.
+        mode: ``w`` or ``wb``, as of `open`.
+        options: Of `open`, such as ``encoding``.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, open(partial, mode, **options) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what killed processes were writing into ``folder``, into which no other one writes now."""
+    for partial in folder.glob(".*.partial"):
+        partial.unlink(missing_ok=True)
