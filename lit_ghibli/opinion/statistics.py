@@ -82,15 +82,9 @@ def krippendorff_alpha(ratings: np.ndarray, level: Level) -> float:
     per_unit = counts[:, None] * counts[None] - counts[:, None] * np.eye(len(values))[..., None]
     coincidences = (per_unit / (counts.sum(axis=0) - 1)).sum(axis=2)
     totals = coincidences.sum(axis=1)
-    distances = _squared_distances(values, totals, level)
+    # Krippendorff's squared difference functions, (values, values). A value's rank: how many ratings lie below it, each
+    # value counting for half of its own.
+    ranks = np.cumsum(totals) - totals / 2 if level == "ordinal" else values
+    distances = 1.0 - np.eye(len(values)) if level == "nominal" else np.square(ranks[:, None] - ranks[None])
     expected = (np.outer(totals, totals) * distances).sum() / max(totals.sum() - 1, 1)
     return float(1 - (coincidences * distances).sum() / expected) if expected > 0 else float("nan")
-
-
-def _squared_distances(values: np.ndarray, totals: np.ndarray, level: Level) -> np.ndarray:
-    """Krippendorff's squared difference functions, ``(values, values)``."""
-    if level == "nominal":
-        return 1.0 - np.eye(len(values))
-    if level == "ordinal":  # how many ratings lie between two values, each value counting for half of its own
-        values = np.cumsum(totals) - totals / 2
-    return np.square(values[:, None] - values[None])

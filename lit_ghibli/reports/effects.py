@@ -177,38 +177,31 @@ def _marginal_means(
     if not cells:
         return {}
     keys = list(dict.fromkeys(cell[0] for cell in cells))
-    design, wanted = _additive_model(list(cells))
+    # Indicators of each term's levels by cell, and what of them makes the marginal mean of each of the target's levels.
+    blocks = []
+    for column in zip(*cells, strict=True):
+        kinds = list(dict.fromkeys(column))
+        blocks.append(np.array([[float(kind == level) for kind in kinds] for level in column]))
+    shares = [np.full((len(keys), block.shape[1]), 1 / block.shape[1]) for block in blocks[1:]]
+    design, wanted = np.hstack(blocks), np.hstack([np.eye(len(keys)), *shares])
     weights = wanted @ np.linalg.pinv(design, rcond=1e-10)
     told_apart = np.abs(weights @ design - wanted).max(axis=1) < 1e-8
     means = weights @ [statistics.fmean(values) for values in cells.values()]
-    errors = np.sqrt(weights**2 @ _squared_errors(list(cells.values())))
+    # Variance of each cell's mean over its seeds: by its own, else by the pooled variance of all cells; 0 where no cell
+    # has two seeds, which nobody reads.
+    variances = [statistics.variance(values) if len(values) > 1 else None for values in cells.values()]
+    freedom = sum(len(values) - 1 for values in cells.values())
+    total = sum((len(values) - 1) * (own or 0.0) for values, own in zip(cells.values(), variances, strict=True))
+    pooled = total / freedom if freedom else 0.0
+    squares = [
+        (pooled if own is None else own) / len(values) for values, own in zip(cells.values(), variances, strict=True)
+    ]
+    errors = np.sqrt(weights**2 @ np.array(squares))
     repeated = {cell[0] for cell, values in cells.items() if len(values) > 1}
     return {
         key: (float(mean), float(error) if key in repeated else None) if told else (None, None)
         for key, mean, error, told in zip(keys, means, errors, told_apart, strict=True)
     }
-
-
-def _additive_model(cells: Sequence[tuple]) -> tuple[np.ndarray, np.ndarray]:
-    """Indicators of each term's levels by cell, and what of them makes the marginal mean of each first level."""
-    blocks = []
-    for column in zip(*cells, strict=True):
-        kinds = list(dict.fromkeys(column))
-        blocks.append(np.array([[float(kind == level) for kind in kinds] for level in column]))
-    target, others = blocks[0].shape[1], blocks[1:]
-    wanted = [np.eye(target), *(np.full((target, block.shape[1]), 1 / block.shape[1]) for block in others)]
-    return np.hstack(blocks), np.hstack(wanted)
-
-
-def _squared_errors(cells: Sequence[Sequence[float]]) -> np.ndarray:
-    """Variance of each cell's mean over its seeds; 0 where no cell has two, which nobody reads."""
-    variances = [statistics.variance(values) if len(values) > 1 else None for values in cells]
-    freedom = sum(len(values) - 1 for values in cells)
-    total = sum((len(values) - 1) * (own or 0.0) for values, own in zip(cells, variances, strict=True))
-    pooled = total / freedom if freedom else 0.0
-    return np.array(
-        [(pooled if own is None else own) / len(values) for values, own in zip(cells, variances, strict=True)]
-    )
 
 
 def _levels_of(row: Row, factors: Sequence[str]) -> tuple:

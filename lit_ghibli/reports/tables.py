@@ -12,7 +12,7 @@ from lit_ghibli.errors import UserError
 
 Row = dict[str, Any]
 
-_LOWER = ("mse", "l1", "swd", "fid", "kid", "lpips", "peak_mib", "parameters_m", "tflop", "evaluations")
+_LOWER = ("mse", "l1", "swd", "fid", "kid", "lpips", "peak_mib", "parameters_m", "tflop", "nfe")
 _LOWER += ("seconds", "host_peak_mib", "content", "style")
 _LOWER_KINDS = ("seconds_", "frechet_", "kernel_", "perceptual_")  # how further names begin
 _NO_DIRECTION = ("_std", "_sd", "_low", "_high")  # how names end that say how certain another column is
@@ -24,7 +24,7 @@ _LABELS = {
     "parameters_m": "Parameters (M)",
     "peak_mib": "Peak memory (MiB)",
     "tflop": "TFLOP",
-    "evaluations": "ODE evaluations",
+    "nfe": "ODE evaluations",
     "near_duplicates": "Near-duplicates",
     "resized": "Resized",
     "seconds_per_picture": "Seconds per picture",
@@ -53,7 +53,15 @@ def write_table(rows: Sequence[Row], folder: str | Path, name: str) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(rows, folder / f"{name}.csv")
-    (folder / f"{name}.json").write_text(json.dumps(_finite(rows), indent=2), encoding="utf-8")
+    # JSON knows no infinity and no NaN: those become words.
+    finite = [
+        {
+            key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+    (folder / f"{name}.json").write_text(json.dumps(finite, indent=2), encoding="utf-8")
     (folder / f"{name}.md").write_text(markdown_table(rows), encoding="utf-8")
 
 
@@ -89,7 +97,8 @@ def markdown_table(rows: Sequence[Row]) -> str:
     names = columns(rows)
     numeric = {name: all(isinstance(row.get(name, 0), int | float | None) for row in rows) for name in names}
     lines = ["| " + " | ".join(names) + " |", "|" + "|".join("--:" if numeric[name] else "---" for name in names) + "|"]
-    lines += ["| " + " | ".join(_cell(row.get(name, "")) for name in names) + " |" for row in rows]
+    texts = [[format_value(row.get(name, "")).replace("|", "\\|") for name in names] for row in rows]
+    lines += ["| " + " | ".join(cells) + " |" for cells in texts]
     return "\n".join(lines) + "\n"
 
 
@@ -98,26 +107,11 @@ def columns(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(column for row in rows for column in row))
 
 
-def _finite(rows: Sequence[Row]) -> list[Row]:
-    """Rows for JSON, which knows no infinity and no NaN: those become words."""
-    return [
-        {
-            name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
-
-
 def format_value(value: Any) -> str:
     """A cell for people: four significant digits, a dash for None."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _cell(value: Any) -> str:
-    return format_value(value).replace("|", "\\|")
 
 
 def direction(column: str) -> int:
