@@ -78,24 +78,24 @@ def change(edit):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "damaged: no JSON"),
-        ("[1]", "damaged: a JSON file of something else"),
-        ("{}", "damaged: no answers of an opinion study"),
-        (change(lambda found: found.update(study="study2")), "of another study: study2, not study1"),
-        (change(lambda found: found.update(finished=None)), "incomplete: it was not finished"),
+        ("{", "damaged.*JSON"),
+        ("[1]", "damaged.*JSON"),
+        ("{}", "damaged.*study"),
+        (change(lambda found: found.update(study="study2")), "study2.*study1"),
+        (change(lambda found: found.update(finished=None)), "incomplete.*finished"),
         (change(lambda found: found["screens"].pop(0)), "damaged: KeyError|incomplete"),
-        (change(lambda found: found["screens"].pop(1)), "incomplete: 2 of 8 answers are missing"),
+        (change(lambda found: found["screens"].pop(1)), "incomplete.*2 of 8"),
         (change(lambda found: found["screens"][0].update(answers={})), "damaged: KeyError|incomplete"),
         (
             change(lambda found: found["screens"][1]["answers"].update(style=6)),
-            "damaged: ValueError rating 6 on a scale",
+            "damaged.*rating 6",
         ),
-        (change(lambda found: found["screens"][1]["answers"].update(style="3")), "damaged: ValueError rating '3'"),
-        (change(lambda found: found["screens"][1].update(candidates=["x"])), "incomplete: 2 of 8"),
-        (change(lambda found: found["screens"][1]["answers"].update(x=3)), "damaged: it judges pictures"),
+        (change(lambda found: found["screens"][1]["answers"].update(style="3")), "damaged.*rating '3'"),
+        (change(lambda found: found["screens"][1].update(candidates=["x"])), "incomplete.*2 of 8"),
+        (change(lambda found: found["screens"][1]["answers"].update(x=3)), "damaged.*pictures"),
         (change(lambda found: found.update(screens=[3])), "damaged: TypeError"),
         (change(lambda found: found["screens"][0].update(seconds=None)), "damaged: TypeError"),
-        (change(lambda found: found.pop("rater")), "damaged: KeyError 'rater'"),
+        (change(lambda found: found.pop("rater")), "damaged.*'rater'"),
     ],
 )
 def test_what_cannot_be_used_is_told(tmp_path, text, message):
@@ -115,7 +115,7 @@ def test_of_doubles_the_first_counts(tmp_path):
 
 def test_what_is_no_key_is_told(tmp_path):
     assert read_key(write(tmp_path, "key.json", RATINGS)) == RATINGS
-    with pytest.raises(UserError, match=r"x\.json is no key of a study: give the key\.json"):
+    with pytest.raises(UserError, match=r"x\.json.*key\.json"):
         read_key(write(tmp_path, "x.json", answers(RATINGS, "r", varied)))
-    with pytest.raises(UserError, match=r"nowhere\.json: cannot be read \(No such file"):
+    with pytest.raises(UserError, match=r"nowhere\.json.*No such file"):
         read_key(tmp_path / "nowhere.json")

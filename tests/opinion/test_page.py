@@ -101,9 +101,9 @@ def test_page_needs_nothing_from_elsewhere_and_texts_stay_texts():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"title": "NijiGAN or not?"}, "name 'nijigan', which raters must not know"),
-        ({"aspects": {}}, "at least one question"),
-        ({"labels": ["good"]}, "labels must be 2 to 9.*got 1"),
+        ({"title": "NijiGAN or not?"}, "title.*'nijigan'"),
+        ({"aspects": {}}, "aspects.*at least one"),
+        ({"labels": ["good"]}, "labels.*2 to 9.*1"),
     ],
 )
 def test_unsuitable_words_are_refused(changes, message):
@@ -112,10 +112,10 @@ def test_unsuitable_words_are_refused(changes, message):
 
 
 def test_unsuitable_numbers_are_refused():
-    with pytest.raises(UserError, match=r"checks\.repeated must be a whole number of at least 0; got -1"):
+    with pytest.raises(UserError, match=r"checks\.repeated.*0.*-1"):
         Checks(instructed=1, repeated=-1, photograph=0)
     alone = [ImageSet(each.name, each.photograph, {"a": each.pictures["nijigan"]}) for each in image_sets()]
-    with pytest.raises(UserError, match="best_of needs more methods than 1"):
+    with pytest.raises(UserError, match="best_of.*methods.*1"):
         make_study(alone, BEST_OF, wording(BEST_OF), CHECKS)
 
 

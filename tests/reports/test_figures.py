@@ -245,10 +245,10 @@ def test_long_names_keep_both_ends():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: effects_figure([], ["a"], ["swd"], "x"), "at least one row and one factor, got 0 and 1"),
-        (lambda: effects_figure([{"a": 1}], ["a"], [], "x"), "at least one metric"),
-        (lambda: effects_figure([{"a": 1, "c": 2}], ["b"], ["swd"], "x"), "no row has the factor 'b'; they have a, c"),
-        (lambda: pairwise_figure([{"a": 1}], ["a"], "swd", "x"), r"at least two factors, got \['a'\]"),
+        (lambda: effects_figure([], ["a"], ["swd"], "x"), "row.*factor.*0 and 1"),
+        (lambda: effects_figure([{"a": 1}], ["a"], [], "x"), "metric"),
+        (lambda: effects_figure([{"a": 1, "c": 2}], ["b"], ["swd"], "x"), "'b'.*a, c"),
+        (lambda: pairwise_figure([{"a": 1}], ["a"], "swd", "x"), r"two factors.*\['a'\]"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(call, message):
