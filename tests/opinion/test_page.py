@@ -115,7 +115,7 @@ def test_unsuitable_numbers_are_refused():
     with pytest.raises(UserError, match=r"checks\.repeated.*0.*-1"):
         Checks(instructed=1, repeated=-1, photograph=0)
     alone = [ImageSet(each.name, each.photograph, {"a": each.pictures["nijigan"]}) for each in image_sets()]
-    with pytest.raises(UserError, match="best_of.*methods.*1"):
+    with pytest.raises(UserError, match=r"best_of.*methods.*1"):
         make_study(alone, BEST_OF, wording(BEST_OF), CHECKS)
 
 
