@@ -1,16 +1,46 @@
-"""What a run knows of the scheduler that started it: SLURM, with or without submitit, or submitit on one machine."""
+"""What a run knows of who started it: SLURM, with or without submitit, submitit on one machine, srun or torchrun."""
 
+import functools
 import os
 import signal
 import subprocess
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 
 REQUEUE_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)  # of plain SLURM scripts by convention, and of submitit
+
+_INTERACTIVE = ("bash", "interactive")  # names that SLURM gives to jobs in which a person types
+
+
+def started(pattern: str) -> str:
+    """When this run began, by `strftime` of ``pattern``, or its number: equal in all processes of the run.
+
+    Under srun it is the number of job and step, which a requeue keeps. Processes of torchrun begin seconds apart
+    and agree on what the first one says. Further processes that Lightning starts are told their folder.
+    """
+    if _under_srun():
+        return f"slurm_{os.environ['SLURM_JOB_ID']}_{os.environ['SLURM_STEP_ID']}"
+    return _what_the_first_says().strftime(pattern) if under_torchrun() else datetime.now().strftime(pattern)
+
+
+def is_first_process() -> bool:
+    """Whether this is the one process, of those that srun or torchrun has started, that writes the run's files."""
+    if under_torchrun():
+        return os.environ["RANK"] == "0"
+    return not _under_srun() or os.environ["SLURM_PROCID"] == "0"
+
+
+def environment_plugins() -> list[Any]:
+    """Lightning's plugins that a cluster asks for: requeueing is ours, since Lightning's has checkpoints of its own."""
+    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    return [SLURMEnvironment(auto_requeue=False)]
 
 
 def job() -> str | None:
@@ -38,6 +68,8 @@ def own_checkpoint(run: str | Path) -> Path | None:
     Raises:
         CheckpointError: The file is damaged.
     """
+    from lit_ghibli import checkpoints  # here, so that --help answers at once
+
     last = Path(run) / "checkpoints" / "last.ckpt"
     if job() is None or not _may_be_requeued() or not last.is_file():
         return None
@@ -72,3 +104,25 @@ def _may_be_requeued() -> bool:
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":
         return True
     return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _under_srun() -> bool:
+    """Whether srun started this process, and nobody typed its command into a shell of srun's."""
+    typed = "SLURM_PTY_PORT" in os.environ or os.environ.get("SLURM_JOB_NAME") in _INTERACTIVE
+    return "SLURM_STEP_ID" in os.environ and not typed
+
+
+@functools.cache
+def _what_the_first_says() -> datetime:
+    """The time in the first of torchrun's processes when it was first asked for."""
+    from torch.distributed import rendezvous
+
+    store, rank, _ = next(rendezvous("env://"))
+    if rank == 0:
+        store.set("lit_ghibli/started", datetime.now().isoformat())
+    return datetime.fromisoformat(store.get("lit_ghibli/started").decode())

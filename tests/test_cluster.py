@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import stat
 
@@ -8,6 +9,8 @@ from lit_ghibli import checkpoints, cluster
 from lit_ghibli.errors import UserError
 
 VARIABLES = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SUBMITIT_EXECUTOR", "SUBMITIT_LOCAL_JOB_ID")
+STARTERS = ("SLURM_", "TORCHELASTIC_", "RANK")
+SRUN = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "train.sh"}
 LOCAL = {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "31"}
 
 
@@ -16,8 +19,8 @@ def environment(monkeypatch):
     """Sets the variables of a scheduler's, and no others."""
 
     def put(**variables):
-        for name in VARIABLES:
-            monkeypatch.delenv(name, raising=False)
+        for name in [name for name in os.environ if name in VARIABLES or name.startswith(STARTERS)]:
+            monkeypatch.delenv(name)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
@@ -27,6 +30,38 @@ def environment(monkeypatch):
 
 def write_checkpoint(run, job):
     checkpoints.save({"state_dict": {}, "job": job, checkpoints.CONFIG_KEY: {}}, run / "checkpoints/last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, r"\d{4}-\d\d"),
+        (SRUN, "slurm_7_0"),
+        (SRUN | {"SLURM_PROCID": "3"}, "slurm_7_0"),
+        (SRUN | {"SLURM_JOB_NAME": "bash"}, r"\d{4}-\d\d"),  # typed in a shell of srun's, perhaps twice
+        (SRUN | {"SLURM_PTY_PORT": "4"}, r"\d{4}-\d\d"),
+        ({"SLURM_JOB_ID": "7"}, r"\d{4}-\d\d"),  # a script, which may start several runs
+    ],
+)
+def test_a_folder_is_named_by_the_clock_or_by_the_step_of_slurm(environment, variables, expected):
+    environment(**variables)
+    assert re.fullmatch(expected, cluster.started("%Y-%m"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({}, True),
+        (SRUN, True),
+        (SRUN | {"SLURM_PROCID": "1"}, False),
+        ({"TORCHELASTIC_RUN_ID": "none", "RANK": "0"}, True),
+        ({"TORCHELASTIC_RUN_ID": "none", "RANK": "1"}, False),
+        (SRUN | {"TORCHELASTIC_RUN_ID": "none", "RANK": "8"}, False),  # torchrun, once on each node
+    ],
+)
+def test_one_process_writes_the_files_of_a_run(environment, variables, first):
+    environment(**variables)
+    assert cluster.is_first_process() == first
 
 
 @pytest.mark.parametrize(

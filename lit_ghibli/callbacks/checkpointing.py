@@ -74,22 +74,19 @@ class RunCheckpoints(Checkpoint):
         self._previous_handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals that ask for a stop; remove what a killed process was writing."""
         if trainer.is_global_zero:
             remove_partials(self.folder)
         for number in (signal.SIGINT, signal.SIGTERM, *cluster.REQUEUE_SIGNALS):
             self._previous_handlers[number] = signal.signal(number, self._take_note)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget about the previous epoch."""
         self._saved_within_epoch = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time to, or if the run is about to stop; the end of an epoch is saved as an epoch."""
         if batch_idx + 1 >= trainer.num_training_batches:
-            return
+            return  # it is saved as an epoch
         wish = self._take_wish(trainer)
         batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         self._saved_within_epoch = wish >= _Wish.STOP or trainer.should_stop
@@ -99,12 +96,10 @@ class RunCheckpoints(Checkpoint):
             self._interrupt(trainer, wish)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take note that the metrics are of this epoch."""
         self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch, unless a stop cut it short: then the last file continues inside the epoch."""
-        if not self._saved_within_epoch:
+        if not self._saved_within_epoch:  # else a stop cut it short: the last file continues inside the epoch
             path = self.folder / f"epoch_{trainer.current_epoch + 1:04d}.ckpt"
             is_best = self._is_best(trainer)  # before saving: a resumed run knows the best value so far
             trainer.save_checkpoint(path)
@@ -112,26 +107,24 @@ class RunCheckpoints(Checkpoint):
                 if is_best:  # before the last file: killed between the two, a run does this epoch again
                     checkpoints.link(path, self.folder / "best.ckpt")
                 checkpoints.link(path, self.last)
-                self._remove_old_epochs()
+                epochs = sorted(self.folder.glob("epoch_*.ckpt"))
+                for old in epochs[: len(epochs) - self.keep_epochs] if self.keep_epochs >= 0 else []:
+                    old.unlink()
         if (wish := self._take_wish(trainer)) >= _Wish.STOP:
             self._interrupt(trainer, wish)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
         self._previous_handlers = {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note which job writes it: that job goes on with it when it is requeued."""
-        checkpoint["job"] = cluster.job()
+        checkpoint["job"] = cluster.job()  # which goes on with it when it is requeued
 
     def state_dict(self) -> dict[str, float | None]:
-        """The best value so far."""
         return {"best": self.best}
 
     def load_state_dict(self, state: dict[str, float | None]) -> None:
-        """Go on with the best value of an interrupted run."""
         self.best = state["best"]
 
     def _is_best(self, trainer: Trainer) -> bool:
@@ -150,12 +143,6 @@ class RunCheckpoints(Checkpoint):
             return False
         self.best = value
         return True
-
-    def _remove_old_epochs(self) -> None:
-        if self.keep_epochs >= 0:
-            epochs = sorted(self.folder.glob("epoch_*.ckpt"))
-            for old in epochs[: len(epochs) - self.keep_epochs]:
-                old.unlink()
 
     def _take_note(self, number: int, frame: Any) -> None:
         """Remember what a signal asks for until the step is finished."""

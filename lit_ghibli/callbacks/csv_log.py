@@ -55,7 +55,6 @@ class ContinuedCSVLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        """The writer of the file."""
         if self._experiment is None:
             self._experiment = _ContinuedWriter(log_dir=self.log_dir)
         return self._experiment

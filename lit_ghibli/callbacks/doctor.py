@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainingDiverged(UserError):
-    """A loss or a weight is no longer a finite number."""
+    """A loss or a weight is no longer finite."""
 
 
 class Doctor(Callback):
@@ -50,10 +50,7 @@ class Doctor(Callback):
         self._in_a_row: dict[str, int] = {}
         self._rung: set[str] = set()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Remember the losses; look at them, and at the pictures, every few steps."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         self._unseen.append((step, outputs["losses"]))
         if step % self.every_n_batches == 0:
@@ -63,17 +60,13 @@ class Doctor(Callback):
                 self._check_pictures(step, outputs["input"].float(), outputs["output"].float())
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Refuse to overwrite a good checkpoint with a broken one."""
         self._check_losses()
-        broken = [
-            name
-            for name, value in checkpoint["state_dict"].items()
-            if value.is_floating_point() and not value.isfinite().all()
-        ]
-        if broken:
+        weights = checkpoint["state_dict"].items()
+        broken = [name for name, value in weights if value.is_floating_point() and not value.isfinite().all()]
+        if broken:  # and a good checkpoint stays
             raise TrainingDiverged(
-                f"{len(broken)} weights are no finite numbers, {broken[0]} first; the last checkpoint is from "
-                "before: resume from it with a lower learning rate"
+                f"{len(broken)} weights are not finite, {broken[0]} first; the last checkpoint is from before: resume "
+                "from it with a lower learning rate"
             )
 
     def _check_losses(self) -> None:

@@ -53,8 +53,7 @@ class Validation:
 class DryRun(Callback):
     """Stops a training after a few steps and a validation, whose times it keeps; put it behind the other callbacks.
 
-    A method whose iterations differ in cost says so by ``levels``, a list of ``(anything, iterations)``, and
-    ``iteration``, which counts: some steps are tried on each level.
+    Some steps are tried on each of the method's levels, whose iterations differ in cost.
 
     Args:
         steps: How many to try, fewer only where the training has fewer.
@@ -77,7 +76,6 @@ class DryRun(Callback):
         self._present = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Limit the validation."""
         if trainer.limit_val_batches == 1.0 and isinstance(trainer.limit_val_batches, float):
             trainer.limit_val_batches = self.validation_batches
             self._limited = True
@@ -86,7 +84,7 @@ class DryRun(Callback):
         """Plan the steps, with one validation behind the last of them."""
         done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         self.steps_per_epoch = int(trainer.num_training_batches)
-        lengths = [int(iterations) for _, iterations in getattr(pl_module, "levels", ())]
+        lengths = [int(iterations) for _, iterations in pl_module.levels]
         self.stages = plan(lengths or [self.steps_per_epoch * trainer.max_epochs], done, self.steps)
         last = done + sum(stage.steps for stage in self.stages) - 1
         trainer.check_val_every_n_epoch = last // self.steps_per_epoch + 1
@@ -95,14 +93,10 @@ class DryRun(Callback):
         self._end = _mark(pl_module.device)
         self._marks: list[tuple[Stage, Moment, Moment, Moment]] = []
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """The batch is there."""
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         self._start = _mark(pl_module.device)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Take the time; go on to the next stage, or stop."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         stage, before, self._end = self.stages[self._present], self._end, _mark(pl_module.device)
         self._marks.append((stage, before, self._start, self._end))
         if self.first_step_at is None:
@@ -111,13 +105,12 @@ class DryRun(Callback):
             return
         self._present += 1
         if self._present < len(self.stages):
-            pl_module.iteration = self.stages[self._present].first
+            pl_module.skip_to(self.stages[self._present].first)
         else:
             trainer.should_stop = True
             self._read_clock()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the validation's clock."""
         self._loader_seconds = [0.0] * len(trainer.num_val_batches)
         self._validated = clock(pl_module.device)
 

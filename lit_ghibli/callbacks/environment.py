@@ -1,4 +1,4 @@
-"""What a run's numbers depend on besides its configuration and its data: packages, code, machine."""
+"""Versions of packages, code and machine, on which a run's numbers depend besides its configuration and data."""
 
 import platform
 import re

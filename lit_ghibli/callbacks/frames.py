@@ -1,4 +1,4 @@
-"""A picture on its way: frames on disk and in the loggers, an animation of them, and the result."""
+"""Frames of a picture that is being optimised, on disk and in the loggers, an animation of them, and the result."""
 
 from pathlib import Path
 from typing import Any
@@ -45,27 +45,22 @@ class Frames(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the start; drop frames that a resumed run will write again."""
-        for path in self.folder.glob("*.png"):
+        for path in self.folder.glob("*.png"):  # those that a resumed run will write again
             if int(path.stem) > pl_module.iteration:
                 path.unlink()
         if self.every_n_iterations and not pl_module.iteration:
             self._show(trainer, pl_module)
 
     @rank_zero_only
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Show the picture every few iterations."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if self.every_n_iterations and pl_module.iteration % self.every_n_iterations == 0:
             self._show(trainer, pl_module)
 
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the result and the animation, unless the run stops early."""
         if trainer.current_epoch < trainer.max_epochs:
-            return
-        result = Path(self.result or self.folder.parent / f"{pl_module.content_file.stem}.png")
+            return  # the run stops early
+        result = Path(self.result or self.folder.parent / f"{pl_module.inputs()["content"][0].stem}.png")
         result.parent.mkdir(parents=True, exist_ok=True)
         _image(pl_module).save(result)
         if self.animation:

@@ -30,7 +30,6 @@ class ImageGrid(Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the grid, save it, and hand it to every logger that takes images."""
         if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         rows, scores = self._translate(trainer, pl_module)

@@ -1,4 +1,4 @@
-"""What is no number, to whichever loggers take it; to be called on the first rank only."""
+"""Images, histograms and tables for the loggers that take them; to be called on the first rank only."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The losses as lines of a table, every few iterations."""
+"""A table of the losses, a line every few iterations."""
 
 from typing import Any
 
@@ -26,7 +26,6 @@ class LossTable(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Print a line if it is time to, the first time under its titles."""
         iteration = pl_module.iteration - 1
         last = trainer.current_epoch + 1 == trainer.max_epochs and batch_idx + 1 == trainer.num_training_batches
         if iteration % self.every_n_iterations and not last:

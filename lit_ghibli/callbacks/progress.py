@@ -1,4 +1,4 @@
-"""What a run is about to do, how far it is, and when it will end."""
+"""Progress of a run in lines: what it is about to do, how far it is, and when it will end."""
 
 import time
 from datetime import timedelta
@@ -26,7 +26,6 @@ class RunProgress(Callback):
         self._started: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what runs where."""
         parameters = ", ".join(
             f"{name} {sum(p.numel() for p in network.parameters()):,}" for name, network in pl_module.networks().items()
         )
@@ -41,14 +40,10 @@ class RunProgress(Callback):
         self._started = self._epoch_started = self._warm_since = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's clock."""
         self._epoch_started = time.perf_counter()
         self._epoch_steps = 0
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Count; after the first steps, estimate."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         self._steps += 1
         self._epoch_steps += 1
         warmup = self.estimate_after // 4
@@ -59,7 +54,6 @@ class RunProgress(Callback):
             trainer.print(f"{seconds:.3f} s per iteration, so about {self._remaining(trainer, seconds)} to go")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the time and the share of it spent waiting for data; say how the epoch went and how long is left."""
         elapsed = time.perf_counter() - self._epoch_started
         seconds = elapsed / max(self._epoch_steps, 1)
         waiting = getattr(trainer.train_dataloader, "seconds_waiting", 0.0) / elapsed
@@ -76,11 +70,9 @@ class RunProgress(Callback):
         )
 
     def state_dict(self) -> dict[str, float]:
-        """The time so far."""
         return {"seconds": self._seconds()}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on with an interrupted run's time."""
         self._earlier_seconds = state["seconds"]
 
     def _seconds(self) -> float:
@@ -89,11 +81,10 @@ class RunProgress(Callback):
     def _remaining(self, trainer: Trainer, seconds: float) -> str:
         """Until the last epoch ends, or until ``trainer.max_time``.
 
-        Where iterations of another level follow (see :class:`~lit_ghibli.callbacks.dry_run.DryRun`), until they begin,
-        since what they cost is not known yet.
+        Where iterations of another level of the method follow, until they begin, since what they cost is not known.
         """
         done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        ends = accumulate(int(iterations) for _, iterations in getattr(trainer.lightning_module, "levels", ()))
+        ends = accumulate(int(iterations) for _, iterations in trainer.lightning_module.levels)
         total = _total_batches(trainer)
         end = next((end for end in ends if done < end), total)
         limits = [timer.time_remaining() or 0.0 for timer in trainer.callbacks if isinstance(timer, Timer)]

@@ -1,4 +1,4 @@
-"""Stops a trial of a search that does worse than the others did."""
+"""Pruning: stops a trial of a search that does worse than the others did."""
 
 from pathlib import Path
 
@@ -26,7 +26,6 @@ class Pruning(Callback):
         self.journal, self.study, self.trial, self.monitor = Path(journal), study, trial, monitor
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report, and stop on all ranks or on none."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         if self.monitor not in trainer.callback_metrics:

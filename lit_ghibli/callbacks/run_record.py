@@ -1,4 +1,4 @@
-"""``record.json`` in a run's folder: all that somebody needs to do the run again, and how it went.
+"""The record of a run, ``record.json`` in its folder: all that somebody needs to do it again, and how it went.
 
 It holds the resolved ``config``; ``links``, those of its values that follow others, as they were written; the
 ``seed``; and ``attempts``, one for the start and one for each time that the run was resumed, with its command and
@@ -97,7 +97,6 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is about to run: all is ready, and nothing trained yet."""
         self._started = time.monotonic()
         remove_partials(self.folder)
         attempt = {
@@ -121,7 +120,6 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the run came to its end."""
         if not self._attempts:  # resumed with nothing left to do
             return
         for logger in trainer.loggers:
@@ -130,7 +128,6 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Note what stopped the run."""
         if not self._attempts:  # stopped before it was ready
             return
         if isinstance(exception, KeyboardInterrupt | SystemExit):
@@ -176,10 +173,7 @@ def _data_of(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
     """The fingerprint of a run's pictures; of a method that optimises one picture, of the files that it is told."""
     if (source := getattr(trainer.datamodule, "source", None)) is not None:
         return fingerprint(source)
-    if hasattr(pl_module, "content_file"):
-        files = {"content": [pl_module.content_file], "style": pl_module.style_files}
-        return {name: fingerprint_files(paths) for name, paths in files.items()}
-    return {}
+    return {name: fingerprint_files(paths) for name, paths in pl_module.inputs().items()}
 
 
 def _warn(what: str, found: Mapping[str, tuple[Any, Any]]) -> None:

@@ -36,7 +36,6 @@ class ContinuedTensorBoardLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log scalars."""
         if step is not None:
             self.writer(step)
         super().log_metrics(metrics, step)

@@ -35,13 +35,11 @@ class CheckpointArtifacts(Callback):
 
     @rank_zero_only
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Upload what the epoch before has left."""
         if self.when == "epoch" and trainer.current_epoch:
             self._upload(trainer)
 
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Upload the last and the best."""
         if self.when:
             self._upload(trainer)
 

@@ -1,4 +1,4 @@
-"""A run's folder as a run of Weights & Biases."""
+"""A logger to Weights & Biases, one run there for each run's folder."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Gradients and weights of a training, for the dashboards."""
+"""Norms and histograms of gradients and weights."""
 
 import math
 from typing import Any, Literal
@@ -41,22 +41,17 @@ class Watch(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Attend every optimiser's steps, also those that a method takes early."""
         if self.what is None:
             return
         self._names = {id(parameter): name for name, parameter in pl_module.named_parameters()}
         self._handles = [optimizer.register_step_post_hook(self._look) for optimizer in trainer.optimizers]
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Look at this batch's steps if it is time to."""
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         self._looking = bool(self._handles) and _batch(trainer) % self.every_n_batches == 0
         self._histograms: dict[str, Histogram] = {}
         self._squares: dict[str, float] = {}
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Log what was seen."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if not self._looking:
             return
         norms = {f"gradient_norm/{network}": math.sqrt(squares) for network, squares in self._squares.items()}
@@ -65,7 +60,6 @@ class Watch(Callback):
         log_histograms(trainer, self._histograms, _batch(trainer))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the optimisers alone."""
         for handle in self._handles:
             handle.remove()
         self._handles = []

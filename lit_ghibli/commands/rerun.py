@@ -12,8 +12,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._cluster import quiet_further_processes, run_of_its_own
 from lit_ghibli.commands._hydra import command, job_overrides, rewrite_arguments, split_flags, typed_command
+from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
 from lit_ghibli.commands._recorded_run import check_run
 from lit_ghibli.commands.train import expand_resume, fit, plain_and_links
 from lit_ghibli.errors import UserError

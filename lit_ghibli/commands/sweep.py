@@ -18,12 +18,13 @@ from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments, s
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import quote
 from lit_ghibli.reports.tables import format_value
-from lit_ghibli.studies.cells import JOURNAL, GridSource, SearchSource, Source, enter
+from lit_ghibli.studies.cells import GridSource, SearchSource, Source, enter
 from lit_ghibli.studies.forecast import forecast
 from lit_ghibli.studies.ledger import Entry, Ledger
 from lit_ghibli.studies.report import REPORT, title, write_report
 from lit_ghibli.studies.results import EVALUATION, collect
 from lit_ghibli.studies.runner import LOG, Runner, Step, remaining
+from lit_ghibli.studies.search import JOURNAL
 from lit_ghibli.studies.study import SEED, Cell, Study, read_study, summarize
 
 # Values of the sweep itself: all others are the trainings'.

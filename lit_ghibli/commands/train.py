@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands import _sweeper as _optuna_sweeper
-from lit_ghibli.commands._cluster import environment_plugins, quiet_further_processes, run_of_its_own
+from lit_ghibli.cluster import environment_plugins, own_checkpoint
+from lit_ghibli.commands import _sweeper
 from lit_ghibli.commands._hydra import command, job_overrides, rewrite_arguments, typed_command
+from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import flatten, quote
 
@@ -115,14 +116,14 @@ def prepare(config: DictConfig) -> Run:
     import torch
     from lightning import seed_everything
 
-    from lit_ghibli import checkpoints, cluster
+    from lit_ghibli import checkpoints
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # our callbacks say what matters
     seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    checkpoint = cluster.own_checkpoint(config.run_dir)  # newer than what a requeued job was told to resume
+    checkpoint = own_checkpoint(config.run_dir)  # newer than what a requeued job was told to resume
     if checkpoint is None and config.resume:
         checkpoint = checkpoints.find(config.resume)
     if checkpoint:
@@ -179,5 +180,5 @@ def _report_differences(before: dict[str, Any], now: dict[str, Any]) -> None:
 if __name__ == "__main__":
     rewrite_arguments(expand_resume)
     rewrite_arguments(quiet_further_processes)
-    _optuna_sweeper.register()
+    rewrite_arguments(_sweeper.register)
     train()

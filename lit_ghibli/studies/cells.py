@@ -7,10 +7,8 @@ from typing import Any, Protocol
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import spell
 from lit_ghibli.studies.ledger import Entry, Ledger
-from lit_ghibli.studies.search import Search, Trial
+from lit_ghibli.studies.search import JOURNAL, Search, Trial
 from lit_ghibli.studies.study import Cell, Study, override, shortest_names
-
-JOURNAL = "search.journal"
 
 _LONGEST = 80  # letters of a cell's name in that of its folder
 
@@ -122,7 +120,7 @@ class SearchSource:
             else:
                 self.search.tell(number, entry.metrics)
         row = next(row for row in self.search.rows() if row["number"] == number)
-        if row["state"] != entry.state:  # a metric that is no finite number
+        if row["state"] != entry.state:  # a metric that is not finite
             self._settle(key, row)
 
     def was_pruned(self, entry: Entry) -> bool:

@@ -19,6 +19,7 @@ from lit_ghibli.recipes import spell
 from lit_ghibli.seeding import derive_seed
 from lit_ghibli.studies.journal import PLAN, PRUNED, make, make_pruner, open_journal
 
+JOURNAL = "search.journal"  # in the folder of a study or a sweep
 DIRECTIONS = {"min": "minimize", "max": "maximize"}
 SAMPLERS = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
 
@@ -112,11 +113,18 @@ class Search:
         self._study.ask()
         return self._propose(number, again=False)
 
+    def take(self, count: int) -> list[Trial]:
+        """The next trials, at most ``count``."""
+        trials: list[Trial] = []
+        while len(trials) < count and (trial := self.ask()):
+            trials.append(trial)
+        return trials
+
     def tell(self, number: int, values: Mapping[str, float]) -> None:
         """Record a trial's metrics, by name; more than those in ``directions`` may be given.
 
-        A trial that its own validations stopped is recorded as pruned, and one with a metric that is absent or no
-        finite number as failed.
+        A trial that its own validations stopped is recorded as pruned, and one with a metric that is absent or not
+        finite as failed.
         """
         if self.was_pruned(number):
             self.prune(number)

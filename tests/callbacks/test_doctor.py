@@ -55,7 +55,7 @@ def test_a_broken_loss_is_found_before_a_checkpoint():
 def test_broken_weights_refuse_the_checkpoint(dtype):
     broken = torch.ones(3, dtype=dtype)
     broken[1] = float("nan")
-    with pytest.raises(TrainingDiverged, match=r"1 weights are no finite numbers, generator\.layer first"):
+    with pytest.raises(TrainingDiverged, match=r"1 weights are not finite, generator\.layer first"):
         save(doctor(), **{"generator.layer": broken})
     save(doctor(), **{"generator.layer": torch.ones(3, dtype=dtype)})
 

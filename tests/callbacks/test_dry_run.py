@@ -4,27 +4,26 @@ import io
 
 import pytest
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from torch.utils.data import DataLoader
 
 from lit_ghibli.callbacks.dry_run import DryRun, Stage, WeighingCheckpointIO, forecast, plan
+from lit_ghibli.methods.base import Method
 
 
-class Counting(LightningModule):
+class Counting(Method):
     """Learns nothing; notes in which order its hooks are called."""
 
-    def __init__(self, levels=None):
+    def __init__(self, levels=()):
         super().__init__()
         self.automatic_optimization = False
         self.weight = torch.nn.Parameter(torch.zeros(1000))
         self.calls = []
-        self.iteration = 0
-        if levels:
-            self.levels = levels
+        self.levels = levels
 
     def training_step(self, batch, batch_idx):
-        self.calls.append(self.iteration if hasattr(self, "levels") else "step")
-        self.iteration += 1
+        self.calls.append(self.iteration if self.levels else "step")
+        self.report({})
 
     def validation_step(self, batch, batch_idx, dataloader_idx=0):
         self.calls.append(f"validation {dataloader_idx}")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,23 +17,25 @@ from lit_ghibli.callbacks.frames import Frames
 from lit_ghibli.callbacks.loss_table import LossTable
 from lit_ghibli.data.iterations import IterationsDataModule
 from lit_ghibli.errors import UserError
+from lit_ghibli.methods.base import Method
 
 IGNORED = ("LeafSpec", "does not have many workers", "GPU available")
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in IGNORED]
 
 
-class Brighten(LightningModule):
+class Brighten(Method):
     """Stands for a method of one picture: grey that becomes one level brighter each iteration, and larger once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.pixels = torch.nn.Parameter(torch.zeros(1))
-        self.iteration, self.content_file = 0, Path("folder/my photo.jpg")
 
     def training_step(self, batch, batch_idx):
-        self.iteration += 1
-        return {"losses": {"content": torch.tensor(1 / 8), "total": torch.tensor(1e6 / self.iteration)}}
+        return self.report({"content": torch.tensor(1 / 8), "total": torch.tensor(1e6 / (self.iteration + 1))})
+
+    def inputs(self):
+        return {"content": [Path("folder/my photo.jpg")]}
 
     def picture(self):
         side = 4 if self.iteration < 3 else 12

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
@@ -18,6 +18,7 @@ from lit_ghibli.callbacks import environment, run_record
 from lit_ghibli.callbacks.csv_log import ContinuedCSVLogger
 from lit_ghibli.callbacks.environment import code
 from lit_ghibli.callbacks.run_record import RecordError, RunRecord, compare, differences, read_record
+from lit_ghibli.methods.base import Method
 from lit_ghibli.reports.tables import last_values
 
 BATCHES = 3
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in IGNORED
 CONFIG = {"seed": 3, "run_dir": "here", "method": {"epochs": 2, "weights": [1, 2]}}
 
 
-class Slope(LightningModule):
+class Slope(Method):
     """Learns one number."""
 
     def __init__(self, epochs: int = 2) -> None:

@@ -10,10 +10,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from lit_ghibli.commands import _hydra, _optuna_sweeper
-from lit_ghibli.commands._sweeper import _directions, _span
+from lit_ghibli.commands import _hydra, _sweeper
 from lit_ghibli.commands.train import optimized
 from lit_ghibli.errors import UserError
+from lit_ghibli.studies.batches import directions_of
 from lit_ghibli.studies.journal import report
 from lit_ghibli.studies.ledger import lock_file
 
@@ -31,13 +31,13 @@ hydra: {searchpath: ["file://CONF"]}
 
 
 def sweep_in(config_path: Path | str, monkeypatch):
-    """What runs `train -m hydra/sweeper=optuna` in this process, with a function in the place of the training."""
+    """What runs `train -m hydra/sweeper=search` in this process, with a function in the place of the training."""
 
     def run(train, *words: str) -> list[dict[str, str]]:
-        arguments = ["-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", *QUIET, *words]
+        arguments = ["-m", "hydra/sweeper=search", "hydra.sweep.dir=out", *QUIET, *words]
         monkeypatch.setattr(sys, "argv", ["lit-ghibli", *arguments])
         monkeypatch.setattr(_hydra, "config_dir", lambda: str(config_path))
-        _optuna_sweeper.register()
+        _sweeper.register([])
         _hydra.command("train")(train)()
         with open("out/search.csv", newline="") as file:
             return list(csv.DictReader(file))
@@ -86,7 +86,7 @@ def test_a_search_writes_what_it_found(small_sweep):
     assert [float(row["val/swd"]) for row in rows] == losses
     assert [row["best"] for row in rows] == ["yes" if loss == min(losses) else "" for loss in losses]
     best = OmegaConf.load("out/optimization_results.yaml")
-    assert (best.name, best.best_value) == ("optuna", min(losses))
+    assert (best.name, best.best_value) == ("search", min(losses))
     assert best.best_params["method.weights.cycle"] == tried[losses.index(min(losses))][0]
     assert {path.name for path in Path("out").iterdir()} > {"search.md", "search.json", "multirun.yaml", "0", "3"}
 
@@ -202,6 +202,13 @@ def test_mistakes_are_named_before_anything_is_trained(small_sweep, words, messa
         small_sweep(lambda config: pytest.fail("trained"), *words)
 
 
+def test_the_sweeper_of_another_program_is_answered_with_ours(cli, tmp_path):
+    result = cli("train", "-m", "hydra/sweeper=optuna", *SEARCH, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "hydra/sweeper=search" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 SPANS = [
     ("1,b,null", {"choices": [1, "b", None]}),
     ("'1',1.5,[a,2]", {"choices": ["1", 1.5, ["a", 2]]}),
@@ -219,15 +226,15 @@ SPANS = [
 @pytest.mark.parametrize(("written", "span"), SPANS)
 def test_hydras_grammar_spans_the_space(written, span):
     parser = OverridesParser.create()
-    found = _span(parser.parse_override(f"x={written}"), parser)
+    found = _sweeper.span(parser.parse_override(f"x={written}"), parser)
     assert found == span
     assert [type(value) for value in found.values()] == [type(value) for value in span.values()]
 
 
 def test_directions_follow_the_names():
     names = ["val/swd", "val/ssim", "val/kid", "train_seconds"]
-    assert list(_directions(names, None).values()) == ["min", "max", "min", "min"]
-    assert _directions(["val/swd"], "max") == {"val/swd": "max"}
+    assert list(directions_of(names, None).values()) == ["min", "max", "min", "min"]
+    assert directions_of(["val/swd"], "max") == {"val/swd": "max"}
 
 
 def test_what_train_returns():
@@ -241,7 +248,7 @@ def test_what_train_returns():
 
 # --- real trainings ----------------------------------------------------------------
 
-REAL = ["train", "-m", "hydra/sweeper=optuna", "hydra.sweep.dir=out", "hydra.sweeper.sampler.name=random"]
+REAL = ["train", "-m", "hydra/sweeper=search", "hydra.sweep.dir=out", "hydra.sweeper.sampler.name=random"]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
