@@ -24,7 +24,6 @@ class Effect:
         level: The level; for two factors the pair of levels.
         mean: Marginal mean, of `main_effects`; None where there is no finite value, and where the cells that finished
             cannot tell this level from the levels of other factors.
-        sd: Standard deviation of the single values, over other factors and seeds; None for fewer than two.
         error: Standard error of ``mean`` from the spread between seeds alone; None where no cell has two seeds.
         count: Number of finite values.
         diverged: Number of values that are NaN or infinite.
@@ -32,7 +31,6 @@ class Effect:
 
     level: Any
     mean: float | None
-    sd: float | None
     error: float | None
     count: int
     diverged: int
@@ -92,7 +90,7 @@ def pairwise_effects(
     """
     effects = _effects(rows, (first, second), metric, factors)
     return [
-        [effects.get((a, b), Effect((a, b), None, None, None, 0, 0)) for b in levels(rows, second)]
+        [effects.get((a, b), Effect((a, b), None, None, 0, 0)) for b in levels(rows, second)]
         for a in levels(rows, first)
     ]
 
@@ -127,7 +125,10 @@ def summarize_seeds(
         row = dict(zip(factors, cell, strict=True))
         for metric in metrics:
             values = _finite(runs, metric)
-            row |= {metric: statistics.fmean(values) if values else None, f"{metric}_sd": _spread(values)}
+            row |= {
+                metric: statistics.fmean(values) if values else None,
+                f"{metric}_sd": statistics.stdev(values) if values[1:] else None,
+            }
         lost = sum(any(diverged(run, metric) for metric in metrics) for run in runs)
         table.append(row | {"seeds": len(runs), "diverged": lost})
     if not any(row["diverged"] for row in table):
@@ -159,10 +160,9 @@ def _effects(rows: Sequence[Row], target: tuple[str, ...], metric: str, factors:
     effects = {}
     for key in dict.fromkeys(_levels_of(row, target) for row in rows):
         runs = [row for row in rows if _levels_of(row, target) == key]
-        values = _finite(runs, metric)
         mean, error = means.get(key, (None, None))
-        lost = sum(diverged(run, metric) for run in runs)
-        effects[key] = Effect(key if key[1:] else key[0], mean, _spread(values), error, len(values), lost)
+        count, lost = len(_finite(runs, metric)), sum(diverged(run, metric) for run in runs)
+        effects[key] = Effect(key if key[1:] else key[0], mean, error, count, lost)
     return effects
 
 
@@ -210,7 +210,3 @@ def _levels_of(row: Row, factors: Sequence[str]) -> tuple:
 
 def _finite(rows: Iterable[Row], metric: str) -> list[float]:
     return [row[metric] for row in rows if is_number(row.get(metric))]
-
-
-def _spread(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
