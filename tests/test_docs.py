@@ -1,9 +1,11 @@
 """What the README and the documentation name exists: files, headings, commands, studies and choices."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from hydra import compose
 
 from lit_ghibli.cli import COMMANDS
 
@@ -63,6 +65,19 @@ def test_choices_and_studies_exist(page):
                 assert found.is_file() or (CONF / group / choice).is_dir(), line
         for study in re.findall(r"experiments/\w+", line):
             assert (ROOT / study / "study.yaml").is_file(), line
+
+
+@pytest.mark.slow
+def test_words_of_trainings_compose(composing):
+    lines = {line for page in PAGES for line in lit_ghibli_lines(page) if line.startswith("lit-ghibli train ")}
+    assert len(lines) > 15
+    for line in sorted(lines):
+        words = shlex.split(line.removeprefix("lit-ghibli train").split(" && ")[0])
+        if not any(
+            word.startswith(("resume=", "--", "launcher=")) or word.isupper() or "NAME" in word for word in words
+        ):
+            swept = [word for word in words if word != "-m" and not re.search(r"=([^\[{(]*,|\w+\()", word)]
+            compose("train", overrides=swept)
 
 
 def test_every_page_of_the_documentation_is_in_its_index():
