@@ -1,4 +1,5 @@
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,59 +17,8 @@ from lit_ghibli.recipes import config_dir
 from lit_ghibli.scenes.scene import render_pair
 
 TESTS = Path(__file__).parent
-SCENES = ["data.count=7", "data.test_count=2", "data.size=32", "callbacks.image_grid.num_images=1"]
 SMALL = ["callbacks.progress_bar.refresh_rate=0", "trainer=cpu"]
-PATCHGAN = ["method.discriminator.base_channels=4", "method.discriminator.num_layers=2"]
-# What makes a run of each method take a second. A method without an entry fails the integration tests.
-TINY = {
-    "cyclegan": [
-        "data=scenes",
-        "data.crop_size=28",
-        "method.generator.base_channels=4",
-        "method.generator.num_blocks=1",
-        "method.pool_size=3",
-        *PATCHGAN,
-        *SCENES,
-    ],
-    "pix2pix": [
-        "data=scene_pairs",
-        "data.crop_size=24",
-        "method.generator.base_channels=4",
-        "method.generator.depth=3",
-        "method.generator.test_dropout=true",
-        *PATCHGAN,
-        *SCENES,
-    ],
-    "nijigan": [
-        "data=semi_scenes",
-        "data.pairs=3",
-        "data.crop_size=28",
-        "method.generator.base_channels=4",
-        "method.generator.num_blocks=1",
-        "method.projection.dim=8",
-        "method.num_patches=16",
-        "method.weights.straightness=0.1",
-        "method.vgg.weights=random",
-        "method.vgg.taps=[conv2_1]",
-        "method.schedule={{name: ramp_up, unit: step, warm_up_epochs: 0}}",
-        *PATCHGAN,
-        *[override.replace("discriminator", "pair_discriminator") for override in PATCHGAN],
-        *SCENES,
-    ],
-    "nst": [
-        "data=iterations",
-        "callbacks=nst",
-        "method/optimizer=lbfgs",
-        "method.content={pictures[0]}",
-        "method.style=[{pictures[1]},{pictures[2]}]",
-        "method.vgg.weights=random",
-        "method.content_layers=[conv2_1]",
-        "method.style_layers=[conv1_1,relu2_1]",
-        "method.size=24",
-        "method.levels=[[0.5,3],[0.75,8],[1,10]]",  # 21 iterations, seven in each of three epochs, as the others
-        "callbacks.frames.every_n_iterations=4",
-    ],
-}
+SCENES = ["data.count=7", "data.test_count=2", "data.size=32", "callbacks.image_grid.num_images=1"]
 CONF = TESTS.parent / "conf" / "method"
 # Variants, which only set other values of another method's recipe, are tested with that method.
 METHODS = sorted(path.stem for path in CONF.glob("*.yaml") if "_target_" in OmegaConf.load(path))
@@ -92,7 +42,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def tiny_run(method: str, pictures: list[Path]) -> list[str]:
-    return [f"method={method}", *(override.format(pictures=pictures) for override in TINY[method]), *SMALL]
+    """Overrides that make a run of a method take a second: ``TINY`` beside its tests, and what all have in common."""
+    path = TESTS / "methods" / f"test_{method}.py"
+    settings = runpy.run_path(str(path)).get("TINY") if path.is_file() else None
+    if not settings:
+        pytest.fail(
+            f"{path.relative_to(TESTS.parent)} must have TINY, a list of overrides that make a training with "
+            f"method={method} take a second: its data=, small networks, and 7 iterations in each epoch (of scenes there "
+            "are 7, so batches of one). {pictures[0]} to {pictures[2]} stand for files of pictures",
+            pytrace=False,
+        )
+    scenes = [] if "data=iterations" in settings else SCENES
+    return [f"method={method}", *(override.format(pictures=pictures) for override in settings), *scenes, *SMALL]
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,7 @@ def measure_target(args: argparse.Namespace, folder: Path) -> None:
     rows = [(f"scratch: Adam, {args.iterations} iterations", adam)]
     # The last level may go on until the loss is reached.
     pyramid = [*recipe("nst_ghibli")["levels"][:-1], [1.0, args.iterations]]
-    config = recipe("nst_scratch", "method/optimizer=lbfgs")
+    config = recipe("nst_scratch", "method/pixel_optimizer=lbfgs")
     for title, levels in (("pyramid + L-BFGS", pyramid), ("L-BFGS at full size", [[1.0, args.iterations]])):
         run = Until(args, adam.total)
         fit(args, ours(args, folder, args.target_size, config, levels), [run])

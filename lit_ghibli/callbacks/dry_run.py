@@ -81,13 +81,12 @@ class DryRun(Callback):
             self._limited = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan the steps, with one validation behind the last of them."""
         done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         self.steps_per_epoch = int(trainer.num_training_batches)
         lengths = [int(iterations) for _, iterations in pl_module.levels]
         self.stages = plan(lengths or [self.steps_per_epoch * trainer.max_epochs], done, self.steps)
         last = done + sum(stage.steps for stage in self.stages) - 1
-        trainer.check_val_every_n_epoch = last // self.steps_per_epoch + 1
+        trainer.check_val_every_n_epoch = last // self.steps_per_epoch + 1  # one validation, behind the last step
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
         self._end = _mark(pl_module.device)
@@ -108,7 +107,9 @@ class DryRun(Callback):
             pl_module.skip_to(self.stages[self._present].first)
         else:
             trainer.should_stop = True
-            self._read_clock()
+            for stage, before, start, end in self._marks:
+                stage.seconds.append(_seconds(before, end))
+                stage.waiting.append(_seconds(before, start))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._loader_seconds = [0.0] * len(trainer.num_val_batches)
@@ -123,11 +124,10 @@ class DryRun(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take the time of a picture, by loader: one holds pictures to translate, another those to compare with."""
+        # By loader: one holds pictures to translate, another those to compare with.
         self._loader_seconds[dataloader_idx] += self._lap(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Extrapolate to all held-out pictures."""
         measured = [int(count) for count in trainer.num_val_batches]
         loaders = trainer.val_dataloaders
         loaders = loaders if isinstance(loaders, list) else [loaders]
@@ -137,17 +137,11 @@ class DryRun(Callback):
         self.validation = Validation(seconds, sum(measured), sum(totals))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Have the trainer's plugin weigh a checkpoint."""
-        trainer.save_checkpoint("weighed, not written")
+        trainer.save_checkpoint("weighed, not written")  # by the trainer's plugin
 
     def _lap(self, pl_module: LightningModule) -> float:
         before, self._validated = self._validated, clock(pl_module.device)
         return self._validated - before
-
-    def _read_clock(self) -> None:
-        for stage, before, start, end in self._marks:
-            stage.seconds.append(_seconds(before, end))
-            stage.waiting.append(_seconds(before, start))
 
 
 class WeighingCheckpointIO(checkpoints.RunCheckpointIO):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lit_ghibli.callbacks.loggers import log_image
 from lit_ghibli.errors import UserError
-from lit_ghibli.images import to_uint8
+from lit_ghibli.images import to_picture
 
 
 class Frames(Callback):
@@ -60,15 +60,15 @@ class Frames(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.current_epoch < trainer.max_epochs:
             return  # the run stops early
-        result = Path(self.result or self.folder.parent / f"{pl_module.inputs()["content"][0].stem}.png")
+        result = Path(self.result or self.folder.parent / f"{pl_module.inputs()['content'][0].stem}.png")
         result.parent.mkdir(parents=True, exist_ok=True)
-        _image(pl_module).save(result)
+        to_picture(pl_module.picture()).save(result)
         if self.animation:
             self._animate(result.with_suffix(".gif"))
         trainer.print(f"picture: {result}")
 
     def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        frame = _image(pl_module)
+        frame = to_picture(pl_module.picture())
         self.folder.mkdir(parents=True, exist_ok=True)
         frame.save(self.folder / f"{pl_module.iteration:06d}.png")
         log_image(trainer, "train/picture", frame, pl_module.iteration)
@@ -83,7 +83,3 @@ class Frames(Callback):
         size.thumbnail((self.max_side, self.max_side))
         first, *others = (frame.resize(size.size, Image.Resampling.BICUBIC) for frame in frames)
         first.save(path, save_all=True, append_images=others, duration=round(1000 * self.frame_seconds), loop=0)
-
-
-def _image(pl_module: LightningModule) -> Image.Image:
-    return Image.fromarray(to_uint8(pl_module.picture())[0].permute(1, 2, 0).cpu().numpy())

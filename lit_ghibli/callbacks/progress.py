@@ -31,8 +31,10 @@ class RunProgress(Callback):
         )
         images = getattr(trainer.datamodule, "summary", lambda: "")()
         done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        device = trainer.strategy.root_device
+        where = f"{trainer.world_size} x {device.type}" if trainer.world_size > 1 else str(device)
         trainer.print(
-            f"{type(pl_module).__name__} on {_device_name(trainer)}, precision {trainer.precision} | "
+            f"{type(pl_module).__name__} on {where}, precision {trainer.precision} | "
             f"parameters: {parameters} | {images} | {_total_batches(trainer):,} iterations in {trainer.max_epochs} "
             f"epochs{f', {done:,} of them done' if done else ''}"
         )
@@ -98,8 +100,3 @@ def _total_batches(trainer: Trainer) -> int:
 
 def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
-
-
-def _device_name(trainer: Trainer) -> str:
-    device = trainer.strategy.root_device
-    return f"{trainer.world_size} x {device.type}" if trainer.world_size > 1 else str(device)

@@ -16,8 +16,8 @@ from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lit_ghibli.images import from_uint8
-from lit_ghibli.methods.base import translate
+from lit_ghibli.images import from_picture
+from lit_ghibli.networks.sizes import translate
 from lit_ghibli.scenes.scene import render_pair
 
 _MIB = 2**20
@@ -96,8 +96,7 @@ def _count_pass(skeleton: nn.Module, shape: torch.Size) -> int:
 
 def scenes(count: int, size: int) -> Tensor:
     """Rendered photographs ``(count, 3, size, size)`` in ``[-1, 1]``: an adaptive solver's steps depend on them."""
-    pixels = [torch.from_numpy(render_pair(0, index, _SCENE_SIZE)[0]).permute(2, 0, 1) for index in range(count)]
-    photos = from_uint8(torch.stack(pixels))
+    photos = torch.cat([from_picture(render_pair(0, index, _SCENE_SIZE)[0]) for index in range(count)]).contiguous()
     return F.interpolate(photos, size=(size, size), mode="bilinear", align_corners=False)
 
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lit_ghibli.methods.base import pad_to_multiple, translate
 from lit_ghibli.networks.normalization import frozen_statistics, record_statistics
+from lit_ghibli.networks.sizes import pad_to_multiple, translate
 
 PATCH = 32  # pixels; many small patches stand for a photograph better than few large ones, for all their seams
 

@@ -2,15 +2,14 @@
 
 import copy
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.images import from_uint8, to_uint8
+from lit_ghibli.images import from_picture, to_picture
 from lit_ghibli.inference.tiling import translate_tiled
-from lit_ghibli.methods.base import translate
+from lit_ghibli.networks.sizes import translate
 
 
 class Translator:
@@ -56,17 +55,10 @@ class Translator:
 
     def __call__(self, photo: Image.Image) -> Image.Image:
         """Translate an RGB image."""
-        picture = self.translate(as_tensor(photo, self.device))
-        return Image.fromarray(to_uint8(picture)[0].permute(1, 2, 0).cpu().numpy())
+        return to_picture(self.translate(from_picture(photo, self.device)))
 
     def translate(self, photo: Tensor) -> Tensor:
         """Translate ``(1, 3, H, W)`` in ``[-1, 1]`` to the same shape and range."""
         if self.tile and photo.shape[-2] * photo.shape[-1] > self.tile**2:
             return translate_tiled(self.network, photo, self.tile)
         return translate(self.network, photo)
-
-
-def as_tensor(photo: Image.Image, device: torch.device | str = "cpu") -> Tensor:
-    """An RGB image as ``(1, 3, H, W)`` in ``[-1, 1]`` on a device."""
-    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1).unsqueeze(0)
-    return from_uint8(pixels.to(device))

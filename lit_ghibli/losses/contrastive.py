@@ -8,10 +8,18 @@ image each have the gradients of one process with both.
 """
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+def mean_over_layers(
+    loss: Callable[[Tensor, Tensor], Tensor], queries: Mapping[str, Tensor], keys: Mapping[str, Tensor]
+) -> Tensor:
+    """Mean over the layers of one of these losses between their features, as the methods take it."""
+    return sum(loss(queries[layer], keys[layer]) for layer in queries) / len(queries)
 
 
 def patch_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:

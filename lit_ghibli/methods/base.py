@@ -1,14 +1,22 @@
-"""What every photo -> picture method shares around its algorithm: validation, inference, exact resume."""
+"""What every method shares around its algorithm: counting, exact resume, optimisers, validation."""
 
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.metrics.suite import MetricSuite
+from lit_ghibli.networks.sizes import translate
 from lit_ghibli.training import rank_state
+from lit_ghibli.training.schedules import linear_decay
+
+GanAdam = partial(Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
 
 _SERVED_BY = {
     ("photo", "anime"): "data=unpaired or data=scenes",
@@ -17,37 +25,107 @@ _SERVED_BY = {
 }
 
 
-class Translation(LightningModule):
-    """A LightningModule that translates photographs and is judged on held-out ones.
+class Method(LightningModule):
+    """A LightningModule whose ``training_step`` ends with :meth:`report`, and which resumes bit by bit.
 
-    A method names its :attr:`batch_keys`, implements :meth:`translator`, may extend :meth:`picture_columns` and
-    :meth:`validation_metrics`, and sets :attr:`metrics`, which judges held-out photographs and may be None.
+    Attributes:
+        iteration: Training steps done.
+        levels: Parts of the training whose iterations differ in cost, in order, each with its number of iterations;
+            none where all cost the same.
     """
 
-    batch_keys: tuple[str, ...]  # of a training batch, in the method's order
-    metrics: MetricSuite | None  # no value here: it would hide the sub-module of this name
+    iteration = 0
+    levels: Sequence[tuple[Any, int]] = ()
 
-    def translator(self) -> nn.Module:
-        """The network that turns a photograph into a picture, the only one that inference needs."""
-        raise NotImplementedError
+    def report(self, losses: dict[str, Tensor], **pictures: Tensor) -> dict[str, Any]:
+        """Log the losses of a step, count it, and return what callbacks look at: detached losses, and pictures."""
+        losses = {name: loss.detach() for name, loss in losses.items()}
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
+        self.iteration += 1
+        return {"losses": losses, **pictures}
+
+    def skip_to(self, iteration: int) -> None:
+        """Let the next training step be this one, counted from 0, as a forecast does to try each of the levels."""
+        self.iteration = iteration
+
+    def inputs(self) -> dict[str, list[Path]]:
+        """The picture files that the method is told itself, by what they are for, rather than given by data."""
+        return {}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The sub-modules that have parameters, by name."""
+        return {name: module for name, module in self.named_children() if any(True for _ in module.parameters())}
 
     def check_data(self, datamodule: LightningDataModule) -> None:
         """Refuse data that this method cannot train on, before they are read.
 
         Raises:
-            UserError: Batches hold something else, or crops have a size that the translator does not take.
+            UserError: Always of such data.
+        """
+        raise NotImplementedError
+
+    def setup(self, stage: str) -> None:
+        rank_state.seed_pools(self)  # a resumed run overwrites their states afterwards
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ranks"] = rank_state.collect(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.iteration = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"]
+        self._rank_states = checkpoint["ranks"]  # kept until everything else that draws random numbers is set up
+
+    def on_train_start(self) -> None:
+        if (states := self.__dict__.pop("_rank_states", None)) is not None:
+            rank_state.restore(self, states)
+
+    def on_train_epoch_end(self) -> None:
+        for config in self.trainer.lr_scheduler_configs:
+            config.scheduler.step()
+
+
+class Translation(Method):
+    """A method that learns to translate photographs and is judged on held-out ones.
+
+    It names its :attr:`batch_keys`, implements :meth:`translator`, may extend :meth:`picture_columns` and
+    :meth:`validation_metrics`, and sets :attr:`metrics`, which judges held-out photographs and may be None.
+    """
+
+    batch_keys: tuple[str, ...]  # those of a training batch that the method reads
+    metrics: MetricSuite | None  # no value here: it would hide the sub-module of this name
+    optimizer_g: Callable[..., Optimizer]
+    optimizer_d: Callable[..., Optimizer]
+    epochs: int
+    decay_epochs: int
+
+    def translator(self) -> nn.Module:
+        """The network that turns a photograph into a picture, the only one that inference needs."""
+        raise NotImplementedError
+
+    def gan_optimizers(
+        self, generating: Iterable[nn.Module | None], judging: Iterable[nn.Module | None]
+    ) -> tuple[list[Optimizer], list[LRScheduler]]:
+        """One optimiser for all networks that generate, one for all that judge, each with its schedule."""
+        optimizers = [
+            make([weight for network in networks if network is not None for weight in network.parameters()])
+            for make, networks in ((self.optimizer_g, generating), (self.optimizer_d, judging))
+        ]
+        return optimizers, [
+            linear_decay(optimizer, epochs=self.epochs, decay_epochs=self.decay_epochs) for optimizer in optimizers
+        ]
+
+    def check_data(self, datamodule: LightningDataModule) -> None:
+        """Refuse data that this method cannot train on, before they are read.
+
+        Raises:
+            UserError: Batches lack something, or crops have a size that the translator does not take.
         """
         served = getattr(datamodule, "batch_keys", ())
-        if served != self.batch_keys:
+        if not set(self.batch_keys) <= set(served):
             raise UserError(
-                f"{type(self).__name__} trains on batches of {', '.join(self.batch_keys)}, which these data do not "
-                f"serve: choose {_SERVED_BY[self.batch_keys]}"
+                f"{type(self).__name__} trains on batches of {', '.join(self.batch_keys)}; {type(datamodule).__name__} "
+                f"serves {', '.join(served) or 'none'}: choose {_SERVED_BY.get(self.batch_keys, 'other data')}"
             )
         self.translator().check_size(datamodule.crop_size, datamodule.crop_size)
-
-    def networks(self) -> dict[str, nn.Module]:
-        """The sub-modules that have parameters, by name."""
-        return {name: module for name, module in self.named_children() if any(True for _ in module.parameters())}
 
     def picture_columns(self, input: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """Columns of the sample grid by title, each ``(N, 3, H, W)`` in ``[-1, 1]``."""
@@ -71,58 +149,8 @@ class Translation(LightningModule):
         return self.metrics.compute()
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/<metric>`` over the whole held-out set and start afresh."""
         if self.metrics is None:
             return
         if not self.trainer.sanity_checking:
             self.log_dict({f"val/{name}": value for name, value in self.validation_metrics().items()})
         self.metrics.reset()
-
-    def setup(self, stage: str) -> None:
-        """Seed the image pools by rank; a resumed run overwrites their states afterwards."""
-        rank_state.seed_pools(self)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add image pools and random states of all ranks."""
-        checkpoint["ranks"] = rank_state.collect(self)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the ranks' states until everything else that draws random numbers is set up."""
-        self._rank_states = checkpoint["ranks"]
-
-    def on_train_start(self) -> None:
-        """Restore this rank's image pools and random state in a resumed run."""
-        if (states := self.__dict__.pop("_rank_states", None)) is not None:
-            rank_state.restore(self, states)
-
-
-@torch.no_grad()
-def translate(network: nn.Module, photo: Tensor) -> Tensor:
-    """Run a generator on photographs of any size.
-
-    Args:
-        network: Generator with the attributes ``size_multiple`` and ``minimum_size``, in pixels.
-        photo: ``(N, 3, H, W)`` in ``[-1, 1]``; reflect-padded at the right and bottom to a size that the
-            network takes.
-
-    Returns:
-        Pictures of the photographs' size and type, in ``[-1, 1]``.
-    """
-    height, width = photo.shape[-2:]
-    padded = pad_to_multiple(photo, network.size_multiple, network.minimum_size)
-    return network(padded)[..., :height, :width].to(photo.dtype).clamp(-1.0, 1.0)
-
-
-def pad_to_multiple(images: Tensor, multiple: int, minimum: int = 1) -> Tensor:
-    """Reflect-pad ``(N, C, H, W)`` at the right and bottom to multiples of ``multiple``, at least ``minimum``.
-
-    Images smaller than their padding are mirrored back and forth, which ``torch.nn.functional.pad`` refuses.
-    """
-    for dim in (-2, -1):
-        length = images.shape[dim]
-        padded = max(-(-length // multiple) * multiple, minimum)
-        if padded > length:
-            period = max(2 * (length - 1), 1)
-            positions = torch.arange(padded, device=images.device) % period
-            images = images.index_select(dim, torch.where(positions < length, positions, period - positions))
-    return images

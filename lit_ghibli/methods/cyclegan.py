@@ -18,26 +18,25 @@ Generators that start from the photograph settle there, held by (2), if the disc
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_generator_loss
-from lit_ghibli.methods.base import Translation, translate
+from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
+from lit_ghibli.networks.sizes import translate
 from lit_ghibli.training.image_pool import ImagePool
-from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
 SixBlocks = partial(ResnetGenerator, num_blocks=6)
-Adam2e4 = partial(Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
 
 
 class CycleGAN(Translation):
@@ -62,8 +61,8 @@ class CycleGAN(Translation):
         self,
         generator: Callable[[], nn.Module] = SixBlocks,
         discriminator: Callable[[], nn.Module] = PatchDiscriminator,
-        optimizer_g: Callable[..., Optimizer] = Adam2e4,
-        optimizer_d: Callable[..., Optimizer] = Adam2e4,
+        optimizer_g: Callable[..., Optimizer] = GanAdam,
+        optimizer_d: Callable[..., Optimizer] = GanAdam,
         weights: Mapping[str, float] | None = None,
         pool_size: int = 50,
         epochs: int = 50,
@@ -82,70 +81,51 @@ class CycleGAN(Translation):
         self.epochs, self.decay_epochs = epochs, decay_epochs
         if head_start < 0:
             raise UserError(f"method.head_start must be 0 iterations or more; got {head_start}")
-        self.head_start, self.iteration = head_start, 0
+        self.head_start = head_start
         self.metrics = metrics
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """One update of both generators, unless the discriminators have their head start, then one of these."""
         real_a, real_b = batch["photo"], batch["anime"]
-        started = self.iteration >= self.head_start
-        if started:
-            fake_b, fake_a, losses = self.update_generators(real_a, real_b)
-        else:
+        optimizer_g, optimizer_d = self.optimizers()
+        losses = {}
+
+        if self.iteration < self.head_start:
             with torch.no_grad():
-                fake_b, fake_a, losses = self.generator_ab(real_a), self.generator_ba(real_b), {}
-        losses |= self.update_discriminators(real_a, real_b, fake_b, fake_a)
-        self.iteration += 1
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
-        return {"losses": losses} | ({"input": real_a, "output": fake_b} if started else {})
+                fake_b, fake_a = self.generator_ab(real_a), self.generator_ba(real_b)
+            pictures = {}
+        else:
+            with update(self, optimizer_g):
+                fake_b, terms_a = self.backward_from(real_a, self.generator_ab, self.generator_ba, self.discriminator_b)
+                fake_a, terms_b = self.backward_from(real_b, self.generator_ba, self.generator_ab, self.discriminator_a)
+                optimizer_g.step()
+            losses |= {name: terms_a[name] + terms_b[name] for name in terms_a}
+            pictures = {"input": real_a, "output": fake_b}
 
-    @property
-    def levels(self) -> list[tuple[str, int]]:
-        """Parts of the training whose iterations differ in cost, and their lengths, for forecasts."""
-        if not self.head_start:
-            return []
-        return [("discriminators alone", self.head_start), ("all networks", self._total() - self.head_start)]
-
-    def _total(self) -> int:
-        """Iterations of the whole training."""
-        return self.trainer.num_training_batches * self.trainer.max_epochs
-
-    def update_generators(self, real_a: Tensor, real_b: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """One update of both generators by (1), (2) and (3).
-
-        Returns:
-            The translations of ``real_a`` and ``real_b`` and the unweighted terms, all detached.
-        """
-        optimizer, _ = self.optimizers()
-        with update(self, optimizer):
-            fake_b, terms_a = self.update_from(real_a, self.generator_ab, self.generator_ba, self.discriminator_b)
-            fake_a, terms_b = self.update_from(real_b, self.generator_ba, self.generator_ab, self.discriminator_a)
-            optimizer.step()
-        return fake_b, fake_a, {name: terms_a[name] + terms_b[name] for name in terms_a}
-
-    def update_discriminators(
-        self, real_a: Tensor, real_b: Tensor, fake_b: Tensor, fake_a: Tensor
-    ) -> dict[str, Tensor]:
-        """One update of both discriminators by (1); returns their losses, detached."""
-        _, optimizer = self.optimizers()
-        with update(self, optimizer):
+        with update(self, optimizer_d):
             loss_b = self.discriminator_loss(self.discriminator_b, real_b, self.pool_b.query(fake_b))
             self.manual_backward(loss_b)
             loss_a = self.discriminator_loss(self.discriminator_a, real_a, self.pool_a.query(fake_a))
             self.manual_backward(loss_a)
-            optimizer.step()
-        return {"discriminator_a": loss_a.detach(), "discriminator_b": loss_b.detach()}
+            optimizer_d.step()
 
-    def update_from(
+        losses |= {"discriminator_a": loss_a, "discriminator_b": loss_b}
+        return self.report(losses, **pictures)
+
+    def backward_from(
         self, real: Tensor, forth: nn.Module, back: nn.Module, discriminator: nn.Module
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Backpropagate all that the generators owe to ``real``: its half of (1), (2), (3).
 
         Returns:
-            The translation of ``real`` and the unweighted terms, all detached.
+            The translation of ``real`` and the unweighted terms that have a weight, all detached.
         """
         fake = forth(real)
-        terms = self.cycle_terms(real, fake, back, discriminator)
+        terms = {}
+        if self.weights["gan"]:
+            terms["gan"] = lsgan_generator_loss(discriminator(fake))
+        if self.weights["cycle"]:
+            terms["cycle"] = F.l1_loss(back(fake), real)
         if terms:
             self.manual_backward(weighted_sum(terms, self.weights))
         if self.weights["identity"]:
@@ -153,29 +133,18 @@ class CycleGAN(Translation):
             self.manual_backward(weighted_sum({"identity": terms["identity"]}, self.weights))
         return fake.detach(), {name: term.detach() for name, term in terms.items()}
 
-    def cycle_terms(self, real: Tensor, fake: Tensor, back: nn.Module, discriminator: nn.Module) -> dict[str, Tensor]:
-        """Terms (1) and (2) of one half-cycle, those with a weight of 0 left out."""
-        terms = {}
-        if self.weights["gan"]:
-            terms["gan"] = lsgan_generator_loss(discriminator(fake))
-        if self.weights["cycle"]:
-            terms["cycle"] = F.l1_loss(back(fake), real)
-        return terms
-
     @staticmethod
     def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         """Equation (1) for one discriminator; ``fake`` is detached and may come from the pool."""
         return lsgan_discriminator_loss(discriminator(real), discriminator(fake))
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add how far the training is."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["iteration"] = self.iteration
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on there; a checkpoint that does not say so knows of no head start."""
-        super().on_load_checkpoint(checkpoint)
-        self.iteration = checkpoint.get("iteration", self.head_start)
+    @property
+    def levels(self) -> list[tuple[str, int]]:
+        """The head start and the rest of the training, if there is one."""
+        if not self.head_start:
+            return []
+        total = self.trainer.num_training_batches * self.trainer.max_epochs
+        return [("discriminators alone", self.head_start), ("all networks", total - self.head_start)]
 
     def on_train_start(self) -> None:
         """Refuse a head start that leaves nothing of the training.
@@ -184,31 +153,23 @@ class CycleGAN(Translation):
             UserError: The generators would never learn.
         """
         super().on_train_start()
-        if self.head_start and self.head_start >= self._total():
+        total = self.trainer.num_training_batches * self.trainer.max_epochs
+        if self.head_start and self.head_start >= total:
             raise UserError(
-                f"method.head_start = {self.head_start} iterations, but the whole training has {self._total()}: the "
+                f"method.head_start = {self.head_start} iterations, but the whole training has {total}: the "
                 "generators would never learn; lower it or raise method.epochs"
             )
 
     def on_train_epoch_end(self) -> None:
-        """Advance both learning rates by one epoch."""
         with warnings.catch_warnings():
             # In the head start the generators' rate has its schedule, too, though their optimiser has not made a step.
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-            for scheduler in self.lr_schedulers():
-                scheduler.step()
+            super().on_train_epoch_end()
 
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
-        """One optimiser for both generators, one for both discriminators, each with its schedule."""
-        optimizers = [
-            self.optimizer_g(list(chain(self.generator_ab.parameters(), self.generator_ba.parameters()))),
-            self.optimizer_d(list(chain(self.discriminator_a.parameters(), self.discriminator_b.parameters()))),
-        ]
-        decay = partial(linear_decay, epochs=self.epochs, decay_epochs=self.decay_epochs)
-        return optimizers, [decay(optimizer) for optimizer in optimizers]
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        return self.gan_optimizers([self.generator_ab, self.generator_ba], [self.discriminator_a, self.discriminator_b])
 
     def translator(self) -> nn.Module:
-        """G, from photographs to anime pictures."""
         return self.generator_ab
 
     def picture_columns(self, input: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:

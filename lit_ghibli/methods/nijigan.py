@@ -1,4 +1,4 @@
-"""NijiGAN: semi-supervised contrastive translation with a NeuralODE bottleneck; Scenimefy and CUT are its variants.
+"""NijiGAN: semi-supervised contrastive translation with a NeuralODE bottleneck; Scenimefy is its variant.
 
 Santoso et al. 2024, "NijiGAN: Transform What You See into Anime with Contrastive Semi-Supervised Learning and Neural
 Ordinary Differential Equations", arXiv:2412.19455. x is a photograph, y an anime picture, (x_p, y_p) a pseudo pair. G
@@ -10,59 +10,47 @@ Unsupervised branch:
 (2) src           Jensen-Shannon divergence of the patch relations within x and within G(x)  (Jung et al. 2022)
 (3) hdce          decoupled InfoNCE of z(G(x)) and z(x), negatives weighted by their relation to the key, more sharply
                   as gamma falls; the mean of this and of the same of (G(y), y)              (Jung et al. 2022)
-(4) nce           InfoNCE in place of (2) and (3), likewise                                  (CUT: Park et al. 2020)
-(5) vgg           mean square difference of VGG-19's conv4_4 of G(x) and of x
-(6) straightness  mean square error of one Euler step in place of each ODE block: not in the paper
+(4) vgg           mean square difference of VGG-19's conv4_4 of G(x) and of x
+(5) straightness  mean square error of one Euler step in place of each ODE block: not in the paper
 Supervised branch, times lambda_sup(t):
-(7) gan_pair      conditional GAN: (1) of D_p on (x_p, y_p) and (x_p, G(x_p))                (Jiang et al. 2023)
-(8) style_nce     InfoNCE of G(x_p) and y_p, with a projection of its own                    (Jiang et al. 2023)
+(6) gan_pair      conditional GAN: (1) of D_p on (x_p, y_p) and (x_p, G(x_p))                (Jiang et al. 2023)
+(7) style_nce     InfoNCE of G(x_p) and y_p, with a projection of its own                    (Jiang et al. 2023)
 
 Deviations from the paper: the default solver is the midpoint rule, one step for each block, where it has Dormand-Prince
 (``generator.solver=dopri5``). Each branch is backpropagated as soon as it is computed, which changes no gradient. The
 features of real images fall out of their translation. While lambda_sup is 0 the supervised branch is not computed,
 D_p included. ``faithful`` brings back three slips of Scenimefy's released code: the range of VGG's input,
-the oscillating cosine decay, the weight of (8) applied twice.
+the oscillating cosine decay, the weight of (7) applied twice.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_generator_loss
-from lit_ghibli.losses.contrastive import hdce, patch_nce, semantic_relation_consistency
+from lit_ghibli.losses.contrastive import hdce, mean_over_layers, patch_nce, semantic_relation_consistency
 from lit_ghibli.losses.perceptual import content_loss
 from lit_ghibli.losses.straightness import straightness
-from lit_ghibli.methods.base import Translation
+from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.ode import OdeGenerator
-from lit_ghibli.networks.patch_mlp import PatchMlp
+from lit_ghibli.networks.patch_mlp import PatchMlp, compared_channels
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import TAPS
 from lit_ghibli.networks.vgg import VggFeatures
-from lit_ghibli.training.patch_comparison import Features, PatchComparison, mean_over_layers
-from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
-from lit_ghibli.training.weight_schedules import SupervisedWeight, falling
 
 PairDiscriminator = partial(PatchDiscriminator, in_channels=6)
 Conv4_4 = partial(VggFeatures, taps=("conv4_4",))
-Adam2e4 = partial(Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
-WEIGHTS = {
-    "gan": 1.0,
-    "src": 0.05,
-    "hdce": 0.1,
-    "nce": 0.0,
-    "vgg": 0.1,
-    "straightness": 0.0,
-    "gan_pair": 1.0,
-    "style_nce": 0.1,
-}
+WEIGHTS = {"gan": 1.0, "src": 0.05, "hdce": 0.1, "vgg": 0.1, "straightness": 0.0, "gan_pair": 1.0, "style_nce": 0.1}
 RAMP_UP = {"name": "ramp_up", "unit": "epoch", "warm_up_epochs": 10}
 
 
@@ -74,19 +62,17 @@ class NijiGAN(Translation):
         discriminator: Makes the discriminator of anime pictures.
         pair_discriminator: Makes the discriminator of pairs, of six channels.
         projection: Makes a projection from the channels of the ``nce_layers``.
-        vgg: Makes the network of (5), whose first tap is compared; only for a training with that weight.
+        vgg: Makes the network of (4), whose first tap is compared; only for a training with that weight.
         optimizer_g: Makes the optimiser of generator and projections from their parameters.
         optimizer_d: Makes the optimiser of both discriminators from their parameters.
-        weights: Weights of (1) to (8) by name. Without (7) and (8) there is no supervised branch, and batches need no
+        weights: Weights of (1) to (7) by name. Without (6) and (7) there is no supervised branch, and batches need no
             pairs.
-        identity: Let (3) and (4) hold for G(y) and y, too.
-        flip_equivariance: Translate the mirrored photograph in half of the steps, and compare its features mirrored
-            back (FastCUT).
+        identity: Let (3) hold for G(y) and y, too.
         nce_layers: Layers of G whose features are compared, of ``TAPS`` in ``lit_ghibli.networks.resnet``.
         num_patches: Locations that are compared in each layer.
-        temperature: Of (3), (4) and (8).
+        temperature: Of (3) and (7).
         gamma: Of (3), at the start and at the end of training.
-        schedule: Name, unit and warm-up of lambda_sup; see ``lit_ghibli.training.weight_schedules``.
+        schedule: Name, unit and warm-up of lambda_sup; see :class:`SupervisedWeight`.
         faithful: Bring back the slips of the released code.
         epochs: Length of the training that the schedules are made for.
         decay_epochs: How many of these, at the end, decay the learning rates linearly.
@@ -101,13 +87,12 @@ class NijiGAN(Translation):
         generator: Callable[[], nn.Module] = OdeGenerator,
         discriminator: Callable[[], nn.Module] = PatchDiscriminator,
         pair_discriminator: Callable[[], nn.Module] = PairDiscriminator,
-        projection: Callable[[Mapping[str, int]], nn.Module] = PatchMlp,
+        projection: Callable[[Mapping[str, int]], PatchMlp] = PatchMlp,
         vgg: Callable[[], VggFeatures] = Conv4_4,
-        optimizer_g: Callable[..., Optimizer] = Adam2e4,
-        optimizer_d: Callable[..., Optimizer] = Adam2e4,
+        optimizer_g: Callable[..., Optimizer] = GanAdam,
+        optimizer_d: Callable[..., Optimizer] = GanAdam,
         weights: Mapping[str, float] | None = None,
         identity: bool = True,
-        flip_equivariance: bool = False,
         nce_layers: Sequence[str] = TAPS,
         num_patches: int = 256,
         temperature: float = 0.07,
@@ -124,19 +109,20 @@ class NijiGAN(Translation):
         self.supervised = bool(self.weights["gan_pair"] or self.weights["style_nce"])
         self.batch_keys = ("pair_a", "pair_b", "photo", "anime") if self.supervised else ("photo", "anime")
         self.generator, self.discriminator = generator(), discriminator()
-        if self.weights["straightness"] and self.generator.evaluations is None:
+        if (
+            self.weights["straightness"]
+            and getattr(self.generator, "nfe", getattr(self.generator, "evaluations", None)) is None
+        ):
             raise UserError("method.weights.straightness is for ODE blocks: set it to 0, or method/bottleneck=ode")
-        self.comparison = PatchComparison(nce_layers, num_patches)
-        channels = {layer: self.generator.feature_channels[layer] for layer in self.comparison.layers}
-        self.projection = projection(channels) if self._contrasted() else None
+        channels = compared_channels(self.generator, nce_layers, num_patches)
+        self.projection = projection(channels) if self.weights["src"] or self.weights["hdce"] else None
         self.pair_discriminator = pair_discriminator() if self.weights["gan_pair"] else None
         self.style_projection = projection(channels) if self.weights["style_nce"] else None
         self.make_vgg, self.vgg = vgg, None
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
-        self.identity, self.flip_equivariance = identity, flip_equivariance
         if min(temperature, *gamma) <= 0:
             raise UserError(f"method.temperature = {temperature} and method.gamma = {list(gamma)} must be positive")
-        self.temperature, self.gamma = temperature, tuple(gamma)
+        self.identity, self.num_patches, self.temperature, self.gamma = identity, num_patches, temperature, tuple(gamma)
         schedule = RAMP_UP if schedule is None else schedule
         self.schedule = SupervisedWeight(**schedule, epochs=epochs, faithful=faithful) if self.supervised else None
         self.faithful = faithful
@@ -157,139 +143,194 @@ class NijiGAN(Translation):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Of each branch its discriminator's update and its share of the generator's gradients; then G's update."""
         optimizer_g, optimizer_d = self.optimizers()
-        supervised = self.supervised_weight(batch_idx)
+        supervised = 0.0
+        if self.supervised:
+            supervised = self.schedule(self.current_epoch, batch_idx, self.trainer.num_training_batches)
 
         with update(self, optimizer_g):
-            fake, losses = self.update_from_photo(batch["photo"], batch["anime"], optimizer_d)
-            if self.identity and (self.weights["hdce"] or self.weights["nce"]):
-                for name, term in self.update_from_anime(batch["anime"]).items():
-                    losses[name] = losses[name] + term
+            fake, losses = self.backward_from_photo(batch["photo"], batch["anime"], optimizer_d)
+            if self.identity and self.weights["hdce"]:
+                losses["hdce"] = losses["hdce"] + self.backward_from_anime(batch["anime"])
             if supervised:
-                losses |= self.update_from_pair(batch["pair_a"], batch["pair_b"], supervised, optimizer_d)
+                losses |= self.backward_from_pair(batch["pair_a"], batch["pair_b"], supervised, optimizer_d)
             optimizer_g.step()
 
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
         if self.supervised:
             self.log_dict({"train/supervised_weight": supervised})
-        return {"losses": losses, "input": batch["photo"], "output": fake}
+        return self.report(losses, input=batch["photo"], output=fake)
 
-    def update_from_photo(self, photo: Tensor, anime: Tensor, optimizer_d: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Update D, then backpropagate all that G owes to the photograph: (1) to (6)."""
-        flip = self.flip_equivariance and torch.rand(()).item() < 0.5
-        source = photo.flip(-1) if flip else photo
-        real = self.generator(source, features=True, gaps=bool(self.weights["straightness"]))
-        self.log_statistics()
-        losses, terms = {}, {}
+    def backward_from_photo(self, x: Tensor, y: Tensor, optimizer_d: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Update D, then backpropagate all that G owes to the photograph: (1) to (5)."""
+        real = self.generator(x, features=True, **({"gaps": True} if self.weights["straightness"] else {}))
+        fake, losses, terms, statistics = real.picture, {}, {}, {}
+        if (nfe := getattr(self.generator, "nfe", getattr(self.generator, "evaluations", None))) is not None:
+            statistics["train/nfe"] = float(nfe)
         if self.weights["gan"]:
-            losses["discriminator"] = self.update_discriminator(self.discriminator, optimizer_d, anime, real.picture)
-            terms["gan"] = lsgan_generator_loss(self.discriminator(real.picture))
-        if self._contrasted():
-            features = self.generator(real.picture, picture=False, features=True).features
-            if flip:
-                features = {name: feature.flip(-1) for name, feature in features.items()}
-                with torch.no_grad():
-                    keys = self.generator(photo, picture=False, features=True).features
-            terms |= self.contrast(features, keys if flip else real.features, ("src", "hdce", "nce"))
+            losses["discriminator"] = self.update_discriminator(self.discriminator, optimizer_d, y, fake)
+            terms["gan"] = lsgan_generator_loss(self.discriminator(fake))
+        if self.projection is not None:
+            queries, keys = self.compare(self.projection, fake, real.features)
+            if self.weights["src"]:
+                terms["src"] = mean_over_layers(semantic_relation_consistency, queries, keys)
+            if self.weights["hdce"]:
+                terms["hdce"] = self.hdce(queries, keys)
+                statistics["train/gamma"] = float(self.relation_gamma())
         if self.weights["vgg"]:
-            terms["vgg"] = self.vgg_loss(real.picture, source)
+            tap = self.vgg.taps[0]
+            with torch.no_grad():
+                expected = self.vgg(x)[tap]
+            # In [0, 1] the released code adds 1/2 to the picture in [-1, 1] where it should halve it first.
+            terms["vgg"] = content_loss(self.vgg(2 * fake if self.faithful else fake)[tap], expected)
         if self.weights["straightness"]:
             terms["straightness"] = straightness(real.gaps)
         if terms:
             self.manual_backward(weighted_sum(terms, self.weights))
-        return real.picture.detach(), losses | {name: term.detach() for name, term in terms.items()}
+        self.log_dict(statistics)
+        return fake.detach(), losses | {name: term.detach() for name, term in terms.items()}
 
-    def update_from_anime(self, anime: Tensor) -> dict[str, Tensor]:
-        """Backpropagate the half of (3) and (4) that holds G(y) to y."""
-        real = self.generator(anime, features=True)
-        features = self.generator(real.picture, picture=False, features=True).features
-        terms = self.contrast(features, real.features, ("hdce", "nce"))
-        self.manual_backward(weighted_sum(terms, self.weights))
-        return {name: term.detach() for name, term in terms.items()}
+    def backward_from_anime(self, y: Tensor) -> Tensor:
+        """Backpropagate the half of (3) that holds G(y) to y."""
+        real = self.generator(y, features=True)
+        term = self.hdce(*self.compare(self.projection, real.picture, real.features))
+        self.manual_backward(weighted_sum({"hdce": term}, self.weights))
+        return term.detach()
 
-    def update_from_pair(
-        self, pair_a: Tensor, pair_b: Tensor, supervised: float, optimizer_d: Any
-    ) -> dict[str, Tensor]:
-        """Update D_p, then backpropagate (7) and (8), weighted by lambda_sup."""
-        fake = self.generator(pair_a)
+    def backward_from_pair(self, x_p: Tensor, y_p: Tensor, supervised: float, optimizer_d: Any) -> dict[str, Tensor]:
+        """Update D_p, then backpropagate (6) and (7), weighted by lambda_sup."""
+        fake = self.generator(x_p)
         losses, terms = {}, {}
         if self.weights["gan_pair"]:
-            pairs = torch.cat([pair_a, pair_b], dim=1), torch.cat([pair_a, fake], dim=1)
-            discriminator = self.pair_discriminator
-            losses["discriminator_pair"] = self.update_discriminator(discriminator, optimizer_d, *pairs)
-            terms["gan_pair"] = lsgan_generator_loss(discriminator(pairs[1]))
+            pairs = torch.cat([x_p, y_p], dim=1), torch.cat([x_p, fake], dim=1)
+            losses["discriminator_pair"] = self.update_discriminator(self.pair_discriminator, optimizer_d, *pairs)
+            terms["gan_pair"] = lsgan_generator_loss(self.pair_discriminator(pairs[1]))
         if self.weights["style_nce"]:
-            queries = self.generator(fake, picture=False, features=True).features
             with torch.no_grad():
-                keys = self.generator(pair_b, picture=False, features=True).features
-            queries, keys = self.comparison.project(self.style_projection, queries, keys)
-            terms["style_nce"] = mean_over_layers(partial(patch_nce, temperature=self.temperature), queries, keys)
+                keys = self.generator(y_p, picture=False, features=True).features
+            loss = partial(patch_nce, temperature=self.temperature)
+            terms["style_nce"] = mean_over_layers(loss, *self.compare(self.style_projection, fake, keys))
         self.manual_backward(supervised * weighted_sum(terms, self.weights))
         return losses | {name: term.detach() for name, term in terms.items()}
 
     def update_discriminator(self, discriminator: nn.Module, optimizer: Any, real: Tensor, fake: Tensor) -> Tensor:
-        """One update by (1) for D or (7) for D_p."""
+        """One update by (1) for D or (6) for D_p."""
         with update(self, optimizer):
             loss = lsgan_discriminator_loss(discriminator(real), discriminator(fake.detach()))
             self.manual_backward(loss)
             optimizer.step()
         return loss.detach()
 
-    def contrast(self, queries: Features, keys: Features, names: Sequence[str]) -> dict[str, Tensor]:
-        """Those of (2), (3), (4) in ``names`` that have a weight; the latter two halved if they are one of two."""
-        queries, keys = self.comparison.project(self.projection, queries, keys)
-        share = 0.5 if self.identity else 1.0
-        losses = {
-            "src": semantic_relation_consistency,
-            "hdce": partial(hdce, gamma=self.relation_gamma(), temperature=self.temperature),
-            "nce": partial(patch_nce, temperature=self.temperature),
-        }
-        terms = {name: mean_over_layers(losses[name], queries, keys) for name in names if self.weights[name]}
-        return {name: term if name == "src" else share * term for name, term in terms.items()}
+    def compare(self, projection: PatchMlp, fake: Tensor, keys: Mapping[str, Tensor]) -> tuple[Any, Any]:
+        """Projections of an output's features and of those that they should resemble, at the same locations."""
+        queries = self.generator(fake, picture=False, features=True).features
+        return projection.compare(queries, keys, self.num_patches)
 
-    def vgg_loss(self, picture: Tensor, photo: Tensor) -> Tensor:
-        """Term (5)."""
-        tap = self.vgg.taps[0]
-        with torch.no_grad():
-            expected = self.vgg(photo)[tap]
-        # In [0, 1] the released code adds 1/2 to the picture in [-1, 1] where it should halve it first.
-        return content_loss(self.vgg(2 * picture if self.faithful else picture)[tap], expected)
-
-    def supervised_weight(self, batch_idx: int) -> float:
-        """lambda_sup in this step; 0 without a supervised branch."""
-        return (
-            self.schedule(self.current_epoch, batch_idx, self.trainer.num_training_batches) if self.supervised else 0.0
-        )
+    def hdce(self, queries: Mapping[str, Tensor], keys: Mapping[str, Tensor]) -> Tensor:
+        """Term (3), halved if it is one of two."""
+        loss = partial(hdce, gamma=self.relation_gamma(), temperature=self.temperature)
+        term = mean_over_layers(loss, queries, keys)
+        return term / 2 if self.identity else term
 
     def relation_gamma(self) -> float:
         """The curriculum's gamma in this epoch."""
         return falling(self.current_epoch + 1, self.epochs, *self.gamma)
 
-    def log_statistics(self) -> None:
-        """Log gamma, and how often the ODE's right side was evaluated in the last pass."""
-        statistics = {"train/nfe": self.generator.evaluations} if self.generator.evaluations is not None else {}
-        if self.weights["hdce"]:
-            statistics["train/gamma"] = self.relation_gamma()
-        self.log_dict({name: float(value) for name, value in statistics.items()})
-
-    def on_train_epoch_end(self) -> None:
-        """Advance all learning rates by one epoch."""
-        for scheduler in self.lr_schedulers():
-            scheduler.step()
-
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
-        """One optimiser for generator and projections, one for both discriminators, each with its schedule."""
-        generating = [self.generator, self.projection, self.style_projection]
-        judging = [self.discriminator, self.pair_discriminator]
-        optimizers = [
-            make(list(chain(*(network.parameters() for network in networks if network is not None))))
-            for make, networks in ((self.optimizer_g, generating), (self.optimizer_d, judging))
-        ]
-        decay = partial(linear_decay, epochs=self.epochs, decay_epochs=self.decay_epochs)
-        return optimizers, [decay(optimizer) for optimizer in optimizers]
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        return self.gan_optimizers(
+            [self.generator, self.projection, self.style_projection], [self.discriminator, self.pair_discriminator]
+        )
 
     def translator(self) -> nn.Module:
-        """G, from photographs to anime pictures."""
         return self.generator
 
-    def _contrasted(self) -> bool:
-        return any(self.weights[name] for name in ("src", "hdce", "nce"))
+
+# Schedules of weights. Time ``t`` counts from 1 to ``total``, in epochs or in steps; ``warm_up`` has the same unit.
+
+
+def constant(t: int, total: int) -> float:
+    """Stay at 1."""
+    return 1.0
+
+
+def ramp_up(t: int, total: int, warm_up: int) -> float:
+    """Stay at 0 during ``warm_up``, then rise linearly to 1 at ``t = total``.
+
+    Source: Santoso et al. 2024, section 4.2.4, which asks for a weight that is larger in later epochs: linear is our
+    reading.
+    """
+    return min(max((t - warm_up) / (total - warm_up), 0.0), 1.0)
+
+
+def cosine_decay(t: int, total: int) -> float:
+    """Fall from 1 at ``t = 1`` along a quarter of a cosine, which would reach 0 at ``t = total + 1``.
+
+    Source: Jiang et al. 2023, as meant; see :func:`released_cosine_decay`.
+    """
+    return math.cos(math.pi / 2 * (t - 1) / total)
+
+
+def released_cosine_decay(t: int, total: int) -> float:
+    """Cosine decay as Scenimefy's released code has it, multiplying by ``total`` where dividing is meant.
+
+    It does not decay: it is always 1 where 4 divides ``total``, and else changes its sign, as 1, -1, 1, -1 for an even
+    ``total`` and as 1, 0, -1, 0 for an odd one.
+
+    Source: the code of Jiang et al. 2023, for comparison with it only.
+    """
+    return math.cos(math.pi / 2 * total * (t - 1))
+
+
+def falling(t: int, total: int, start: float, end: float) -> float:
+    """Move linearly from ``start``, before the training, to ``end`` at ``t = total``, and stay there.
+
+    Source: the code of Jung et al. 2022: the curriculum of gamma, 50 to 10.
+    """
+    return start + (end - start) * min(t, total) / total
+
+
+_WITHOUT_WARM_UP = {"constant": constant, "cosine_decay": cosine_decay}
+_NAMES = ("ramp_up", *_WITHOUT_WARM_UP)
+_UNITS = ("epoch", "step")
+
+
+@dataclass(frozen=True)
+class SupervisedWeight:
+    """Weight of the supervised branch at every step of a training; call it.
+
+    Args:
+        name: ``ramp_up``, ``cosine_decay`` or ``constant``.
+        epochs: planned length of the training. In a longer one the last weight stays.
+        unit: ``epoch`` changes the weight between epochs, ``step`` at every step.
+        warm_up_epochs: epochs of ``ramp_up`` without the branch; the other schedules have none.
+        faithful: :func:`released_cosine_decay` in place of :func:`cosine_decay`.
+
+    Raises:
+        UserError: on an unknown name or unit, and on a warm-up that is negative or leaves no epoch to rise in.
+    """
+
+    name: str
+    epochs: int
+    unit: str = "epoch"
+    warm_up_epochs: int = 0
+    faithful: bool = False
+
+    def __post_init__(self) -> None:
+        for key, value, accepted in (("name", self.name, _NAMES), ("unit", self.unit, _UNITS)):
+            if value not in accepted:
+                raise UserError(f"method.schedule.{key} is {value!r}; it must be one of {', '.join(accepted)}")
+        if self.name == "ramp_up" and not 0 <= self.warm_up_epochs < self.epochs:
+            raise UserError(
+                f"method.schedule.warm_up_epochs is {self.warm_up_epochs}; for ramp_up it must be at least 0 and less "
+                f"than method.epochs = {self.epochs}"
+            )
+
+    def __call__(self, epoch: int, step: int, steps_per_epoch: int) -> float:
+        """Give the weight at ``step`` of ``epoch``, both counted from 0, the step from the epoch's start."""
+        if self.unit == "epoch":
+            step, steps_per_epoch = 0, 1
+        total = self.epochs * steps_per_epoch
+        t = min(epoch * steps_per_epoch + step + 1, total)
+        if self.name == "ramp_up":
+            return ramp_up(t, total, self.warm_up_epochs * steps_per_epoch)
+        if self.name == "cosine_decay" and self.faithful:
+            return released_cosine_decay(t, total)
+        return _WITHOUT_WARM_UP[self.name](t, total)

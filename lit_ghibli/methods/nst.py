@@ -1,14 +1,19 @@
 """Neural style transfer by optimisation: the pixels of one picture are the parameters.
 
-Gatys, Ecker, Bethge 2016, "Image Style Transfer Using Convolutional Neural Networks" (arXiv:1508.06576), in the two
-forms of the documents "Neural Style Transfer From Scratch" and "Penerapan Neural Style Transfer untuk Transformasi
-Citra ke Gaya Studio Ghibli". The objective is the weighted sum of content, style and total variation, equations (1) to
-(3) of lit_ghibli/training/style_objective.py.
+Gatys, Ecker, Bethge 2016, "Image Style Transfer Using Convolutional Neural Networks" (arXiv:1508.06576), sections 2.1
+to 2.3, in the two forms of the documents "Neural Style Transfer From Scratch" and "Penerapan Neural Style Transfer
+untuk Transformasi Citra ke Gaya Studio Ghibli". F_l are the features of VGG-19 at layer l, G_l = F_l F_l^T; x is the
+picture, p the content, s_k the styles.
+
+(1) content  sum_l a_l mean (F_l(x) - F_l(p))^2
+(2) style    sum_k w_k sum_l b_l mean (G_l(x) - G_l(s_k))^2
+(3) tv       squared total variation of x
 
 Deviations: the documents optimise at one size; here a list of levels may lead from coarse to fine, each of which
 starts from what the one before has made. With one level of scale 1 it is the documents' algorithm.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
@@ -16,30 +21,24 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from lit_ghibli.data.iterations import IterationsDataModule
 from lit_ghibli.data.single_pictures import Size, load_pictures, match_colors, resize, scaled_size
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import luminance
+from lit_ghibli.losses.style import gram_matrix, style_loss
+from lit_ghibli.losses.variation import total_variation
+from lit_ghibli.methods.base import Method
 from lit_ghibli.metrics.suite import MetricSuite
-from lit_ghibli.networks.vgg import VggFeatures
-from lit_ghibli.training import rank_state
-from lit_ghibli.training.style_objective import (
-    Grams,
-    LayerWeights,
-    Objective,
-    Targets,
-    check_choice,
-    check_finite,
-    check_style_weights,
-    check_terms,
-    weigh_layers,
-)
-from lit_ghibli.training.updates import weighted_sum
+from lit_ghibli.networks.vgg import VggFeatures, layer_name
+from lit_ghibli.training.updates import check_weights, weighted_sum
 
+LayerWeights = Literal["sum", "mean"] | Sequence[float]
+Grams = dict[str, Tensor]
 FiveLayers = (0, 5, 10, 19, 29)
 Adam2e3 = partial(Adam, lr=2e-3, betas=(0.9, 0.999), eps=5e-9)
 
@@ -51,7 +50,7 @@ class Evaluation(NamedTuple):
     losses: dict[str, Tensor]
 
 
-class NeuralStyle(LightningModule):
+class NeuralStyle(Method):
     """One picture that is optimised to show the content of one picture in the style of others.
 
     Args:
@@ -77,7 +76,6 @@ class NeuralStyle(LightningModule):
 
     Attributes:
         pixels: The picture's parameter ``(1, 3, H, W)`` in ``[-1, 1]``, not clamped.
-        iteration: Optimiser steps done.
         gram_memory: Gram targets by style and size; one dict may serve many pictures of the same recipe.
 
     Raises:
@@ -107,16 +105,17 @@ class NeuralStyle(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        check_choice("start", start, ("content", "noise", "style"))
-        check_choice("color", color, ("style", "luminance", "matched"))
+        _check_choice("start", start, ("content", "noise", "style"))
+        _check_choice("color", color, ("style", "luminance", "matched"))
         self.content_file, self.style_files = _check_files(content, style)
-        self.objective = Objective(
-            weigh_layers("content", content_layers, content_layer_weights),
-            weigh_layers("style", style_layers, style_layer_weights),
-            check_style_weights(style_weights, self.style_files),
-            normalize_gram,
-            check_terms(weights or {"content": 0.9, "style": 0.1, "tv": 0.0}),
-        )
+        self.content_layers = _weigh_layers("content", content_layers, content_layer_weights)
+        self.style_layers = _weigh_layers("style", style_layers, style_layer_weights)
+        self.style_weights = _check_style_weights(style_weights, self.style_files)
+        self.normalize_gram = normalize_gram
+        self.weights = check_weights(weights or {"content": 0.9, "style": 0.1, "tv": 0.0}, {"content", "style", "tv"})
+        _check_finite("method.weights", list(self.weights.values()))
+        if not self.weights["content"] and not self.weights["style"]:
+            raise UserError("method.weights: content and style are both 0; at least one of them must count")
         self.optimizer, self.color, self.epochs = optimizer, color, epochs
         self.levels = _check_levels(levels, size, style_scale)
         self.content, *self.styles = load_pictures([self.content_file, *self.style_files])
@@ -124,16 +123,17 @@ class NeuralStyle(LightningModule):
         self.style_sizes = [
             [scaled_size(style, size, scale * style_scale) for style in self.styles] for scale, _ in self.levels
         ]
-        self.vgg = vgg(self.objective.taps())
+        layers = {"content": self.content_layers, "style": self.style_layers}
+        self.vgg = vgg(tuple(layer for term, of_term in layers.items() if self.weights[term] for layer in of_term))
         self._check_sizes()
         if color == "matched":
             self.styles = [match_colors(style, self.content) for style in self.styles]
         self.pixels = nn.Parameter(self._first_pixels(start))
-        self.iteration = 0
         self.gram_memory: dict[tuple[Path, Size], Grams] = {}
         self._last: Evaluation | None = None
         self._level: int | None = None
-        self._targets: Targets | None = None
+        self._content_target: dict[str, Tensor] = {}  # features of the present level by layer
+        self._style_targets: list[Grams] = []  # of each style
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """One step of the optimiser; the losses are those of the pixels before it."""
@@ -150,25 +150,37 @@ class NeuralStyle(LightningModule):
             return self._last.losses["total"]
 
         optimizer.step(closure)
-        self.iteration += 1
         if len(calls) == 1:  # no line search: comparing would only make a GPU wait
             self._last = None
-        self.log_dict({f"train/{name}": loss for name, loss in calls[0].items()}, prog_bar=True)
         self.log_dict({"train/evaluations": float(len(calls)), "train/long_side": float(max(self.size))})
-        return {"losses": calls[0]}
+        return self.report(calls[0])
 
     def evaluate(self) -> Evaluation:
         """Compute the objective and its gradient to the pixels."""
         terms = self.terms()
-        total = weighted_sum(terms, self.objective.weights)
+        total = weighted_sum(terms, self.weights)
         self.manual_backward(total)
         losses = {name: term.detach() for name, term in {**terms, "total": total}.items()}
         return Evaluation(self.pixels.detach().clone(), losses)
 
     def terms(self) -> dict[str, Tensor]:
-        """The unweighted terms of the pixels as they are."""
+        """Terms (1) to (3) of the pixels as they are, unweighted, those with a weight of 0 left out."""
         seen = self._seen(self.pixels)
-        return self.objective.terms(seen, self.vgg(seen), self._targets)
+        features = self.vgg(seen)
+        terms = {}
+        if self.weights["content"]:
+            target = self._content_target
+            errors = {layer: F.mse_loss(features[layer], target[layer]) for layer in self.content_layers}
+            terms["content"] = weighted_sum(errors, self.content_layers)
+        if self.weights["style"]:
+            grams = self._grams(features)
+            terms["style"] = sum(
+                weight * weighted_sum(style_loss(grams, target), self.style_layers)
+                for weight, target in zip(self.style_weights, self._style_targets, strict=True)
+            )
+        if self.weights["tv"]:
+            terms["tv"] = total_variation(seen)
+        return terms
 
     def enter_level(self) -> None:
         """Where the iteration belongs to another level: fit the pixels to its size and compute its targets."""
@@ -178,7 +190,7 @@ class NeuralStyle(LightningModule):
         if self.size != self.sizes[level]:
             self.pixels.data = resize(self.pixels.data, self.sizes[level])
             self.trainer.strategy.setup_optimizers(self.trainer)
-        self._targets = self._compute_targets(level)
+        self._compute_targets(level)
         self._level = level
 
     def level_at(self, iteration: int) -> int:
@@ -205,19 +217,21 @@ class NeuralStyle(LightningModule):
         return luminance(picture).expand(-1, 3, -1, -1) if self.color == "luminance" else picture
 
     @torch.no_grad()
-    def _compute_targets(self, level: int) -> Targets:
-        weights, content, styles = self.objective.weights, {}, []
-        if weights["content"]:
+    def _compute_targets(self, level: int) -> None:
+        if self.weights["content"]:
             features = self._features(self.content, self.sizes[level], self.content_file)
-            content = {layer: features[layer] for layer in self.objective.content_layers}
-        if weights["style"]:
+            self._content_target = {layer: features[layer] for layer in self.content_layers}
+        self._style_targets = []
+        if self.weights["style"]:
             for file, style, size in zip(self.style_files, self.styles, self.style_sizes[level], strict=True):
                 # Recolored styles are those of one content.
                 key = (file if self.color != "matched" else self.content_file / file, size)
                 if key not in self.gram_memory:
-                    self.gram_memory[key] = self.objective.grams(self._features(style, size, file))
-                styles.append(self.gram_memory[key])
-        return Targets(content, styles)
+                    self.gram_memory[key] = self._grams(self._features(style, size, file))
+                self._style_targets.append(self.gram_memory[key])
+
+    def _grams(self, features: Mapping[str, Tensor]) -> Grams:
+        return {layer: gram_matrix(features[layer], self.normalize_gram) for layer in self.style_layers}
 
     def _features(self, picture: Tensor, size: Size, file: Path) -> dict[str, Tensor]:
         features = self.vgg(self._seen(resize(picture, size).to(self.pixels)))
@@ -254,6 +268,9 @@ class NeuralStyle(LightningModule):
                 "method=nst needs data=iterations and callbacks=nst, as experiment=nst_scratch and nst_ghibli have them"
             )
 
+    def inputs(self) -> dict[str, list[Path]]:
+        return {"content": [self.content_file], "style": self.style_files}
+
     def setup(self, stage: str) -> None:
         """Refuse several processes, for there is one picture."""
         if self.trainer.world_size > 1:
@@ -261,9 +278,9 @@ class NeuralStyle(LightningModule):
                 f"one picture cannot be shared out among {self.trainer.world_size} processes: use trainer.devices=1, "
                 "and one run for each further device"
             )
+        super().setup(stage)
 
     def configure_optimizers(self) -> Optimizer:
-        """The optimiser of the pixels."""
         self.pixels.data = self.pixels.data.contiguous()  # L-BFGS flattens them, which channels_last does not allow
         return self.optimizer([self.pixels])
 
@@ -271,21 +288,10 @@ class NeuralStyle(LightningModule):
         """The frozen network."""
         return {"vgg": self.vgg}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the iteration and the random states."""
-        checkpoint["iteration"] = self.iteration
-        checkpoint["ranks"] = rank_state.collect(self)
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Give the pixels the size that they had, before the weights and the optimiser's state are loaded."""
-        self.iteration = checkpoint["iteration"]
+        super().on_load_checkpoint(checkpoint)
         self.pixels.data = torch.empty_like(checkpoint["state_dict"]["pixels"])
-        self._rank_states = checkpoint["ranks"]
-
-    def on_train_start(self) -> None:
-        """Restore the random state in a resumed run."""
-        if (states := self.__dict__.pop("_rank_states", None)) is not None:
-            rank_state.restore(self, states)
 
 
 def _check_files(content: Any, style: Any) -> tuple[Path, list[Path]]:
@@ -297,7 +303,7 @@ def _check_files(content: Any, style: Any) -> tuple[Path, list[Path]]:
 
 
 def _check_levels(levels: Sequence[Any], size: int | None, style_scale: float) -> list[tuple[float, int]]:
-    check_finite("method.style_scale", [style_scale])
+    _check_finite("method.style_scale", [style_scale])
     if style_scale <= 0 or (size or 0) < 0:
         raise UserError(f"method.style_scale must be above 0 and method.size at least 0; got {style_scale} and {size}")
     pairs = [tuple(level) for level in levels]
@@ -307,3 +313,44 @@ def _check_levels(levels: Sequence[Any], size: int | None, style_scale: float) -
             "above 0 and at least 1 iteration each"
         )
     return pairs
+
+
+def _check_style_weights(weights: Sequence[float] | None, styles: Sequence[object]) -> list[float]:
+    """Return w_k for all styles: equal shares where ``weights`` is None."""
+    if weights is None:
+        return [1 / len(styles)] * len(styles)
+    if len(weights) != len(styles):
+        raise UserError(f"method.style_weights has {len(weights)} numbers for {len(styles)} styles")
+    _check_finite("method.style_weights", weights)
+    if abs(sum(weights) - 1) > 1e-6 or min(weights) < 0:
+        raise UserError(
+            f"method.style_weights are {list(weights)}, their sum {sum(weights):g}; they must not be negative and "
+            f"sum to 1, such as {[round(1 / len(styles), 3)] * len(styles)} (or null, which means equal shares)"
+        )
+    return list(weights)
+
+
+def _weigh_layers(name: str, layers: Sequence[str | int], weights: LayerWeights) -> dict[str, float]:
+    """Return a_l or b_l by layer name: ``sum`` means 1 each, ``mean`` one over their number."""
+    names = [layer_name(layer) for layer in layers]
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"method.{name}_layers is {list(layers)}; it must name layers, each once")
+    if isinstance(weights, str):
+        _check_choice(f"{name}_layer_weights", weights, ("sum", "mean"))
+        weights = [1.0 if weights == "sum" else 1 / len(names)] * len(names)
+    if len(weights) != len(names):
+        raise UserError(f"method.{name}_layer_weights has {len(weights)} numbers for {len(names)} layers {names}")
+    _check_finite(f"method.{name}_layer_weights", weights)
+    return dict(zip(names, weights, strict=True))
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a word that is none of ``choices``."""
+    if value not in choices:
+        raise UserError(f"method.{name} is {value!r}; choose {', '.join(choices)}")
+
+
+def _check_finite(name: str, values: Sequence[float]) -> None:
+    """Refuse NaN and infinity."""
+    if not all(math.isfinite(value) for value in values):
+        raise UserError(f"{name}: {values} are not all finite numbers")

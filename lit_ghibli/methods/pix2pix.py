@@ -17,19 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lit_ghibli.losses.adversarial import bce_discriminator_loss, bce_generator_loss
-from lit_ghibli.methods.base import Translation
+from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.unet import UnetGenerator
 from lit_ghibli.training.running_mean import RunningMean
-from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.training.updates import check_weights, early_steps, update, weighted_sum
 
 ConditionalDiscriminator = partial(PatchDiscriminator, in_channels=6, norm="batch")
-Adam2e4 = partial(Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
 
 
 class Pix2Pix(Translation):
@@ -52,8 +51,8 @@ class Pix2Pix(Translation):
         self,
         generator: Callable[[], nn.Module] = UnetGenerator,
         discriminator: Callable[[], nn.Module] = ConditionalDiscriminator,
-        optimizer_g: Callable[..., Optimizer] = Adam2e4,
-        optimizer_d: Callable[..., Optimizer] = Adam2e4,
+        optimizer_g: Callable[..., Optimizer] = GanAdam,
+        optimizer_d: Callable[..., Optimizer] = GanAdam,
         weights: Mapping[str, float] | None = None,
         epochs: int = 200,
         decay_epochs: int = 100,
@@ -71,50 +70,34 @@ class Pix2Pix(Translation):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """One update of the discriminator, then one of the generator."""
-        real_a, real_b = batch["input"], batch["target"]
+        x, y = batch["input"], batch["target"]
         optimizer_g, optimizer_d = self.optimizers()
-        fake_b = self.generator(real_a)
+        fake = self.generator(x)
+        losses, terms = {}, {}
 
-        losses = {}
         if self.weights["gan"]:
             with update(self, optimizer_d):
-                losses["discriminator"] = self.discriminator_loss(real_a, real_b, fake_b.detach())
+                losses["discriminator"] = bce_discriminator_loss(self.judge(x, y), self.judge(x, fake.detach()))
                 self.manual_backward(losses["discriminator"])
                 optimizer_d.step()
 
         with update(self, optimizer_g), early_steps(self, optimizer_g):
-            terms = self.generator_loss(real_a, real_b, fake_b)
+            if self.weights["gan"]:
+                terms["gan"] = bce_generator_loss(self.judge(x, fake))
+            if self.weights["l1"]:
+                terms["l1"] = F.l1_loss(fake, y)
+                self.train_l1.update(terms["l1"] / 2, weight=len(x))  # in [0, 1], as metrics are
             self.manual_backward(weighted_sum(terms, self.weights))
             optimizer_g.step()
 
-        losses = {name: loss.detach() for name, loss in {**terms, **losses}.items()}
-        if "l1" in losses:
-            self.train_l1.update(losses["l1"] / 2, weight=len(real_a))  # in [0, 1], as metrics are
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
-        return {"losses": losses}
+        return self.report({**terms, **losses})
 
-    def discriminator_loss(self, real_a: Tensor, real_b: Tensor, fake_b: Tensor) -> Tensor:
-        """Equation (1) for D, halved; ``fake_b`` is detached."""
-        real_logits = self.discriminator(torch.cat([real_a, real_b], dim=1))
-        return bce_discriminator_loss(real_logits, self.discriminator(torch.cat([real_a, fake_b], dim=1)))
-
-    def generator_loss(self, real_a: Tensor, real_b: Tensor, fake_b: Tensor) -> dict[str, Tensor]:
-        """Terms (1) and (2) for G, unweighted, those with a weight of 0 left out."""
-        terms = {}
-        if self.weights["gan"]:
-            terms["gan"] = bce_generator_loss(self.discriminator(torch.cat([real_a, fake_b], dim=1)))
-        if self.weights["l1"]:
-            terms["l1"] = F.l1_loss(fake_b, real_b)
-        return terms
+    def judge(self, x: Tensor, picture: Tensor) -> Tensor:
+        """The discriminator's logits of a picture, given the input."""
+        return self.discriminator(torch.cat([x, picture], dim=1))
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's mean of the training L1."""
         self.train_l1.reset()
-
-    def on_train_epoch_end(self) -> None:
-        """Advance both learning rates by one epoch."""
-        for scheduler in self.lr_schedulers():
-            scheduler.step()
 
     def validation_metrics(self) -> dict[str, float]:
         """Add ``l1_gap``, by how much the held-out L1 exceeds this epoch's training L1: it grows with overfitting."""
@@ -124,15 +107,8 @@ class Pix2Pix(Translation):
             values["l1_gap"] = values["l1"] - train_l1
         return values
 
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
-        """The generator's optimiser, the discriminator's, each with its schedule."""
-        optimizers = [
-            self.optimizer_g(list(self.generator.parameters())),
-            self.optimizer_d(list(self.discriminator.parameters())),
-        ]
-        decay = partial(linear_decay, epochs=self.epochs, decay_epochs=self.decay_epochs)
-        return optimizers, [decay(optimizer) for optimizer in optimizers]
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        return self.gan_optimizers([self.generator], [self.discriminator])
 
     def translator(self) -> nn.Module:
-        """G, from inputs to targets."""
         return self.generator

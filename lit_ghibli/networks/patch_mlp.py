@@ -1,10 +1,13 @@
 """Projection heads: the vectors of single locations of feature maps, which contrastive losses compare."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lit_ghibli.errors import UserError
+from lit_ghibli.networks.resnet import TAPS
 
 # A shorter vector is divided by this instead of its own length. At first the head of the pixels makes vectors around
 # 0.07 long, 5e-4 of the greyest pixel of 8 bits, and 0 of a pixel that is exactly 0: its gradient would be multiplied
@@ -46,6 +49,38 @@ class PatchMlp(nn.Module):
             if set(taps) != set(self.heads):
                 raise ValueError(f"{name} of the taps {sorted(taps)} but heads of {sorted(self.heads)}")
         return {tap: _project(head, features[tap], locations[tap]) for tap, head in self.heads.items()}
+
+    def compare(
+        self, queries: Mapping[str, Tensor], keys: Mapping[str, Tensor], num_patches: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Project the features of an output, and of what it should resemble, at the same random locations.
+
+        Args:
+            queries: ``(N, C, h, w)`` for each tap that has a head, and perhaps others.
+            keys: of the same shapes.
+            num_patches: see :func:`draw_locations`.
+
+        Returns:
+            For each tap ``(N, P, dim)``, of queries and of keys; the latter without a graph.
+        """
+        queries, keys = ({tap: given[tap] for tap in self.heads} for given in (queries, keys))
+        locations = draw_locations(keys, num_patches)
+        with torch.no_grad():
+            keys = self(keys, locations)
+        return self(queries, locations), keys
+
+
+def compared_channels(generator: nn.Module, layers: Sequence[str], num_patches: int) -> dict[str, int]:
+    """Channels of the generator's layers that a method compares, by name: those that a :class:`PatchMlp` is made of.
+
+    Raises:
+        UserError: unknown or no layers, or no location that could be another's negative.
+    """
+    if not layers or not set(layers) <= set(TAPS):
+        raise UserError(f"method.nce_layers must be some of {', '.join(TAPS)}; got {list(layers)}")
+    if num_patches < 2:
+        raise UserError(f"method.num_patches must be at least 2, a patch and a negative; got {num_patches}")
+    return {layer: generator.feature_channels[layer] for layer in layers}
 
 
 def draw_locations(features: Mapping[str, Tensor], num_patches: int) -> dict[str, Tensor]:

@@ -1,4 +1,7 @@
-"""Which heights and widths a generator takes."""
+"""Which heights and widths a generator takes, and how it translates photographs of any others."""
+
+import torch
+from torch import Tensor, nn
 
 from lit_ghibli.errors import UserError
 
@@ -24,3 +27,35 @@ def check_size(name: str, size: tuple[int, int], multiple: int, minimum: int, ot
         f"{name} received images of {height}x{width} (height x width); both must be multiples of {multiple}, at least "
         f"{minimum}: set data.crop_size={fitting}{otherwise}, or pad the images and crop the results"
     )
+
+
+@torch.no_grad()
+def translate(network: nn.Module, photo: Tensor) -> Tensor:
+    """Run a generator on photographs of any size.
+
+    Args:
+        network: Generator with the attributes ``size_multiple`` and ``minimum_size``, in pixels.
+        photo: ``(N, 3, H, W)`` in ``[-1, 1]``; reflect-padded at the right and bottom to a size that the
+            network takes.
+
+    Returns:
+        Pictures of the photographs' size and type, in ``[-1, 1]``.
+    """
+    height, width = photo.shape[-2:]
+    padded = pad_to_multiple(photo, network.size_multiple, network.minimum_size)
+    return network(padded)[..., :height, :width].to(photo.dtype).clamp(-1.0, 1.0)
+
+
+def pad_to_multiple(images: Tensor, multiple: int, minimum: int = 1) -> Tensor:
+    """Reflect-pad ``(N, C, H, W)`` at the right and bottom to multiples of ``multiple``, at least ``minimum``.
+
+    Images smaller than their padding are mirrored back and forth, which ``torch.nn.functional.pad`` refuses.
+    """
+    for dim in (-2, -1):
+        length = images.shape[dim]
+        padded = max(-(-length // multiple) * multiple, minimum)
+        if padded > length:
+            period = max(2 * (length - 1), 1)
+            positions = torch.arange(padded, device=images.device) % period
+            images = images.index_select(dim, torch.where(positions < length, positions, period - positions))
+    return images

@@ -16,6 +16,11 @@ def connect(method: LightningModule) -> LightningModule:
     return method
 
 
+def loops(iterations: int) -> dict:
+    """What a checkpoint says of the training loop after so many iterations."""
+    return {"fit_loop": {"epoch_loop.batch_progress": {"total": {"ready": iterations}}}}
+
+
 def gradients(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Gradients by parameter, of those that have one."""
     return {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}

@@ -9,9 +9,9 @@ from torch import nn
 
 from lit_ghibli.inference import profiling
 from lit_ghibli.inference.profiling import count_flops, machine, profile, scenes
-from lit_ghibli.methods.base import translate
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.resnet import ResnetGenerator
+from lit_ghibli.networks.sizes import translate
 from lit_ghibli.networks.unet import UnetGenerator
 
 MIB = 2**20

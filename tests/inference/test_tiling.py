@@ -4,10 +4,10 @@ import torch
 from lit_ghibli.images import from_uint8
 from lit_ghibli.inference.tiling import mosaic, translate_tiled
 from lit_ghibli.inference.translator import Translator
-from lit_ghibli.methods.base import translate
 from lit_ghibli.networks.normalization import frozen_statistics, record_statistics
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.resnet import ResnetGenerator
+from lit_ghibli.networks.sizes import translate
 from lit_ghibli.scenes.scene import render_pair
 
 

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from helpers.by_hand import connect, gradients, spy_on_gradients
+from helpers.contrastive import enliven, features, fix_locations, moved, nce, over, pictures
 from helpers.recipes import assert_defaults_are_those_of_the_recipe, read_recipe
 from hydra.utils import instantiate
 from torch.nn import functional as F
@@ -14,10 +15,26 @@ from lit_ghibli.methods.nijigan import WEIGHTS, NijiGAN
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.patch_mlp import PatchMlp
 from lit_ghibli.networks.patchgan import PatchDiscriminator
-from lit_ghibli.networks.resnet import TAPS, ResnetGenerator
+from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.networks.vgg import VggFeatures
-from lit_ghibli.training import patch_comparison
 
+TINY = [
+    "data=semi_scenes",
+    "data.pairs=3",
+    "data.crop_size=28",
+    "method.generator.base_channels=4",
+    "method.generator.num_blocks=1",
+    "method.discriminator.base_channels=4",
+    "method.discriminator.num_layers=2",
+    "method.pair_discriminator.base_channels=4",
+    "method.pair_discriminator.num_layers=2",
+    "method.projection.dim=8",
+    "method.num_patches=16",
+    "method.weights.straightness=0.1",
+    "method.vgg.weights=random",
+    "method.vgg.taps=[conv2_1]",
+    "method.schedule={{name: ramp_up, unit: step, warm_up_epochs: 0}}",
+]
 PATCHGAN = partial(PatchDiscriminator, base_channels=4, num_layers=2)
 SMALL = {
     "generator": partial(OdeGenerator, base_channels=4, num_blocks=3),
@@ -41,59 +58,32 @@ def ready(**arguments) -> NijiGAN:
     return method
 
 
-def with_lively_heads(method: NijiGAN) -> NijiGAN:
-    """The method with larger weights in its heads: so small ones would else give vectors of length 0."""
-    for head in (method.projection, method.style_projection):
-        for parameter in head.parameters() if head else ():
-            torch.nn.init.normal_(parameter, 0.0, 0.5)
-    return method.double()
-
-
-def pictures(count: int = 2, dtype=torch.float64) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    names = ("pair_a", "pair_b", "photo", "anime")
-    return {name: torch.rand(count, 3, 24, 28, generator=generator, dtype=dtype) * 2 - 1 for name in names}
+def batch_of(count: int = 2, dtype=torch.float64) -> dict[str, torch.Tensor]:
+    return pictures("pair_a", "pair_b", "photo", "anime", count=count, dtype=dtype)
 
 
 def test_defaults_are_those_of_the_recipe():
     assert_defaults_are_those_of_the_recipe(NijiGAN, "nijigan")
     ours, theirs = NijiGAN(), instantiate(read_recipe("nijigan"), _convert_="object")
-    for name in ("identity", "flip_equivariance", "temperature", "gamma", "schedule", "faithful"):
+    for name in ("identity", "num_patches", "temperature", "gamma", "schedule", "faithful"):
         assert getattr(ours, name) == getattr(theirs, name), name
-    assert vars(ours.comparison) == vars(theirs.comparison)
     assert ours.make_vgg.keywords["taps"] == tuple(theirs.make_vgg.keywords["taps"])
 
 
 def test_the_recipes_are_the_published_ones():
-    ode, resnet, cut, fastcut = (
-        instantiate(read_recipe(name), _convert_="object") for name in ("nijigan", "scenimefy", "cut", "fastcut")
-    )
-    count = {method: sum(p.numel() for p in method.generator.parameters()) for method in (ode, resnet, cut, fastcut)}
-    # Table 6.2 of 001: 5.477 M and 11.378 M
-    assert list(count.values()) == [5_477_379, 11_378_179, 11_378_179, 11_378_179]
-    supervised = {"gan": 1, "src": 0.05, "hdce": 0.1, "nce": 0, "vgg": 0.1, "straightness": 0, "gan_pair": 1}
+    ode, resnet = (instantiate(read_recipe(name), _convert_="object") for name in ("nijigan", "scenimefy"))
+    count = [sum(p.numel() for p in method.generator.parameters()) for method in (ode, resnet)]
+    assert count == [5_477_379, 11_378_179]  # table 6.2 of 001: 5.477 M and 11.378 M
+    supervised = {"gan": 1, "src": 0.05, "hdce": 0.1, "vgg": 0.1, "straightness": 0, "gan_pair": 1}
     assert ode.weights == resnet.weights == {**supervised, "style_nce": 0.1}
-    assert cut.weights == {**NONE, "gan": 1, "nce": 1}
-    assert fastcut.weights == {**NONE, "gan": 1, "nce": 10}
-    assert [(m.identity, m.flip_equivariance) for m in (cut, fastcut)] == [(True, False), (False, True)]
-    assert [(m.epochs, m.decay_epochs) for m in (ode, resnet, cut, fastcut)] == [
-        (25, 12),
-        (20, 10),
-        (400, 200),
-        (200, 50),
-    ]
-    assert (ode.comparison.num_patches, ode.temperature, ode.gamma) == (256, 0.07, (50, 10))
+    assert [(m.epochs, m.decay_epochs) for m in (ode, resnet)] == [(25, 12), (20, 10)]
+    assert (ode.num_patches, ode.temperature, ode.gamma) == (256, 0.07, (50, 10))
     assert (ode.schedule.name, ode.schedule.warm_up_epochs, resnet.schedule.name) == ("ramp_up", 10, "cosine_decay")
-    assert cut.batch_keys == fastcut.batch_keys == ("photo", "anime")
     assert ode.batch_keys == ("pair_a", "pair_b", "photo", "anime")
     # Two linear layers for each of RGB, 128, 256, 256, 256 channels
     heads = sum(channels * 256 + 256 + 256 * 256 + 256 for channels in (3, 128, 256, 256, 256))
-    for head in (ode.projection, ode.style_projection, cut.projection):
+    for head in (ode.projection, ode.style_projection):
         assert sum(p.numel() for p in head.parameters()) == heads
-
-
-def unit(vectors):
-    return vectors / vectors.norm(dim=-1, keepdim=True)
 
 
 class Formulas:
@@ -105,31 +95,7 @@ class Formulas:
         self.locations, self.tau = locations, method.temperature
 
     def features(self, images, head):
-        """Unit vectors of each layer, layer by layer through G's own modules: (N, P, D)."""
-        g, taps = self.g, {"pixels": images}
-        x = g.encoder.stem(images)
-        for name in ("down1", "down2"):
-            taps[name] = g.encoder[["stem", "down1", "down2"].index(name)][0](x)
-            x = getattr(g.encoder, name)(x)
-        taps["bottleneck_in"] = x
-        for block in list(g.bottleneck)[:2]:  # the first two of three
-            x = block(x)
-        taps["bottleneck_middle"] = x
-        return {
-            name: unit(head.heads[name](maps.flatten(2)[:, :, self.locations[name]].transpose(1, 2)))
-            for name, maps in taps.items()
-        }
-
-    def over(self, loss, queries, keys):
-        """Mean over layers, images and, inside ``loss``, locations."""
-        values = [
-            torch.stack([loss(q, k.detach()) for q, k in zip(queries[name], keys[name], strict=True)]).mean()
-            for name in TAPS
-        ]
-        return sum(values) / len(values)
-
-    def nce(self, q, k):
-        return -torch.stack([((q @ k.T)[i] / self.tau).softmax(0)[i].log() for i in range(len(q))]).mean()
+        return features(self.g, images, head, self.locations)
 
     def hdce(self, q, k, gamma):
         losses = []
@@ -154,60 +120,34 @@ class Formulas:
             h = end
         return sum(gaps) / len(gaps)
 
-    def move(self, discriminator, real, fake):
-        loss = (((discriminator(real) - 1) ** 2).mean() + (discriminator(fake.detach()) ** 2).mean()) / 2
-        grads = torch.autograd.grad(loss, list(discriminator.parameters()))
-        optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-        for parameter, gradient in zip(discriminator.parameters(), grads, strict=True):
-            parameter.grad = gradient
-        optimizer.step()
-        return loss
-
     def terms(self, batch, gamma):
         x, y, x_p, y_p = (batch[name] for name in ("photo", "anime", "pair_a", "pair_b"))
         fake, same, fake_p = self.g(x), self.g(y), self.g(x_p)
-        terms = {"discriminator": self.move(self.d, y, fake)}
+        terms = {"discriminator": moved(self.d, y, fake)}
         pair, fake_pair = torch.cat([x_p, y_p], 1), torch.cat([x_p, fake_p], 1)
-        terms["discriminator_pair"] = self.move(self.d_p, pair, fake_pair)
+        terms["discriminator_pair"] = moved(self.d_p, pair, fake_pair)
         z = {name: self.features(images, self.h) for name, images in {"x": x, "y": y, "Gx": fake, "Gy": same}.items()}
         terms["gan"] = ((self.d(fake) - 1) ** 2).mean()
-        terms["src"] = self.over(self.src, z["Gx"], z["x"])
+        terms["src"] = over(self.src, z["Gx"], z["x"])
         hdce = partial(self.hdce, gamma=gamma)
-        terms["hdce"] = (self.over(hdce, z["Gx"], z["x"]) + self.over(hdce, z["Gy"], z["y"])) / 2
-        terms["nce"] = (self.over(self.nce, z["Gx"], z["x"]) + self.over(self.nce, z["Gy"], z["y"])) / 2
+        terms["hdce"] = (over(hdce, z["Gx"], z["x"]) + over(hdce, z["Gy"], z["y"])) / 2
         terms["vgg"] = (self.vgg(fake)["conv2_1"] - self.vgg(x)["conv2_1"]).square().mean()
         terms["straightness"] = self.bend(x)
         terms["gan_pair"] = ((self.d_p(fake_pair) - 1) ** 2).mean()
-        terms["style_nce"] = self.over(self.nce, self.features(fake_p, self.h_s), self.features(y_p, self.h_s))
+        terms["style_nce"] = over(nce, self.features(fake_p, self.h_s), self.features(y_p, self.h_s))
         return terms
 
 
-@pytest.fixture
-def locations(monkeypatch):
-    """The same twelve locations of each layer for whoever asks."""
-    drawn = {}
-
-    def draw(features, num_patches):
-        generator = torch.Generator().manual_seed(2)
-        for name, maps in features.items():
-            drawn.setdefault(name, torch.randperm(maps.shape[2:].numel(), generator=generator)[:num_patches])
-        return {name: drawn[name] for name in features}
-
-    monkeypatch.setattr(patch_comparison, "draw_locations", draw)
-    draw(
-        {name: torch.empty(1, 1, 24 // size, 28 // size) for name, size in zip(TAPS, (1, 2, 4, 4, 4), strict=True)}, 12
-    )
-    return drawn
-
-
-def test_a_step_has_the_losses_and_gradients_of_the_formulas(locations):
-    method = with_lively_heads(ready(weights=ALL, schedule={"name": "cosine_decay"}, epochs=4, decay_epochs=0))
+def test_a_step_has_the_losses_and_gradients_of_the_formulas(monkeypatch):
+    locations = fix_locations(monkeypatch)
+    method = ready(weights=ALL, schedule={"name": "cosine_decay"}, epochs=4, decay_epochs=0).double()
+    enliven(method.projection, method.style_projection)
     progress = method.trainer.fit_loop.epoch_progress.current
     progress.processed = progress.completed = 2
     assert method.current_epoch == 2
     supervised, gamma = torch.tensor(torch.pi / 4).cos().item(), 50 - 40 * 3 / 4
     formulas = Formulas(method, locations)
-    expected = formulas.terms(pictures(), gamma)
+    expected = formulas.terms(batch_of(), gamma)
     objective = sum(
         ALL[name] * (supervised if name in ("gan_pair", "style_nce") else 1) * term
         for name, term in expected.items()
@@ -222,7 +162,7 @@ def test_a_step_has_the_losses_and_gradients_of_the_formulas(locations):
         parameter.grad = torch.full_like(parameter, 1e3)  # of the step before: must not count
     seen, logged = spy_on_gradients(method), {}
     method.log_dict = lambda values, **options: logged.update(values)
-    outputs = method.training_step(pictures(), 0)
+    outputs = method.training_step(batch_of(), 0)
     losses = {name: loss.item() for name, loss in outputs["losses"].items()}
     assert losses == pytest.approx({name: term.item() for name, term in expected.items()}, rel=1e-5)
     assert logged["train/supervised_weight"] == pytest.approx(supervised)
@@ -246,9 +186,9 @@ def test_a_step_has_the_losses_and_gradients_of_the_formulas(locations):
         ({**ALL, "vgg": 0.0}, {"generator": 7, "discriminator": 3, "pair_discriminator": 3}),
         ({**ALL, "style_nce": 0.0}, {"generator": 5, "discriminator": 3, "pair_discriminator": 3, "vgg": 2}),
         ({**ALL, "gan_pair": 0.0}, {"generator": 7, "discriminator": 3, "vgg": 2}),
-        ({**ALL, "hdce": 0.0, "nce": 0.0}, {"generator": 5, "discriminator": 3, "pair_discriminator": 3, "vgg": 2}),
+        ({**ALL, "hdce": 0.0}, {"generator": 5, "discriminator": 3, "pair_discriminator": 3, "vgg": 2}),
         ({**NONE, "gan": 1.0}, {"generator": 1, "discriminator": 3}),
-        ({**NONE, "nce": 1.0}, {"generator": 4, "discriminator": 0}),
+        ({**NONE, "hdce": 1.0}, {"generator": 4, "discriminator": 0}),
         ({**NONE, "gan_pair": 1.0}, {"generator": 2, "discriminator": 0, "pair_discriminator": 3}),
     ],
 )
@@ -256,7 +196,7 @@ def test_a_weight_of_zero_removes_the_computation(weights, calls):
     method, counted = ready(weights=weights), Counter()
     for name, network in method.networks().items():
         network.register_forward_hook(lambda *_, name=name: counted.update([name]))
-    outputs = method.training_step(pictures(1, torch.float32), 0)
+    outputs = method.training_step(batch_of(1, torch.float32), 0)
     assert {name: counted[name] for name in method.networks() if "projection" not in name} == calls
     terms = {name for name, weight in weights.items() if weight}
     discriminators = {"gan": "discriminator", "gan_pair": "discriminator_pair"}
@@ -268,39 +208,18 @@ def test_a_weight_of_zero_removes_the_computation(weights, calls):
 def test_while_the_supervised_weight_is_zero_its_branch_rests():
     method = ready(weights={**WEIGHTS, "vgg": 0.0}, schedule={"name": "ramp_up", "warm_up_epochs": 2})
     before = copy.deepcopy(method.pair_discriminator.state_dict())
-    losses = method.training_step(pictures(1, torch.float32), 0)["losses"]
+    losses = method.training_step(batch_of(1, torch.float32), 0)["losses"]
     assert not {"gan_pair", "style_nce", "discriminator_pair"} & set(losses)
     assert all(torch.equal(value, before[name]) for name, value in method.pair_discriminator.state_dict().items())
 
 
-def test_flips_are_undone_in_the_features(monkeypatch, locations):
-    weights = {**NONE, "nce": 1.0}
-    method = with_lively_heads(ready(weights=weights, identity=False, flip_equivariance=True))
-    batch = pictures()
-    with torch.no_grad():
-        formulas = Formulas(method, locations)
-        mirrored = formulas.features(formulas.g(batch["photo"].flip(-1)).flip(-1), formulas.h)
-        maps = method.generator(method.generator(batch["photo"].flip(-1)), picture=False, features=True).features
-        queries = method.projection({name: feature.flip(-1) for name, feature in maps.items()}, locations)
-        expected = formulas.over(formulas.nce, queries, formulas.features(batch["photo"], formulas.h)).item()
-        plain = formulas.over(
-            formulas.nce,
-            *(formulas.features(images, formulas.h) for images in (formulas.g(batch["photo"]), batch["photo"])),
-        )
-    assert mirrored["pixels"].allclose(queries["pixels"]), "as to the pixels it is the picture mirrored back"
-    monkeypatch.setattr(torch, "rand", lambda *_: torch.tensor(0.4))
-    outputs = method.training_step(batch, 0)
-    assert outputs["losses"]["nce"].item() == pytest.approx(expected, rel=1e-6)
-    assert expected != pytest.approx(plain.item(), rel=1e-3)
-
-
-def test_faithful_brings_back_three_slips(locations):
+def test_faithful_brings_back_three_slips():
     weights = {**NONE, "vgg": 0.3, "style_nce": 0.2}
     method = ready(weights=weights, faithful=True, schedule={"name": "cosine_decay"}, epochs=3, decay_epochs=0).double()
     assert method.weights["style_nce"] == pytest.approx(0.2 * 0.2)
     # cos(pi/2 * 3 * (t - 1)) for t = 1, 2, 3
     assert [method.schedule(epoch, 0, 1) for epoch in range(3)] == pytest.approx([1, 0, -1], abs=1e-12)
-    batch, vgg = pictures(), copy.deepcopy(method.vgg)
+    batch, vgg = batch_of(), copy.deepcopy(method.vgg)
     fake = method.generator(batch["photo"])
     # VGG reads (G(x) + 1/2) as if it lay in [0, 1]; ours reads [-1, 1]: 2 (G(x) + 1/2) - 1
     expected = F.mse_loss(vgg(2 * (fake + 0.5) - 1)["conv2_1"], vgg(batch["photo"])["conv2_1"]).item()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.by_hand import connect
+from helpers.by_hand import connect, loops
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -19,6 +19,19 @@ from lit_ghibli.methods.nst import NeuralStyle
 from lit_ghibli.networks.vgg import LAYERS, VggFeatures
 from lit_ghibli.recipes import config_dir
 
+TINY = [
+    "data=iterations",
+    "callbacks=nst",
+    "method/pixel_optimizer=lbfgs",
+    "method.content={pictures[0]}",
+    "method.style=[{pictures[1]},{pictures[2]}]",
+    "method.vgg.weights=random",
+    "method.content_layers=[conv2_1]",
+    "method.style_layers=[conv1_1,relu2_1]",
+    "method.size=24",
+    "method.levels=[[0.5,3],[0.75,8],[1,10]]",  # 21 iterations, seven in each of three epochs, as the others
+    "callbacks.frames.every_n_iterations=4",
+]
 RECIPE = Path(config_dir()) / "method" / "nst.yaml"
 RandomVgg = partial(VggFeatures, weights="random")
 Search = {"line_search_fn": "strong_wolfe", "max_iter": 1, "max_eval": 20}
@@ -55,7 +68,9 @@ def test_defaults_are_those_of_the_scratch_recipe(pictures):
     recipe = experiment("nst_scratch", "method.vgg.weights=random")
     theirs = instantiate(recipe | {name: str(file) for name, file in files.items()}, _convert_="object")
     ours = NeuralStyle(**files, vgg=RandomVgg)
-    for name in ("objective", "levels", "epochs", "color", "content_file", "style_files", "sizes", "style_sizes"):
+    for name in ("content_layers", "style_layers", "style_weights", "normalize_gram", "weights"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    for name in ("levels", "epochs", "color", "content_file", "style_files", "sizes", "style_sizes"):
         assert getattr(ours, name) == getattr(theirs, name), name
     assert torch.equal(ours.pixels, theirs.pixels)
     assert torch.equal(ours.pixels, ours.content), "it starts from the content"
@@ -162,7 +177,7 @@ def test_terms_of_both_recipes_are_those_of_the_formulas(name, pictures):
     (losses,) = steps(method, 1)
     for term, value in expected.items():
         assert losses[term] == pytest.approx(value.item(), rel=1e-6)
-    weights = method.objective.weights
+    weights = method.weights
     assert losses["total"] == pytest.approx(
         sum(weights[term] * value.item() for term, value in expected.items()), rel=1e-6
     )
@@ -291,7 +306,7 @@ def test_a_resumed_picture_goes_on_bit_by_bit(pictures, before):
     straight, stopped, resumed = (ready(pictures, **arguments) for _ in range(3))
     steps(straight, 5)
     steps(stopped, before)
-    checkpoint = {"state_dict": stopped.state_dict()}
+    checkpoint = {"state_dict": stopped.state_dict(), "loops": loops(before)}
     stopped.on_save_checkpoint(checkpoint)
     assert set(checkpoint["state_dict"]) == {"pixels"}, "the network is in no checkpoint"
     resumed.on_load_checkpoint(checkpoint)

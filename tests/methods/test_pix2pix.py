@@ -15,6 +15,15 @@ from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.unet import UnetGenerator
 from lit_ghibli.training import rank_state
 
+TINY = [
+    "data=scene_pairs",
+    "data.crop_size=24",
+    "method.generator.base_channels=4",
+    "method.generator.depth=3",
+    "method.generator.test_dropout=true",
+    "method.discriminator.base_channels=4",
+    "method.discriminator.num_layers=2",
+]
 NETWORKS = ("generator", "discriminator")
 SMALL = {
     "generator": partial(UnetGenerator, base_channels=4, depth=3, dropout=0.0),

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.training.weight_schedules import (
+from lit_ghibli.methods.nijigan import (
     SupervisedWeight,
     constant,
     cosine_decay,

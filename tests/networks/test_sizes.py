@@ -1,17 +1,10 @@
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lit_ghibli.errors import UserError
-from lit_ghibli.methods.base import pad_to_multiple, translate
-from lit_ghibli.methods.cyclegan import CycleGAN
-from lit_ghibli.methods.pix2pix import Pix2Pix
-from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
-from lit_ghibli.networks.unet import UnetGenerator
+from lit_ghibli.networks.sizes import pad_to_multiple, translate
 
 SIZES = [(1, 1), (1, 50), (50, 1), (2, 3), (4, 4), (7, 8), (8, 8), (9, 8), (13, 31), (37, 20)]
 
@@ -69,31 +62,3 @@ def test_translation_clamps_and_keeps_the_type_and_place():
     picture = translate(Brighter(), photo)
     assert picture.dtype == torch.float32
     assert torch.equal(picture, (photo + 0.75).clamp(max=1))
-
-
-class Served:
-    """Stands for a data module."""
-
-    def __init__(self, *keys: str, crop_size: int) -> None:
-        self.batch_keys, self.crop_size = keys, crop_size
-
-
-def test_data_that_a_method_cannot_train_on_are_refused():
-    small = {"base_channels": 2}
-    pix2pix = Pix2Pix(generator=partial(UnetGenerator, **small), discriminator=partial(PatchDiscriminator, 6, **small))
-    cyclegan = CycleGAN(partial(ResnetGenerator, num_blocks=1, **small), partial(PatchDiscriminator, **small))
-    pix2pix.check_data(Served("input", "target", crop_size=256))
-    cyclegan.check_data(Served("photo", "anime", crop_size=100))
-    with pytest.raises(UserError, match=r"CycleGAN trains on .* photo, anime.* data=unpaired or data=scenes"):
-        cyclegan.check_data(Served("input", "target", crop_size=256))
-    with pytest.raises(UserError, match=r"Pix2Pix trains on .* input, target.* data=two_folders"):
-        pix2pix.check_data(Served("photo", "anime", crop_size=256))
-    with pytest.raises(UserError, match=r"multiples of 4, at least 8: set data\.crop_size=100, or pad"):
-        cyclegan.check_data(Served("photo", "anime", crop_size=103))
-    for crop, remedy in (
-        (128, r"data\.crop_size=256 or method\.generator\.depth=7, or pad"),
-        (320, r"data\.crop_size=256 or method\.generator\.depth=6, or pad"),
-        (301, r"data\.crop_size=256, or pad"),
-    ):
-        with pytest.raises(UserError, match=rf"multiples of 256, at least 256: set {remedy}"):
-            pix2pix.check_data(Served("input", "target", crop_size=crop))

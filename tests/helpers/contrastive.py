@@ -1,0 +1,74 @@
+"""Contrastive terms by the papers' formulas: explicit similarities of features that G's own modules give one by one."""
+
+import torch
+
+from lit_ghibli.networks import patch_mlp
+from lit_ghibli.networks.resnet import TAPS
+
+HEIGHT, WIDTH = 24, 28  # of the pictures
+
+
+def fix_locations(monkeypatch) -> dict[str, torch.Tensor]:
+    """Let there be the same twelve locations of each layer for whoever asks, and return them."""
+    generator = torch.Generator().manual_seed(2)
+    sizes = [HEIGHT * WIDTH // factor**2 for factor in (1, 2, 4, 4, 4)]
+    drawn = {name: torch.randperm(size, generator=generator)[:12] for name, size in zip(TAPS, sizes, strict=True)}
+    monkeypatch.setattr(patch_mlp, "draw_locations", lambda features, _: {name: drawn[name] for name in features})
+    return drawn
+
+
+def pictures(*names: str, count: int = 2, dtype=torch.float64) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {name: torch.rand(count, 3, HEIGHT, WIDTH, generator=generator, dtype=dtype) * 2 - 1 for name in names}
+
+
+def enliven(*heads) -> None:
+    """Give projections larger weights: so small ones would else give vectors of length 0."""
+    for head in filter(None, heads):
+        for parameter in head.parameters():
+            torch.nn.init.normal_(parameter, 0.0, 0.5)
+
+
+def features(g, images, head, locations):
+    """Unit vectors of each layer, layer by layer through G's own modules: (N, P, D)."""
+    taps = {"pixels": images}
+    x = g.encoder.stem(images)
+    for name in ("down1", "down2"):
+        taps[name] = g.encoder[["stem", "down1", "down2"].index(name)][0](x)
+        x = getattr(g.encoder, name)(x)
+    taps["bottleneck_in"] = x
+    for block in list(g.bottleneck)[:2]:  # the first two of three
+        x = block(x)
+    taps["bottleneck_middle"] = x
+    return {
+        name: unit(head.heads[name](maps.flatten(2)[:, :, locations[name]].transpose(1, 2)))
+        for name, maps in taps.items()
+    }
+
+
+def unit(vectors):
+    return vectors / vectors.norm(dim=-1, keepdim=True)
+
+
+def over(loss, queries, keys):
+    """Mean over layers, images and, inside ``loss``, locations."""
+    values = [
+        torch.stack([loss(q, k.detach()) for q, k in zip(queries[name], keys[name], strict=True)]).mean()
+        for name in TAPS
+    ]
+    return sum(values) / len(values)
+
+
+def nce(q, k, temperature=0.07):
+    return -torch.stack([((q @ k.T)[i] / temperature).softmax(0)[i].log() for i in range(len(q))]).mean()
+
+
+def moved(discriminator, real, fake):
+    """The loss of a discriminator, which makes one step of Adam by it."""
+    loss = (((discriminator(real) - 1) ** 2).mean() + (discriminator(fake.detach()) ** 2).mean()) / 2
+    grads = torch.autograd.grad(loss, list(discriminator.parameters()))
+    optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    for parameter, gradient in zip(discriminator.parameters(), grads, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    return loss
