@@ -1,105 +1,103 @@
 """Where the cells of a study come from: a grid that is known beforehand, or a search that proposes them."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import spell
 from lit_ghibli.studies.ledger import Entry, Ledger
-from lit_ghibli.studies.search import JOURNAL, Search, Trial
-from lit_ghibli.studies.study import Cell, Study, override, shortest_names
+from lit_ghibli.studies.search import JOURNAL, Search
+from lit_ghibli.studies.study import Cell, Study, override, shortest_names, summarize
 
 _LONGEST = 80  # letters of a cell's name in that of its folder
 
 
-class Source(Protocol):
+class Source:
     """Gives cells to a runner.
+
+    Args:
+        ledger: Gets an entry for every new cell.
+        study: Whose cells these are.
+        identify: The hash of a cell.
 
     Attributes:
         total: How many cells there will be.
+        overview: These in words.
     """
 
     total: int
+    overview: str
+
+    def __init__(self, ledger: Ledger, study: Study, identify: Callable[[Cell], str]) -> None:
+        self.ledger, self.study, self.identify = ledger, study, identify
+        self.keys: list[str] = []  # of all cells so far, in order
 
     def take(self) -> str | None:
         """The hash of the next cell to run; None when there is none."""
+        raise NotImplementedError
 
     def ended(self, key: str) -> None:
         """Be told that a cell has ended, in whatever way."""
 
+    def was_pruned(self, entry: Entry) -> bool:
+        """Whether the validations of a cell under way have stopped it."""
+        return False
+
     def entries(self) -> list[Entry]:
         """All cells so far."""
+        return [self.ledger.entries[key] for key in dict.fromkeys(self.keys)]
 
 
-class GridSource:
-    """All combinations of a grid that are not done.
-
-    Args:
-        ledger: Gets an entry for every new cell.
-        study: With a grid.
-        identify: The hash of a cell.
-        retry: Whether failed cells are run again.
+class GridSource(Source):
+    """All combinations of a grid that are not done; with ``retry``, those that failed as well.
 
     Raises:
         UserError: Two cells are the same.
     """
 
     def __init__(self, ledger: Ledger, study: Study, identify: Callable[[Cell], str], *, retry: bool) -> None:
-        self.ledger = ledger
-        self.keys: dict[str, Cell] = {}
+        super().__init__(ledger, study, identify)
+        cells: dict[str, Cell] = {}
         for cell in study.cells():
-            key = identify(cell)
-            if key in self.keys:
-                raise UserError(
-                    f"'{self.keys[key].name}' and '{cell.name}' are the same configuration: name one of them"
-                )
-            self.keys[key] = cell
+            if (key := identify(cell)) in cells:
+                raise UserError(f"'{cells[key].name}' and '{cell.name}' are the same configuration: name one of them")
+            cells[key] = cell
             enter(ledger, key, cell)
-        self.total = len(self.keys)
+        self.keys, self.total, self.overview = list(cells), len(cells), summarize(cells.values())
         left = ("waiting", "running", "interrupted", *(["failed"] if retry else []))
-        self._left: Iterator[str] = (key for key in self.keys if ledger.entries[key].state in left)
+        self._left = (key for key in cells if ledger.entries[key].state in left)
 
     def take(self) -> str | None:
-        """See :class:`Source`."""
+        """The next one that is left."""
         return next(self._left, None)
 
-    def ended(self, key: str) -> None:
-        """See :class:`Source`."""
 
-    def entries(self) -> list[Entry]:
-        """See :class:`Source`."""
-        return [self.ledger.entries[key] for key in self.keys]
-
-
-class SearchSource:
-    """The trials of a search, each with the values that the results so far suggest.
-
-    Args:
-        ledger: Gets an entry for every trial; its folder holds the search's journal.
-        study: With a search.
-        identify: The hash of a cell.
-    """
+class SearchSource(Source):
+    """The trials of a search, each with the values that the results so far suggest; keeps the search's journal."""
 
     def __init__(self, ledger: Ledger, study: Study, identify: Callable[[Cell], str]) -> None:
-        self.ledger, self.study, self.identify = ledger, study, identify
-        settings = dict(study.search)
-        self.total = settings["trials"]
+        super().__init__(ledger, study, identify)
+        self.total = study.search["trials"]
+        self.overview = f"{self.total} trials of {', '.join(study.search['space'])} for {', '.join(study.metrics)}"
         self.search = Search(
-            ledger.folder / JOURNAL, study.name, directions=study.metrics, seed=study.seeds[0], **settings
+            ledger.folder / JOURNAL, study.name, directions=study.metrics, seed=study.seeds[0], **study.search
         )
-        self._names = shortest_names(list(settings["space"]))
+        self._names = shortest_names(list(study.search["space"]))
         self._numbers: dict[str, list[int]] = {}  # of the trials under way, several where they try the same
-        self._keys: list[str] = []
         for row in self.search.rows():
-            self._keys.append(key := self._enter(row["parameters"]))
+            self.keys.append(key := self._enter(row["parameters"]))
             if ledger.entries[key].state != row["state"]:  # killed before it could write down what came of it
                 self._settle(key, row)
 
     def take(self) -> str | None:
-        """See :class:`Source`."""
+        """The next trial whose values are not known or being tried already."""
         while (trial := self.search.ask()) is not None:
-            key = self._propose(trial)
+            key = self._enter(trial.parameters)
+            with self.ledger.change(key) as entry:  # where it reports to was not known before, and is not in its hash
+                entry.overrides += [each for each in trial.overrides if each not in entry.overrides]
+            self._numbers.setdefault(key, []).append(trial.number)
+            self.keys.append(key)
             if len(self._numbers[key]) > 1:
                 continue  # the same values are being tried now, and count for both
             if not self.ledger.entries[key].ended:
@@ -108,7 +106,7 @@ class SearchSource:
         return None
 
     def ended(self, key: str) -> None:
-        """See :class:`Source`."""
+        """Tell the search."""
         entry = self.ledger.entries[key]
         if not entry.ended:  # stopped on its way, or before it began
             return
@@ -124,28 +122,18 @@ class SearchSource:
             self._settle(key, row)
 
     def was_pruned(self, entry: Entry) -> bool:
-        """Whether a trial's validations stopped it."""
+        """Whether the search has noted so."""
         numbers = dict(self._numbers)  # another thread may be adding to it
         key = next(key for key in numbers if self.ledger.entries[key] is entry)
         return self.search.was_pruned(numbers[key][0])
 
-    def entries(self) -> list[Entry]:
-        """See :class:`Source`."""
-        return [self.ledger.entries[key] for key in dict.fromkeys(self._keys)]
-
-    def _propose(self, trial: Trial) -> str:
-        """Note a trial; where it reports to is not known before, and is no part of its hash."""
-        key = self._enter(trial.parameters)
-        with self.ledger.change(key) as entry:
-            entry.overrides += [each for each in trial.overrides if each not in entry.overrides]
-        self._numbers.setdefault(key, []).append(trial.number)
-        self._keys.append(key)
-        return key
-
     def _enter(self, parameters: Mapping[str, Any]) -> str:
-        cell = self._cell(parameters)
-        key = self.identify(cell)
-        enter(self.ledger, key, cell)
+        levels = {
+            self._names[key]: (value if isinstance(value, str) else spell(value), (override(key, value),))
+            for key, value in parameters.items()
+        }
+        cell = self.study.cell(levels, self.study.seeds[0])
+        enter(self.ledger, key := self.identify(cell), cell)
         return key
 
     def _settle(self, key: str, row: Mapping[str, Any]) -> None:
@@ -153,13 +141,6 @@ class SearchSource:
         with self.ledger.change(key) as entry:
             entry.state, entry.metrics = row["state"], {**row["values"], **entry.metrics}
             entry.error = [row["why"]] if row["why"] else []
-
-    def _cell(self, parameters: Mapping[str, Any]) -> Cell:
-        levels = {
-            self._names[key]: (value if isinstance(value, str) else spell(value), (override(key, value),))
-            for key, value in parameters.items()
-        }
-        return self.study.cell(levels, self.study.seeds[0])
 
 
 def enter(ledger: Ledger, key: str, cell: Cell, folder: str = "cells/") -> None:

@@ -15,7 +15,7 @@ from lit_ghibli.reports.grids import labelled_grid
 from lit_ghibli.reports.tables import Row, markdown_table, write_csv, write_table
 from lit_ghibli.studies.cells import Source
 from lit_ghibli.studies.ledger import Entry
-from lit_ghibli.studies.results import EVALUATION, read_rows
+from lit_ghibli.studies.steps import EVALUATION, read_rows
 from lit_ghibli.studies.study import SEED, Study
 
 REPORT = "report"  # folder within the study's
@@ -44,10 +44,13 @@ def write_report(study: Study, source: Source, out: Path, typed: str, num_images
         rows = [read_rows(out / entry.folder, study.command, evaluated=True)[0] for entry in done]
         check_one_protocol([{**row, "name": entry.name} for row, entry in zip(rows, done, strict=True)])
     factors = list(done[0].levels)[:-1]  # the last one is the seed
-    cells = [_row(entry) for entry in done]
-    write_csv([{**row, **_costs(entry)} for row, entry in zip(cells, done, strict=True)], folder / "cells.csv")
-    metrics = [name for name in dict.fromkeys(itertools.chain.from_iterable(entry.metrics for entry in done))]
-    table = _shortened(summarize_seeds(cells, factors, metrics), seeds=len(study.seeds))
+    cells = [{**{key: _number(level) for key, level in entry.levels.items()}, **entry.metrics} for entry in done]
+    costs = [{**{f"{step}_seconds": s for step, s in each.seconds.items()}, "folder": each.folder} for each in done]
+    write_csv([{**row, **cost} for row, cost in zip(cells, costs, strict=True)], folder / "cells.csv")
+    metrics = list(dict.fromkeys(itertools.chain.from_iterable(entry.metrics for entry in done)))
+    table = summarize_seeds(cells, factors, metrics)
+    if len(study.seeds) == 1:  # without what only several have
+        table = [{name: row[name] for name in row if name != "seeds" and not name.endswith("_sd")} for row in table]
     write_table(table, folder, "table")
     figures = _figures(study, cells, factors, done, folder)
     if num_images and (rows := _pictures(done, out, num_images)):
@@ -59,30 +62,14 @@ def write_report(study: Study, source: Source, out: Path, typed: str, num_images
     print(f"\n{markdown_table(table)}\nreport: {folder / 'report.md'}")
 
 
-def _shortened(rows: Sequence[Row], *, seeds: int) -> Sequence[Row]:
-    """The table without what only several seeds have."""
-    if seeds > 1:
-        return rows
-    return [{name: row[name] for name in row if name != "seeds" and not name.endswith("_sd")} for row in rows]
-
-
-def _row(entry: Entry) -> Row:
-    """Levels, as numbers where they are some, and results of a cell."""
-    return {**{factor: _number(level) for factor, level in entry.levels.items()}, **entry.metrics}
-
-
 def _number(level: str) -> str | int | float:
+    """A level as a number, where it is one."""
     for kind in (int, float):
         try:
             return kind(level)
         except ValueError:
             continue
     return level
-
-
-def _costs(entry: Entry) -> Row:
-    """What a cell took, in seconds by step, and where it is."""
-    return {**{f"{step}_seconds": value for step, value in entry.seconds.items()}, "folder": entry.folder}
 
 
 def _figures(
@@ -118,7 +105,8 @@ def _pictures(done: Sequence[Entry], out: Path, count: int) -> list[dict[str, np
 def _translations(folders: Mapping[str, Path], entry: Entry, out: Path, count: int) -> list[dict[str, np.ndarray]]:
     """Rows of translations between their inputs and their targets."""
     from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.inference.comparison import HeldOut, as_picture, match_folders
+    from lit_ghibli.images import to_pixels
+    from lit_ghibli.inference.comparison import HeldOut, match_folders
 
     if entry.checkpoint:
         checkpoint = out / entry.checkpoint
@@ -133,7 +121,7 @@ def _translations(folders: Mapping[str, Path], entry: Entry, out: Path, count: i
     for name, photo, target in itertools.islice(held_out.inputs(), count):
         images = {"input": photo, **{each.name: each.picture(name, photo) for each in subjects}}
         images |= {} if target is None else {"target": target}
-        rows.append({title: np.asarray(as_picture(image)) for title, image in images.items()})
+        rows.append({title: to_pixels(image) for title, image in images.items()})
     return rows
 
 
@@ -159,31 +147,22 @@ def _open(path: Path) -> np.ndarray:
 
 def _markdown(study: Study, entries: Sequence[Entry], table: Sequence[Row], figures: Sequence[str], typed: str) -> str:
     """The page."""
-    states = {
-        state: [entry for entry in entries if entry.state == state] for state in ("failed", "interrupted", "waiting")
-    }
+    from lit_ghibli.inference.load import choose_device  # here, so that --help answers at once
+    from lit_ghibli.inference.profiling import machine
+
+    where = machine(choose_device("auto"))
+    cores = "" if where["threads"] is None else f", {os.cpu_count()} cores"
     seconds = sum(sum(entry.seconds.values()) for entry in entries)
     parts = [
         f"# {study.name}{study.preset and ', '}{study.preset}",
         study.question,
         f"```bash\n{typed}\n```",
         markdown_table(table).rstrip(),
-        f"{len(entries)} cells, {seconds / 60:.0f} minutes in all, on {_machine()}.",
+        f"{len(entries)} cells, {seconds / 60:.0f} minutes in all, "
+        f"on {where['device']}{cores}, torch {where['torch']}.",
         *(f"![{name}]({name})" for name in figures),
     ]
-    for state, those in states.items():
-        if those:
-            parts.append(f"{state.capitalize()}: " + "; ".join(entry.name for entry in those) + ".")
+    for state in ("failed", "interrupted", "waiting"):
+        if names := [entry.name for entry in entries if entry.state == state]:
+            parts.append(f"{state.capitalize()}: " + "; ".join(names) + ".")
     return "\n\n".join(parts) + "\n"
-
-
-def _machine() -> str:
-    """This machine in words."""
-    import torch
-
-    from lit_ghibli.inference.load import choose_device
-    from lit_ghibli.inference.profiling import machine
-
-    where = machine(choose_device("auto"))
-    threads = "" if where["threads"] is None else f", {os.cpu_count()} cores"
-    return f"{where['device']}{threads}, torch {torch.__version__}"

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.reports.tables import format_value
 from lit_ghibli.studies.ledger import Entry, Ledger, lock_file
 
 LOG = "cell.log"
@@ -119,7 +120,7 @@ class Runner:
                     elif self._ending():
                         entry.state = "interrupted"
                     else:
-                        entry.state, entry.error = "failed", [*_last_lines(folder / LOG), _reason(status)]
+                        entry.state, entry.error = "failed", _why(folder / LOG, status)
                 if status:
                     return
             with self.ledger.change(key):
@@ -139,6 +140,8 @@ class Runner:
 
     def _run_step(self, entry: Entry, step: Step, folder: Path, lock: int) -> int:
         """The exit status of one process, whose output goes to the cell's log and whose news are printed."""
+        cores = max((os.cpu_count() or 1) // self.jobs, 1)
+        shared = {"OMP_NUM_THREADS": str(cores)} if self.jobs > 1 else {}  # unless somebody has said otherwise
         with open(folder / LOG, "a", encoding="utf-8") as log, open(folder / LOG, encoding="utf-8") as news:
             print(f"$ lit-ghibli {' '.join(step.words)}", file=log, flush=True)
             news.seek(0, os.SEEK_END)
@@ -147,24 +150,21 @@ class Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment(),
+                env={**shared, **os.environ},
                 pass_fds=(lock,),  # so that it holds the cell even if this program is killed
                 start_new_session=True,  # Ctrl-C reaches it through this program alone, once
             )
             self._processes.add(process)
             if self._ending():  # between the last look at it and now
                 process.send_signal(signal.SIGINT)
-            while (status := _wait(process)) is None:
-                _print_news(entry, news)
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=1)
+                for line in news:  # that a training has said since the last look
+                    if _NEWS.match(line):
+                        print(f"  {entry.name}: {line.split(' | ')[0].strip()}", flush=True)
             self._processes.discard(process)
-            _print_news(entry, news)
-        return status
-
-    def _environment(self) -> dict[str, str]:
-        """This program's, with the cores shared out among the jobs where nobody has done so."""
-        cores = max((os.cpu_count() or 1) // self.jobs, 1)
-        shared = {"OMP_NUM_THREADS": str(cores)} if self.jobs > 1 else {}
-        return {**shared, **os.environ}
+        return process.returncode
 
     def _stop(self, number: int, frame: Any) -> None:
         again, self.stopped = self.stopped, True
@@ -182,12 +182,24 @@ class Runner:
         return self.stopped or bool(self._broken)
 
 
-def remaining(entries: Iterable[Entry], left: int, jobs: int) -> str:
-    """What the cells that are left will take if they take as long as those that are done; "" where none is."""
-    ended = [sum(entry.seconds.values()) for entry in entries if entry.state == "done"]
-    if not ended or not left:
-        return ""
-    return f"about {timedelta(seconds=round(left * sum(ended) / len(ended) / jobs))} to go"
+def progress(entry: Entry, entries: Sequence[Entry], total: int, jobs: int) -> str:
+    """One line about a cell that has ended, and about those that are left if they take as long as those done.
+
+    Args:
+        entry: The cell's.
+        entries: All so far.
+        total: How many there will be.
+        jobs: How many run at the same time.
+    """
+    ended = sum(each.ended for each in entries)
+    took = timedelta(seconds=round(sum(entry.seconds.values())))
+    parts = [f"[{ended}/{total}] {entry.name}: {entry.state} in {took}"]
+    if entry.metrics:
+        parts.append(" ".join(f"{name}={format_value(value)}" for name, value in entry.metrics.items()))
+    done = [sum(each.seconds.values()) for each in entries if each.state == "done"]
+    if done and total > ended:
+        parts.append(f"about {timedelta(seconds=round((total - ended) * sum(done) / len(done) / jobs))} to go")
+    return " | ".join(parts)
 
 
 def _spend(entry: Entry, until: float) -> None:
@@ -197,27 +209,10 @@ def _spend(entry: Entry, until: float) -> None:
     entry.under_way = None
 
 
-def _print_news(entry: Entry, news: IO[str]) -> None:
-    """Print what a training has said of its progress since the last look."""
-    for line in news:
-        if _NEWS.match(line):
-            print(f"  {entry.name}: {line.split(' | ')[0].strip()}", flush=True)
-
-
-def _wait(process: subprocess.Popen) -> int | None:
-    """A process's exit status; None where it still runs after a second."""
-    try:
-        return process.wait(timeout=1)
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _last_lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-_LAST_LINES:]
-
-
-def _reason(status: int) -> str:
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}" + ", as happens when memory runs out" * (status == -9)
-    return f"exit status {status}"
+def _why(log: Path, status: int) -> list[str]:
+    """The last lines of a failed process, and how it ended."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()][-_LAST_LINES:]
+    if status >= 0:
+        return [*lines, f"exit status {status}"]
+    return [*lines, f"killed by {signal.Signals(-status).name}" + ", as happens when memory runs out" * (status == -9)]

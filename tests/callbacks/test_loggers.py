@@ -25,8 +25,7 @@ import lit_ghibli
 from lit_ghibli import checkpoints
 from lit_ghibli.callbacks.checkpointing import RunCheckpoints
 from lit_ghibli.callbacks.csv_log import ContinuedCSVLogger
-from lit_ghibli.callbacks.image_grid import ImageGrid
-from lit_ghibli.callbacks.sample_scores import continue_csv, sample_scores
+from lit_ghibli.callbacks.image_grid import ImageGrid, continue_csv, sample_scores
 from lit_ghibli.callbacks.tensorboard_log import ContinuedTensorBoardLogger
 from lit_ghibli.callbacks.wandb_artifacts import CheckpointArtifacts
 from lit_ghibli.callbacks.wandb_run import RunWandbLogger

@@ -116,7 +116,7 @@ def test_shipped_studies_compose_into_cells_that_differ(path):
         if study.command != "train":
             continue
         cells = cells if preset in (None, "scenes") else cells[:1]
-        assert len({_composed(cell.name, cell.overrides) for cell in cells}) == len(cells)
+        assert len({_composed(cell) for cell in cells}) == len(cells)
 
 
 def test_names_of_cells_are_subjects_of_a_comparison():

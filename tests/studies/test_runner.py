@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from lit_ghibli.studies.ledger import Entry, Ledger
-from lit_ghibli.studies.runner import LOG, Runner, Step, remaining
+from lit_ghibli.studies.runner import LOG, Runner, Step, progress
 
 VERSION = Step("say", ["--version"])
 WRONG = Step("wrong", ["data"])
@@ -131,8 +131,9 @@ def test_a_mistake_in_collecting_is_raised_where_people_see_it(ledger):
         run(ledger, {"a": [VERSION], "b": [], "c": []}, collect)
 
 
-def test_remaining_is_the_mean_of_what_is_done():
-    done = [Entry("a", {}, [], "a", state="done", seconds={"train": 100.0, "evaluate": 20.0})]
-    assert remaining(done, 4, 2) == "about 0:04:00 to go"
-    assert remaining([], 4, 2) == ""
-    assert remaining(done, 0, 2) == ""
+def test_what_is_left_takes_as_long_as_the_mean_of_what_is_done():
+    done = Entry("a", {}, [], "a", state="done", seconds={"train": 100.0, "evaluate": 20.0}, metrics={"loss": 0.5})
+    failed = Entry("b", {}, [], "b", state="failed")
+    assert progress(done, [done], 5, 2) == "[1/5] a: done in 0:02:00 | loss=0.5 | about 0:04:00 to go"
+    assert progress(failed, [failed], 5, 2) == "[1/5] b: failed in 0:00:00"
+    assert progress(done, [done], 1, 2) == "[1/1] a: done in 0:02:00 | loss=0.5"
