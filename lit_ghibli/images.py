@@ -1,10 +1,13 @@
-"""The only conversions between the value ranges of images.
+"""The only conversions between image tensors, pixels and pictures, and between their value ranges.
 
 Inside the suite an image is a float tensor ``(..., 3, H, W)`` in ``[-1, 1]``. Files and caches hold
 ``uint8`` in ``[0, 255]``; metrics and pictures for people take ``[0, 1]``.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 
@@ -16,6 +19,22 @@ def from_uint8(images: Tensor) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Convert ``[-1, 1]`` to ``uint8`` in ``[0, 255]``: clamped, then rounded to the nearest level."""
     return images.detach().float().clamp(-1.0, 1.0).add(1.0).mul(127.5).round().to(torch.uint8)
+
+
+def to_pixels(images: Tensor) -> NDArray[np.uint8]:
+    """Convert ``(3, H, W)``, or the first of ``(N, 3, H, W)``, in ``[-1, 1]`` to ``uint8`` ``(H, W, 3)``."""
+    image = images[0] if images.dim() == 4 else images
+    return to_uint8(image).permute(1, 2, 0).cpu().numpy()
+
+
+def to_picture(images: Tensor) -> Image.Image:
+    """Convert ``(3, H, W)``, or the first of ``(N, 3, H, W)``, in ``[-1, 1]`` to an RGB picture."""
+    return Image.fromarray(to_pixels(images))
+
+
+def from_picture(picture: Image.Image | NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """Convert an RGB picture, or its pixels ``(H, W, 3)``, to ``(1, 3, H, W)`` in ``[-1, 1]`` on a device."""
+    return from_uint8(torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0).to(device))
 
 
 def to_unit(images: Tensor) -> Tensor:

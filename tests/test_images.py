@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from lit_ghibli.images import from_uint8, luminance, to_uint8, to_unit
+from lit_ghibli.images import from_picture, from_uint8, luminance, to_picture, to_pixels, to_uint8, to_unit
 
 
 def test_all_levels_survive_the_round_trip_and_lie_evenly_from_minus_one_to_one():
@@ -46,3 +48,22 @@ def test_luminance_by_hand():
     assert out.flatten().tolist() == pytest.approx([0.5 * 0.299 - 0.25 * 0.587 + 0.114] * 10)
     grey = torch.full((1, 3, 1, 1), -0.3)
     assert luminance(grey).item() == pytest.approx(-0.3)
+
+
+def test_pictures_and_tensors_turn_into_each_other():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    images = from_picture(Image.fromarray(pixels))
+    assert images.shape == (1, 3, 5, 7)
+    assert images[0, 2, 4, 6].item() == pytest.approx(pixels[4, 6, 2] / 127.5 - 1)
+    assert torch.equal(from_picture(pixels), images)
+    assert np.array_equal(to_pixels(images), pixels)
+    picture = to_picture(images)
+    assert (picture.mode, picture.size) == ("RGB", (7, 5))
+    assert np.array_equal(np.asarray(picture), pixels)
+
+
+def test_the_first_of_a_batch_is_the_picture():
+    images = torch.stack([torch.full((3, 2, 4), value) for value in (-1.0, 1.0)])
+    assert (to_pixels(images) == 0).all()
+    assert (to_pixels(images[1]) == 255).all()
+    assert np.array_equal(np.asarray(to_picture(images)), np.zeros((2, 4, 3)))

@@ -15,9 +15,10 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from lit_ghibli.data.image_files import list_images, open_image
+from lit_ghibli.images import from_picture
 from lit_ghibli.inference.evaluation import compare
 from lit_ghibli.inference.profiling import scenes
-from lit_ghibli.inference.translator import Translator, as_tensor
+from lit_ghibli.inference.translator import Translator
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.resnet import ResnetGenerator
 
@@ -66,7 +67,7 @@ def photographs(folder: Path | None, size: int, count: int) -> list[Tensor]:
         return list(scenes(count, size).split(1))
     opened = (open_image(path) for path in list_images(folder)[:count])
     resized = (photo.resize([round(side * size / min(photo.size)) for side in photo.size]) for photo in opened)
-    return [as_tensor(photo) for photo in resized]
+    return [from_picture(photo) for photo in resized]
 
 
 def distances(generator: OdeGenerator, title: tuple[str, int | None], photos: list[Tensor]) -> dict[str, float]:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, open_image
-from lit_ghibli.images import from_uint8
+from lit_ghibli.images import from_picture
 
 Size = tuple[int, int]  # height, width
 
@@ -23,8 +22,7 @@ def load_pictures(paths: Sequence[str | Path]) -> list[Tensor]:
     pictures, bad = [], []
     for path in paths:
         try:
-            pixels = torch.from_numpy(np.array(open_image(path)))
-            pictures.append(from_uint8(pixels.permute(2, 0, 1).unsqueeze(0)))
+            pictures.append(from_picture(open_image(path)))
         except ImageFileError as error:
             bad.append(str(error))
     if bad:

@@ -14,9 +14,9 @@ from torchvision.transforms.v2 import functional as resizing
 
 from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, list_images, open_image
 from lit_ghibli.data.sources import partner_indices
-from lit_ghibli.images import from_uint8, to_uint8
+from lit_ghibli.images import from_picture, from_uint8, to_picture, to_uint8
 from lit_ghibli.inference.nearest_training import Fingerprint, fingerprint
-from lit_ghibli.inference.translator import Translator, as_tensor
+from lit_ghibli.inference.translator import Translator
 from lit_ghibli.metrics.suite import MetricSuite
 
 
@@ -84,7 +84,7 @@ class Pictures:
 
     def picture(self, name: str, photo: Tensor) -> Tensor:
         """What is in the input's file; see :class:`Subject`."""
-        picture = as_tensor(open_image(self.paths[name]))
+        picture = from_picture(open_image(self.paths[name]))
         if picture.shape == photo.shape:
             return picture
         self.resized += 1
@@ -213,7 +213,7 @@ def target_pictures(held_out: HeldOut, num_images: int, side: int) -> dict[str, 
     pictures = {}
     for name, _, target in itertools.islice(held_out.inputs(), num_images):
         if target is not None:
-            pictures[name] = _reduced(as_picture(target), side)
+            pictures[name] = _reduced(to_picture(target), side)
     return pictures
 
 
@@ -235,7 +235,7 @@ def measure_subject(subject: Subject, held_out: HeldOut, suite: MetricSuite, num
         suite.update_fake(output)
         if target is not None:
             suite.update_pair(output, target)
-        image = as_picture(output)
+        image = to_picture(output)
         outcome.fingerprints[name] = fingerprint(image)
         if len(outcome.pictures) < num_images:
             outcome.pictures[name] = _reduced(image, side)
@@ -243,11 +243,6 @@ def measure_subject(subject: Subject, held_out: HeldOut, suite: MetricSuite, num
         suite.update_real(target)
     outcome.metrics, outcome.intervals, outcome.stamp = suite.compute(), suite.intervals(), suite.protocol()
     return outcome
-
-
-def as_picture(images: Tensor) -> Image.Image:
-    """The first of ``(N, 3, H, W)`` in ``[-1, 1]`` as an RGB picture."""
-    return Image.fromarray(to_uint8(images[0]).permute(1, 2, 0).cpu().numpy())
 
 
 def _reduced(image: Image.Image, side: int) -> Image.Image:

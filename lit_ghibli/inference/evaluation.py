@@ -12,9 +12,9 @@ from rich.progress import track
 from torch import Tensor
 
 from lit_ghibli.data.sources import stem
-from lit_ghibli.images import from_uint8, to_uint8
+from lit_ghibli.images import from_picture, from_uint8, to_picture, to_pixels, to_uint8
 from lit_ghibli.inference.profiling import clock
-from lit_ghibli.inference.translator import Translator, as_tensor
+from lit_ghibli.inference.translator import Translator
 from lit_ghibli.metrics.suite import SSIM_WINDOW, MetricSuite
 
 TRAINED_SOLVER = "as trained"  # title of the outputs that another solver's are compared with
@@ -80,7 +80,7 @@ def measure(
             beside = {f"input_{key}": value for key, value in compare(images["input"], images["target"]).items()}
             per_picture.append({"name": name, **compare(images["output"], images["target"]), **beside})
         if len(grid) < num_images:
-            grid.append({title: _pixels(image) for title, image in images.items()})
+            grid.append({title: to_pixels(image) for title, image in images.items()})
     for batch in datamodule.val_dataloader()[1]:
         target = datamodule.on_after_batch_transfer(batch, 1)["target"]
         for suite in suites.values():
@@ -107,7 +107,7 @@ def describe_solver(translator: Translator, trained: Translator, photo: Image.Im
     """
     sides = [min(side, _COMPARED) for side in photo.size]
     left, top = ((whole - side) // 2 for whole, side in zip(photo.size, sides, strict=True))
-    middle = as_tensor(photo.crop((left, top, left + sides[0], top + sides[1])))
+    middle = from_picture(photo.crop((left, top, left + sides[0], top + sides[1])))
     suite = MetricSuite(("l1", "ssim") if min(sides) >= SSIM_WINDOW else ("l1",))
     suite.update_pair(*(each.translate(middle.to(each.device)).cpu() for each in (translator, trained)))
     values = suite.compute()
@@ -140,9 +140,5 @@ def _translate_held_out(
             path = folder / f"{name}.png"
         written.add(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(_pixels(images["output"])).save(path)
+        to_picture(images["output"]).save(path)
         yield name, images
-
-
-def _pixels(images: Tensor) -> np.ndarray:
-    return to_uint8(images[0]).permute(1, 2, 0).cpu().numpy()

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import torch
 from PIL import Image
 from rich.progress import track
 from torch import Tensor
@@ -26,7 +24,7 @@ from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, op
 from lit_ghibli.data.near_duplicates import find_near_duplicates, perceptual_hash
 from lit_ghibli.data.sources import stem
 from lit_ghibli.files import write_atomically
-from lit_ghibli.images import from_uint8
+from lit_ghibli.images import from_picture
 from lit_ghibli.inference.pair_selection import KEPT, Thresholds, judge
 from lit_ghibli.inference.picture_files import plan_outputs
 from lit_ghibli.inference.records import Records
@@ -163,7 +161,7 @@ def _translate(teacher: Callable[[Image.Image], Image.Image], photos: Photos, re
         photo = open_image(photos[name])
         picture = teacher(photo)
         _save(picture, picture_path(out, "translated", name))
-        pair = _tensor(photo), _tensor(picture)
+        pair = from_picture(photo), from_picture(picture)
         records.add(name, structure=_score(structure_consistency(*pair)), style=_score(style_strength(*pair)))
 
 
@@ -172,17 +170,13 @@ def _compare_meaning(segment: Callable[[Tensor], Tensor], photos: Photos, record
     missing = [name for name in photos if records[name].get("segmentation") != segment.source]
     for name in _progress(missing, "Segmenting"):
         files = photos[name], picture_path(out, "translated", name)
-        maps = [segment(_tensor(open_image(file))) for file in files]
+        maps = [segment(from_picture(open_image(file))) for file in files]
         agreement = label_agreement(*maps, num_classes=segment.num_classes)
         records.add(name, semantics=_score(agreement), segmentation=segment.source)
 
 
 def _progress(items: list[T], description: str) -> Iterable[T]:
     return track(items, description) if items else items  # no empty bar where nothing is left to do
-
-
-def _tensor(image: Image.Image) -> Tensor:
-    return from_uint8(torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0))
 
 
 def _score(values: Tensor) -> float:
