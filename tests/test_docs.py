@@ -1,19 +1,18 @@
-"""What the README and the documentation name exists: files, headings, commands, studies and choices."""
+"""What the README and the documentation name exists: files, headings, commands, keys, choices and studies."""
 
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-from hydra import compose
 
-from lit_ghibli.cli import COMMANDS
+from lit_ghibli.commands import COMMANDS, module_of, split_options, to_overrides
+from lit_ghibli.recipes import check
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("[eb]*/**/README.md"))]
-CONF = ROOT / "conf"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-GROUP = re.compile(r"(?<![\w.@])(?:data/)?(\w+)=([a-z]\w*)(?![\w/.:])")
+NOT_HYDRA = ("completion", "wandb-trial")  # commands without a configuration
 
 
 def named(path: Path) -> str:
@@ -26,13 +25,14 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
-def lit_ghibli_lines(page: Path) -> list[str]:
-    """Lines of fenced code, and code in text, that call the program."""
+def commands_of(page: Path) -> list[str]:
+    """What a page tells to type: lines of its fenced code that call the program, and code in its text, whole calls."""
     text = page.read_text(encoding="utf-8")
     fenced = "\n".join(re.findall(r"```(?:bash)?\n(.*?)```", text, re.DOTALL))
-    within = re.findall(r"`(lit-ghibli [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-    lines = re.findall(r"(?:^|srun |\()(lit-ghibli .+)$", fenced, re.MULTILINE)
-    return [" ".join(re.split(r"\s{2,}#|\s#\s", line)[0].split()) for line in [*lines, *within]]
+    lines = re.findall(r"(?:^|srun |\()(lit-ghibli [^)\n]+)", fenced, re.MULTILINE)
+    lines += re.findall(r"-m (lit_ghibli .+)", fenced)
+    lines += re.findall(r"`(lit-ghibli [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return [" ".join(re.split(r"\s#\s", line)[0].split()) for line in lines if "..." not in line]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -46,38 +46,38 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in headings(path), target
 
 
+def calls(page: Path) -> list[tuple[str, str, list[str]]]:
+    """Line, command and further words of what a page tells to type, as far as it names a command."""
+    found = []
+    for line in commands_of(page):
+        _, *words = shlex.split(line)
+        if words[0] not in ("--help", "help", "COMMAND"):
+            name = next((name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS), "")
+            found.append((line, name, words[len(name.split()) :]))
+    return found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_exist(page):
-    for line in lit_ghibli_lines(page):
-        words = line.split()[1:]
-        if words[0].startswith("-") or words[0] in ("COMMAND", "help"):
-            continue
-        assert words[0] in COMMANDS or " ".join(words[:2]) in COMMANDS, line
-
-
-@pytest.mark.parametrize("page", PAGES, ids=named)
-def test_choices_and_studies_exist(page):
-    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"hydra", "logger"}
-    for line in lit_ghibli_lines(page):
-        for group, choice in GROUP.findall(line):
-            if group in groups and not line.startswith("lit-ghibli sweep"):
-                found = CONF / group / f"{choice}.yaml"
-                assert found.is_file() or (CONF / group / choice).is_dir(), line
-        for study in re.findall(r"experiments/\w+", line):
-            assert (ROOT / study / "study.yaml").is_file(), line
+    assert [line for line, name, _ in calls(page) if not name] == []
 
 
 @pytest.mark.slow
-def test_words_of_trainings_compose(composing):
-    lines = {line for page in PAGES for line in lit_ghibli_lines(page) if line.startswith("lit-ghibli train ")}
-    assert len(lines) > 15
-    for line in sorted(lines):
-        words = shlex.split(line.removeprefix("lit-ghibli train").split(" && ")[0])
-        if not any(
-            word.startswith(("resume=", "--", "launcher=")) or word.isupper() or "NAME" in word for word in words
-        ):
-            swept = [word for word in words if word != "-m" and not re.search(r"=([^\[{(]*,|\w+\()", word)]
-            compose("train", overrides=swept)
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_what_is_told_to_type_is_understood(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for _, name, words in calls(page):
+        if name not in NOT_HYDRA:
+            options, overrides = split_options(to_overrides(name, words))
+            sweeps = "-m" in options or name == "nst"  # where several values of beta are no sweep
+            check(module_of(name), [word for word in overrides if "NAME" not in word], sweeps=sweeps)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_studies_exist(page):
+    for line in commands_of(page):
+        for study in re.findall(r"experiments/\w+", line):
+            assert (ROOT / study / "study.yaml").is_file(), line
 
 
 def test_every_page_of_the_documentation_is_in_its_index():
@@ -88,14 +88,13 @@ def test_every_page_of_the_documentation_is_in_its_index():
 def test_every_command_and_method_is_documented():
     documented = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/*.md"))
     assert [command for command in COMMANDS if f"`{command}`" not in documented] == []
-    assert [path.stem for path in CONF.glob("method/*.yaml") if f"`{path.stem}`" not in documented] == []
+    assert [path.stem for path in ROOT.glob("conf/method/*.yaml") if f"`{path.stem}`" not in documented] == []
 
 
 def test_every_study_is_in_the_index_of_studies():
     linked = LINK.findall((ROOT / "experiments/README.md").read_text(encoding="utf-8"))
-    assert {named(path.parent) for path in ROOT.glob("experiments/*/README.md")} <= {
-        f"experiments/{Path(target).parent}" for target in linked
-    }
+    studies = {path.parent.name for path in ROOT.glob("experiments/*/README.md")}
+    assert studies <= {str(Path(target).parent) for target in linked}
 
 
 def test_readme_is_short():
