@@ -22,7 +22,12 @@ def versions() -> dict[str, str | None]:
     """Versions of Python, of CUDA and cuDNN, and of every package that the suite requires; None of absent ones."""
     cudnn = torch.backends.cudnn.version()
     base = {"python": platform.python_version(), "cuda": torch.version.cuda, "cudnn": cudnn and str(cudnn)}
-    return {**base, **{name: _version(name) for name in _required()}, "torch": str(torch.__version__)}
+    try:
+        lines = metadata.requires("lit-ghibli") or []
+    except metadata.PackageNotFoundError:  # imported from a folder that nobody installed
+        lines = []
+    required = sorted(re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines if "extra ==" not in line)
+    return {**base, **{name: _version(name) for name in required}, "torch": str(torch.__version__)}
 
 
 def code() -> dict[str, Any]:
@@ -40,15 +45,6 @@ def machine(device: torch.device, processes: int) -> dict[str, Any]:
     """What computes: ``device``, ``threads`` of each process on a CPU, and the number of ``processes``."""
     found = device_and_threads(device)
     return {"device": found["device"], "threads": found["threads"], "processes": processes}
-
-
-def _required() -> list[str]:
-    """Names of the packages without which the suite does not run."""
-    try:
-        lines = metadata.requires("lit-ghibli") or []
-    except metadata.PackageNotFoundError:  # imported from a folder that nobody installed
-        return []
-    return sorted(re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines if "extra ==" not in line)
 
 
 def _version(package: str) -> str | None:

@@ -28,7 +28,18 @@ def log_histograms(trainer: Trainer, histograms: Mapping[str, Histogram], step: 
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             for key, (counts, edges) in histograms.items():
-                _add_histogram(_writer(logger, step), key, counts, edges, step)
+                middles = (edges[:-1] + edges[1:]) / 2  # whose moments stand for those of the values
+                _writer(logger, step).add_histogram_raw(
+                    key,
+                    min=float(edges[0]),
+                    max=float(edges[-1]),
+                    num=int(counts.sum()),
+                    sum=float((counts * middles).sum()),
+                    sum_squares=float((counts * middles**2).sum()),
+                    bucket_limits=edges[1:].tolist(),
+                    bucket_counts=counts.tolist(),
+                    global_step=step,
+                )
         elif isinstance(logger, WandbLogger):
             import wandb
 
@@ -54,19 +65,3 @@ def log_table(
 
 def _writer(logger: TensorBoardLogger, step: int) -> SummaryWriter:
     return logger.writer(step) if isinstance(logger, ContinuedTensorBoardLogger) else logger.experiment
-
-
-def _add_histogram(writer: SummaryWriter, key: str, counts: np.ndarray, edges: np.ndarray, step: int) -> None:
-    """As TensorBoard wants it: with moments, which are those of the bins' middles."""
-    middles = (edges[:-1] + edges[1:]) / 2
-    writer.add_histogram_raw(
-        key,
-        min=float(edges[0]),
-        max=float(edges[-1]),
-        num=int(counts.sum()),
-        sum=float((counts * middles).sum()),
-        sum_squares=float((counts * middles**2).sum()),
-        bucket_limits=edges[1:].tolist(),
-        bucket_counts=counts.tolist(),
-        global_step=step,
-    )
