@@ -41,19 +41,29 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-def tiny_run(method: str, pictures: list[Path]) -> list[str]:
-    """Overrides that make a run of a method take a second: ``TINY`` beside its tests, and what all have in common."""
+def settings_of(method: str) -> dict[str, list[str]]:
+    """What the file of a method's tests says for the tests that run every method.
+
+    ``TINY``: overrides that make a training take a second. ``SAME_ON_ALL_RANKS``: overrides that take away what each
+    rank has or draws for itself, so that two processes do the same as one; left out where there is nothing such.
+    """
     path = TESTS / "methods" / f"test_{method}.py"
-    settings = runpy.run_path(str(path)).get("TINY") if path.is_file() else None
-    if not settings:
+    settings = runpy.run_path(str(path)) if path.is_file() else {}
+    if "TINY" not in settings:
         pytest.fail(
             f"{path.relative_to(TESTS.parent)} must have TINY, a list of overrides that make a training with "
-            f"method={method} take a second: its data=, small networks, and 7 iterations in each epoch (of scenes there "
+            f"method={method} take a second: its data=, small networks, and 7 iterations in an epoch (of scenes there "
             "are 7, so batches of one). {pictures[0]} to {pictures[2]} stand for files of pictures",
             pytrace=False,
         )
+    return {name: settings.get(name, []) for name in ("TINY", "SAME_ON_ALL_RANKS")}
+
+
+def tiny_run(method: str, pictures: list[Path]) -> list[str]:
+    """Overrides that make a run of a method take a second."""
+    settings = [override.format(pictures=pictures) for override in settings_of(method)["TINY"]]
     scenes = [] if "data=iterations" in settings else SCENES
-    return [f"method={method}", *(override.format(pictures=pictures) for override in settings), *scenes, *SMALL]
+    return [f"method={method}", *settings, *scenes, *SMALL]
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +82,12 @@ def any_method(request: pytest.FixtureRequest) -> str:
 def tiny_of_any_method(any_method: str, pictures: list[Path]) -> list[str]:
     """Overrides that make a run of any_method take a second."""
     return tiny_run(any_method, pictures)
+
+
+@pytest.fixture(scope="module")
+def same_on_all_ranks(any_method: str) -> list[str]:
+    """Overrides that take away what each rank has or draws for itself."""
+    return settings_of(any_method)["SAME_ON_ALL_RANKS"]
 
 
 @pytest.fixture(scope="module")

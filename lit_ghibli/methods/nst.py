@@ -128,7 +128,11 @@ class NeuralStyle(Method):
         self._check_sizes()
         if color == "matched":
             self.styles = [match_colors(style, self.content) for style in self.styles]
-        self.pixels = nn.Parameter(self._first_pixels(start))
+        if start == "noise":
+            first = torch.rand(1, 3, *self.sizes[0]) * 2 - 1
+        else:
+            first = resize(self.content if start == "content" else self.styles[0], self.sizes[0]).clone()
+        self.pixels = nn.Parameter(first)
         self.gram_memory: dict[tuple[Path, Size], Grams] = {}
         self._last: Evaluation | None = None
         self._level: int | None = None
@@ -145,7 +149,11 @@ class NeuralStyle(Method):
             # A line search ends at pixels that it has evaluated, where the next step begins: no need to do it again.
             if calls or self._last is None or not torch.equal(self._last.pixels, self.pixels):
                 optimizer.zero_grad()
-                self._last = self.evaluate()
+                terms = self.terms()
+                terms["total"] = weighted_sum(terms, self.weights)
+                self.manual_backward(terms["total"])
+                losses = {name: term.detach() for name, term in terms.items()}
+                self._last = Evaluation(self.pixels.detach().clone(), losses)
             calls.append(self._last.losses)
             return self._last.losses["total"]
 
@@ -154,14 +162,6 @@ class NeuralStyle(Method):
             self._last = None
         self.log_dict({"train/evaluations": float(len(calls)), "train/long_side": float(max(self.size))})
         return self.report(calls[0])
-
-    def evaluate(self) -> Evaluation:
-        """Compute the objective and its gradient to the pixels."""
-        terms = self.terms()
-        total = weighted_sum(terms, self.weights)
-        self.manual_backward(total)
-        losses = {name: term.detach() for name, term in {**terms, "total": total}.items()}
-        return Evaluation(self.pixels.detach().clone(), losses)
 
     def terms(self) -> dict[str, Tensor]:
         """Terms (1) to (3) of the pixels as they are, unweighted, those with a weight of 0 left out."""
@@ -242,11 +242,6 @@ class NeuralStyle(Method):
                 f"({getattr(self.vgg, 'source', 'unknown')}) are damaged: give others with method.vgg.weights"
             )
         return features
-
-    def _first_pixels(self, start: str) -> Tensor:
-        if start == "noise":
-            return torch.rand(1, 3, *self.sizes[0]) * 2 - 1
-        return resize(self.content if start == "content" else self.styles[0], self.sizes[0]).clone()
 
     def _check_sizes(self) -> None:
         """Refuse what is too small for the deepest layer, before anything runs."""

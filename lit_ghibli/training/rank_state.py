@@ -29,19 +29,15 @@ def seed_pools(module: LightningModule) -> None:
         pool.generator.manual_seed(derive_seed(torch.initial_seed(), module.global_rank, number))
 
 
-def gather_ranks(value: Any) -> list[Any]:
-    """``value`` of every rank, in rank order, on every rank; a list of one without DDP."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values
-
-
 def collect(module: LightningModule) -> list[dict[str, Any]]:
     """State of every rank, in rank order; a collective call under DDP."""
-    states = {name: memory.state_dict() for name, memory in memories(module).items()}
-    return gather_ranks({"memories": states, "random": get_random_state()})
+    memory = {name: memory.state_dict() for name, memory in memories(module).items()}
+    own = {"memories": memory, "random": get_random_state()}
+    if not (dist.is_available() and dist.is_initialized()):
+        return [own]
+    states: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(states, own)
+    return states
 
 
 def restore(module: LightningModule, states: list[dict[str, Any]]) -> None:

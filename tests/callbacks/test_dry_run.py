@@ -90,7 +90,7 @@ def test_a_checkpoint_weighs_what_its_file_would():
     weight = try_out(module, DryRun(1, validation_batches=1), per_epoch=1)
     file = io.BytesIO()
     torch.save(module.state_dict(), file)
-    assert len(file.getvalue()) < weight < len(file.getvalue()) + 10_000  # the loops' state besides
+    assert len(file.getvalue()) < weight < len(file.getvalue()) + 20_000  # state of loops and random numbers
     io_plugin = WeighingCheckpointIO({})
     io_plugin.save_checkpoint(module.state_dict(), "nowhere")
     file = io.BytesIO()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from torch.utils.data import DataLoader
 
 from lit_ghibli import checkpoints
@@ -12,6 +12,7 @@ from lit_ghibli.callbacks.checkpointing import RunCheckpoints
 from lit_ghibli.callbacks.progress import RunProgress
 from lit_ghibli.callbacks.pruning import Pruning
 from lit_ghibli.errors import UserError
+from lit_ghibli.methods.base import Method
 from lit_ghibli.studies.journal import report
 from lit_ghibli.studies.search import Search
 
@@ -20,16 +21,13 @@ IGNORED = ("LeafSpec", "does not have many workers")
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in IGNORED]
 
 
-class Validated(LightningModule):
+class Validated(Method):
     """Trains one weight, and logs a given value for each epoch."""
 
     def __init__(self, values: list[float]) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1))
         self.values = values
-
-    def networks(self):
-        return {"weight": self}
 
     def training_step(self, batch, index):
         return {"loss": self.weight.square().sum(), "losses": {}}

@@ -15,26 +15,18 @@ RECIPE = ["data.count=6", "method.epochs=1", "trainer.precision=64-true"]
 RECIPE += ["data.test_count=3"]  # which two processes cannot share out evenly
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 RECIPE_OF_TWO = ["method.epochs=1", "data.batch_size=1"]
-# What each rank has or draws for itself: pools, noise, statistics of its batch.
-WITHOUT_RANKS = {
-    "cyclegan": ["method.pool_size=0"],
-    "pix2pix": [
-        "method.generator.dropout=0",
-        "method.generator.norm=instance",
-        "method.discriminator.norm=instance",
-    ],
-    "nijigan": ["method.num_patches=784"],  # all locations of 28x28 pixels, in whatever order
-}
 for name in ("optimizer_g", "optimizer_d"):
     RECIPE += [f"method.{name}._target_=torch.optim.SGD", f"method.{name}.lr=0.001"]
     RECIPE += [f"~method.{name}.betas", f"~method.{name}.fused"]
 
 
 @pytest.mark.ddp
-def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, any_method, translates, tiny_of_any_method, cli):
+def test_two_processes_equal_one_with_the_doubled_batch(
+    tmp_path, translates, tiny_of_any_method, same_on_all_ranks, cli
+):
     if not translates:
         pytest.skip("makes one picture, which cannot be shared out")
-    recipe = [*without_trainer(tiny_of_any_method), *WITHOUT_RANKS[any_method], *RECIPE]
+    recipe = [*without_trainer(tiny_of_any_method), *same_on_all_ranks, *RECIPE]
     one = cli("train", *recipe, "trainer=cpu", "data.batch_size=2", "hydra.run.dir=one", cwd=tmp_path)
     assert one.returncode == 0, one.stderr
     two = cli("train", *recipe, *TWO, "data.batch_size=1", "hydra.run.dir=two", cwd=tmp_path)

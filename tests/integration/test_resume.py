@@ -64,8 +64,10 @@ def straight(tmp_path_factory, train, cli):
     ("batch", "hook"),
     [
         (5, "on_before_optimizer_step"),  # in the middle of a step, one after a checkpoint
-        (14, "on_train_epoch_end"),  # between the last step of an epoch and its checkpoint
-        (15, "on_train_batch_start"),  # right after an epoch's checkpoint
+        # between the last step of an epoch and its checkpoint
+        pytest.param(14, "on_train_epoch_end", marks=pytest.mark.slow),
+        # right after an epoch's checkpoint
+        pytest.param(15, "on_train_batch_start", marks=pytest.mark.slow),
     ],
 )
 def test_killed_and_resumed_equals_straight(straight, tmp_path, train, cli, batch, hook):
@@ -81,6 +83,7 @@ def test_killed_and_resumed_equals_straight(straight, tmp_path, train, cli, batc
     assert losses(tmp_path / "run") == losses(straight)
 
 
+@pytest.mark.slow
 def test_interrupt_finishes_the_step_and_resumes(straight, tmp_path, train, cli):
     when = f"batch: 5, hook: on_train_batch_start, number: {int(signal.SIGTERM)}"
     stop = f"+callbacks.kill={{_target_: helpers.kill.KillAt, {when}}}"

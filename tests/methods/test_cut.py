@@ -27,6 +27,7 @@ TINY = [
     "method.num_patches=16",
     "method.flip_equivariance=true",
 ]
+SAME_ON_ALL_RANKS = ["method.num_patches=784"]  # all locations of 28x28 pixels, in whatever order
 SMALL = {
     "generator": partial(ResnetGenerator, base_channels=4, num_blocks=3),
     "discriminator": partial(PatchDiscriminator, base_channels=4, num_layers=2),

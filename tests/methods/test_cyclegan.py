@@ -22,6 +22,7 @@ TINY = [
     "method.discriminator.num_layers=2",
     "method.pool_size=3",
 ]
+SAME_ON_ALL_RANKS = ["method.pool_size=0"]
 NETWORKS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
 SMALL = {
     "generator": partial(ResnetGenerator, base_channels=4, num_blocks=1),

@@ -35,6 +35,7 @@ TINY = [
     "method.vgg.taps=[conv2_1]",
     "method.schedule={{name: ramp_up, unit: step, warm_up_epochs: 0}}",
 ]
+SAME_ON_ALL_RANKS = ["method.num_patches=784"]  # all locations of 28x28 pixels, in whatever order
 PATCHGAN = partial(PatchDiscriminator, base_channels=4, num_layers=2)
 SMALL = {
     "generator": partial(OdeGenerator, base_channels=4, num_blocks=3),
@@ -203,6 +204,14 @@ def test_a_weight_of_zero_removes_the_computation(weights, calls):
     assert set(outputs["losses"]) == terms | {name for term, name in discriminators.items() if term in terms}
     assert not any(loss.requires_grad for loss in outputs["losses"].values())
     assert not gradients(method), "gradients outlive their phase"
+
+
+def test_gamma_falls_from_near_its_start_to_its_end():
+    method = ready(epochs=40)
+    progress = method.trainer.fit_loop.epoch_progress.current
+    for epoch, gamma in ((0, 49), (19, 30), (39, 10), (59, 10)):
+        progress.processed = progress.completed = epoch
+        assert method.relation_gamma() == gamma
 
 
 def test_while_the_supervised_weight_is_zero_its_branch_rests():

@@ -3,33 +3,34 @@ import math
 import pytest
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.methods.nijigan import (
-    SupervisedWeight,
-    constant,
-    cosine_decay,
-    falling,
-    ramp_up,
-    released_cosine_decay,
-)
+from lit_ghibli.methods.nijigan import SupervisedWeight
+
+
+def of_every_step(weight, epochs, steps):
+    return [weight(epoch, step, steps) for epoch in range(epochs) for step in range(steps)]
+
+
+def of_every_epoch(name, epochs, **options):
+    return of_every_step(SupervisedWeight(name, epochs, **options), epochs, 1)
 
 
 def test_ramp_up_of_the_published_training():
-    weights = [ramp_up(t, 25, 10) for t in range(1, 26)]
+    weights = of_every_epoch("ramp_up", 25, warm_up_epochs=10)
     assert weights == pytest.approx([0] * 10 + [k / 15 for k in range(1, 16)])
     assert weights[9] == 0
     assert weights[-1] == 1
 
 
 def test_ramp_up_without_warm_up():
-    assert [ramp_up(t, 4, 0) for t in range(1, 5)] == [0.25, 0.5, 0.75, 1]
-    assert ramp_up(9, 4, 0) == 1
+    assert of_every_epoch("ramp_up", 4) == [0.25, 0.5, 0.75, 1]
 
 
 def test_cosine_decay_at_its_start_middle_and_end():
-    assert cosine_decay(1, 20) == 1
-    assert cosine_decay(11, 20) == pytest.approx(math.sqrt(0.5))
-    assert cosine_decay(20, 20) == pytest.approx(math.sin(math.pi / 40))
-    assert [cosine_decay(t, 3) for t in (1, 2, 3)] == pytest.approx([1, math.sqrt(3) / 2, 0.5])
+    weights = of_every_epoch("cosine_decay", 20)
+    assert weights[0] == 1
+    assert weights[10] == pytest.approx(math.sqrt(0.5))
+    assert weights[19] == pytest.approx(math.sin(math.pi / 40))
+    assert of_every_epoch("cosine_decay", 3) == pytest.approx([1, math.sqrt(3) / 2, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -37,21 +38,7 @@ def test_cosine_decay_at_its_start_middle_and_end():
     [(20, [1, 1, 1, 1, 1]), (30, [1, -1, 1, -1, 1]), (25, [1, 0, -1, 0, 1]), (27, [1, 0, -1, 0, 1])],
 )
 def test_the_released_cosine_does_not_decay(total, expected):
-    assert [released_cosine_decay(t, total) for t in range(1, 6)] == pytest.approx(expected, abs=1e-12)
-
-
-def test_constant_is_one():
-    assert [constant(t, 5) for t in (1, 3, 5)] == [1, 1, 1]
-
-
-def test_gamma_falls_from_near_its_start_to_its_end():
-    assert falling(1, 40, 50, 10) == 49
-    assert falling(20, 40, 50, 10) == 30
-    assert falling(40, 40, 50, 10) == falling(60, 40, 50, 10) == 10
-
-
-def of_every_step(weight, epochs, steps):
-    return [weight(epoch, step, steps) for epoch in range(epochs) for step in range(steps)]
+    assert of_every_epoch("cosine_decay", total, faithful=True)[:5] == pytest.approx(expected, abs=1e-12)
 
 
 def test_weights_by_epoch_stay_within_an_epoch():

@@ -24,6 +24,11 @@ TINY = [
     "method.discriminator.base_channels=4",
     "method.discriminator.num_layers=2",
 ]
+SAME_ON_ALL_RANKS = [
+    "method.generator.dropout=0",
+    "method.generator.norm=instance",
+    "method.discriminator.norm=instance",
+]
 NETWORKS = ("generator", "discriminator")
 SMALL = {
     "generator": partial(UnetGenerator, base_channels=4, depth=3, dropout=0.0),
