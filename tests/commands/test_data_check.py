@@ -10,7 +10,8 @@ import pytest
 from hydra import compose
 from PIL import Image, ImageEnhance
 
-from lit_ghibli.commands.data_check import data_check, likeness
+from lit_ghibli.commands.data_check import data_check
+from lit_ghibli.data.check.likeness import likeness
 from lit_ghibli.data.near_duplicates import reduced_luminance
 from lit_ghibli.errors import UserError
 from lit_ghibli.scenes.scene import render_pair
