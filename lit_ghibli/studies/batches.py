@@ -153,8 +153,7 @@ def write_results(search: Search, folder: Path) -> None:
     else:
         results["solutions"] = [
             {"trial": row["number"], "params": row["parameters"], "values": list(row["values"].values())}
-            for row in search.rows()
-            if row["on_front"]
+            for row in search.front()
         ]
     with write_atomically(folder / "optimization_results.yaml", encoding="utf-8") as file:
         yaml.safe_dump(results, file, sort_keys=False, allow_unicode=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lit_ghibli.metrics.protocol import check_one_protocol
 from lit_ghibli.recipes import instantiate_trusted
@@ -92,19 +91,22 @@ def _figures(
 
 def _pictures(done: Sequence[Entry], out: Path, count: int) -> list[dict[str, np.ndarray]]:
     """Rows of a grid: held-out inputs, what the cells of the first seed make of them, and targets where known."""
+    from lit_ghibli.data.image_files import open_image  # here, so that --help answers at once
+
     first = [entry for entry in done if entry.levels[SEED] == done[0].levels[SEED]]
     folders = {title(entry): _translated(out / entry.folder) for entry in first}
     folders = {title: folder for title, folder in folders.items() if folder}
     if folders:
         return _translations(folders, first[0], out, count)
     results = {title(entry): sorted((out / entry.folder).glob("*.png")) for entry in first}
-    row = {title: _open(files[0]) for title, files in results.items() if files}  # of methods that paint one picture
+    # Of methods that paint one picture:
+    row = {title: np.asarray(open_image(files[0])) for title, files in results.items() if files}
     return [row] if row else []
 
 
 def _translations(folders: Mapping[str, Path], entry: Entry, out: Path, count: int) -> list[dict[str, np.ndarray]]:
     """Rows of translations between their inputs and their targets."""
-    from lit_ghibli import checkpoints  # here, so that --help answers at once
+    from lit_ghibli import checkpoints
     from lit_ghibli.images import to_pixels
     from lit_ghibli.inference.comparison import HeldOut, match_folders
 
@@ -138,11 +140,6 @@ def title(entry: Entry) -> str:
         return next(iter(levels.values()))
     named = [level if isinstance(_number(level), str) else f"{factor} {level}" for factor, level in levels.items()]
     return " ".join(named)
-
-
-def _open(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def _markdown(study: Study, entries: Sequence[Entry], table: Sequence[Row], figures: Sequence[str], typed: str) -> str:

@@ -194,14 +194,8 @@ class Search:
     def _compare_plans(self) -> None:
         """Note what the search is begun with, or check that it goes on with the same."""
         space = {key: [type(given).__name__, given._asdict()] for key, given in self._distributions.items()}
-        plan = {
-            "space": space,
-            "directions": list(self.directions.items()),
-            "seed": self.seed,
-            "sampler": self.sampler,
-            "pruner": self.pruner,
-        }
-        plan = json.loads(json.dumps(plan))
+        plan = {"space": space, "directions": list(self.directions.items()), "seed": self.seed}
+        plan = json.loads(json.dumps({**plan, "sampler": self.sampler, "pruner": self.pruner}))
         begun = self._study.user_attrs.get(PLAN)
         if begun is None:
             self._study.set_user_attr(PLAN, plan)
