@@ -118,7 +118,7 @@ def cached_folder(
     paths: Sequence[Path],
     *,
     steps: Sequence[Step],
-    cache_dir: str | os.PathLike,
+    cache_dir: str | os.PathLike | None,
     storage: Storage,
     on_bad_file: OnBadFile = "error",
     min_images: int = 1,
@@ -133,7 +133,7 @@ def cached_folder(
         folder: the folder, which the pictures' names are relative to.
         paths: files below it.
         steps: what is done to each picture after decoding, in order; their ``repr`` tells them apart.
-        cache_dir: where packed files are kept.
+        cache_dir: where packed files are kept; none for `default_cache_dir`.
         storage: ``"disk"`` maps a file in ``cache_dir``, ``"ram"`` holds the pictures and writes nothing.
         on_bad_file: see `decode_all`.
         min_images: fewest good pictures to accept.
@@ -156,7 +156,9 @@ def cached_folder(
         )
         return ((names[path], pixels) for path, pixels in decoded)
 
-    key = ("folder", files, _sample(paths), *steps, on_bad_file)
+    # Checksums of a few files, since the two halves of pairs may be alike in names, sizes and times.
+    sample = " ".join(sha256_of(path) for path in (paths[0], paths[len(paths) // 2], paths[-1]))
+    key = ("folder", files, sample, *steps, on_bad_file)
     packed = _load_or_build(key, pictures, len(paths), cache_dir, storage)
     require_images(len(packed), min_images, of=len(paths))
     return packed
@@ -167,7 +169,7 @@ def cached_renders(
     count: int,
     render: Callable[[int], NDArray[np.uint8]],
     *,
-    cache_dir: str | os.PathLike,
+    cache_dir: str | os.PathLike | None,
     storage: Storage,
     progress: bool = True,
 ) -> PackedImages:
@@ -178,9 +180,9 @@ def cached_renders(
         count: number of pictures.
         render: picture number -> ``uint8`` ``(H, W, 3)``. More than 200 pictures are rendered in several
             processes, started as those of a DataLoader are, so ``render`` must be picklable.
-        cache_dir: where packed files are kept.
-        storage: see `cached_folder`.
-        progress: show a bar on a terminal where there is much to do.
+        cache_dir: as of `cached_folder`, like ``storage`` and ``progress``.
+        storage: likewise.
+        progress: likewise.
 
     Raises:
         FolderError: the cache folder cannot be written.
@@ -196,11 +198,6 @@ def cached_renders(
 def default_cache_dir() -> Path:
     """Return the folder of packed files: ``$LIT_GHIBLI_CACHE``, or ``~/.cache/lit_ghibli``."""
     return Path(os.environ.get("LIT_GHIBLI_CACHE") or "~/.cache/lit_ghibli").expanduser()
-
-
-def _sample(paths: Sequence[Path]) -> str:
-    """Checksums of a few files: the two halves of pairs may be alike in names, sizes and times."""
-    return " ".join(sha256_of(path) for path in (paths[0], paths[len(paths) // 2], paths[-1]))
 
 
 def _render_all(render: Callable[[int], T], count: int) -> Iterator[T]:
@@ -222,7 +219,7 @@ def _load_or_build(
     key: tuple,
     pictures: Callable[[], Iterator[Picture]],
     expected: int,
-    cache_dir: str | os.PathLike,
+    cache_dir: str | os.PathLike | None,
     storage: Storage,
 ) -> PackedImages:
     """Map the packed file of ``key``, or make it from ``pictures()``, at most ``expected`` of them."""
@@ -234,7 +231,7 @@ def _load_or_build(
         return PackedImages(torch.frombuffer(stream.getbuffer(), dtype=torch.uint8))
 
     digest = hashlib.sha256(repr((_MAGIC, expected, key)).encode()).hexdigest()
-    path = Path(cache_dir).expanduser() / f"{digest[:32]}.pack"
+    path = (Path(cache_dir).expanduser() if cache_dir else default_cache_dir()) / f"{digest[:32]}.pack"
     try:
         packed = PackedImages.open(path)
         if len(packed) < expected:  # said again, because the run that listed them may be long ago
@@ -245,7 +242,8 @@ def _load_or_build(
     except (ValueError, OSError) as error:
         _logger.info("rebuilding the image cache: %s", error)
     try:
-        _build(path, pictures())
+        with write_atomically(path, "wb") as file:  # readers see all or nothing
+            _write(file, pictures())
     except OSError as error:
         raise FolderError(
             f"cannot write the image cache {path} ({error.strerror or error}): set data.cache_dir (or the "
@@ -253,12 +251,6 @@ def _load_or_build(
             "data.cache=ram to keep the images in memory"
         ) from error
     return PackedImages.open(path)
-
-
-def _build(path: Path, pictures: Iterator[Picture]) -> None:
-    """Write a packed file, of which readers see all or nothing."""
-    with write_atomically(path, "wb") as file:
-        _write(file, pictures)
 
 
 def _write(file: BinaryIO, pictures: Iterable[Picture]) -> None:

@@ -63,7 +63,10 @@ def _of_folder(folder: Path, cache_dir: Path) -> dict[str, Any]:
     names = {path.relative_to(folder).as_posix(): path for path in list_images(folder)}
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
     memory = cache_dir / "checksums" / f"{digest[:32]}.json"
-    known = _read(memory)
+    try:
+        known: dict[str, tuple[State, str]] = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
     states = {name: _state(path) for name, path in names.items()}
     new = [name for name, state in states.items() if known.get(name, [None])[0] != state]
     if sum(states[name][0] for name in new) > _WORTH_A_WORD:
@@ -71,7 +74,11 @@ def _of_folder(folder: Path, cache_dir: Path) -> dict[str, Any]:
     now = {name: known[name] for name in names.keys() - set(new)}
     now |= {name: [states[name], _checksum(names[name])] for name in new}
     if now != known:
-        _write(memory, now)
+        try:
+            with write_atomically(memory, encoding="utf-8") as file:
+                file.write(json.dumps(now))
+        except OSError as error:  # which only costs time
+            _logger.info("checksums of pictures are not kept: cannot write %s (%s)", memory, error)
     return {"images": len(names), "sha256": combine((name, now[name][1]) for name in sorted(now))}
 
 
@@ -86,19 +93,3 @@ def _checksum(path: Path) -> str:
         return sha256_of(path)
     except OSError:  # a bad file, which the source has skipped
         return "unreadable"
-
-
-def _read(memory: Path) -> dict[str, tuple[State, str]]:
-    try:
-        return json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _write(memory: Path, checksums: dict[str, Any]) -> None:
-    """Write the cache; one that cannot be written only costs time."""
-    try:
-        with write_atomically(memory, encoding="utf-8") as file:
-            file.write(json.dumps(checksums))
-    except OSError as error:
-        _logger.info("checksums of pictures are not kept: cannot write %s (%s)", memory, error)

@@ -181,7 +181,12 @@ def decode_all(
         else:
             good += 1
             yield result
-    _report(bad, good, on_bad_file)
+    if bad:
+        counts = f"{len(bad)} of {good + len(bad)} images cannot be used"
+        listed = bullets([str(error) for error in bad])
+        if on_bad_file == "error":
+            raise FolderError(f"{counts}; repair or remove them, or set data.on_bad_file=skip:{listed}")
+        _logger.warning("%s and are skipped:%s", counts, listed)
     require_images(good, min_images, of=good + len(bad))
 
 
@@ -204,8 +209,12 @@ def require_images(good: int, min_images: int, *, of: int) -> None:
         raise FolderError(f"too few images: {good} of {of} can be used, but at least {min_images} are needed")
 
 
-def find_same_images(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Find the files that occur in both lists with the same content: ``(train path, test path)`` pairs."""
+def check_disjoint(train: Sequence[Path], test: Sequence[Path]) -> None:
+    """Refuse a test set that shares pictures with the training set: files of the same content.
+
+    Raises:
+        FolderError: listing the pictures that are in both.
+    """
     train_sizes, test_sizes = ([path.stat().st_size for path in paths] for paths in (train, test))
     shared = set(train_sizes) & set(test_sizes)  # only files of equal size are worth reading
 
@@ -213,26 +222,16 @@ def find_same_images(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[
     for path, size in zip(train, train_sizes, strict=True):
         if size in shared:
             by_digest.setdefault(sha256_of(path), []).append(path)
-    return [
-        (twin, path)
+    same = [
+        f"{path} is the training image {twin}"
         for path, size in zip(test, test_sizes, strict=True)
         if size in shared
         for twin in by_digest.get(sha256_of(path), [])
     ]
-
-
-def check_disjoint(train: Sequence[Path], test: Sequence[Path]) -> None:
-    """Refuse a test set that shares pictures with the training set.
-
-    Raises:
-        FolderError: listing the pictures that are in both.
-    """
-    same = find_same_images(train, test)
     if same:
-        lines = [f"{test_path} is the training image {train_path}" for train_path, test_path in same]
         raise FolderError(
             f"test images were seen in training ({len(same)} of {len(test)}), which makes every score "
-            f"too good; remove them from one of the two:{bullets(lines)}"
+            f"too good; remove them from one of the two:{bullets(same)}"
         )
 
 
@@ -324,16 +323,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return image.convert("RGB")
-
-
-def _report(bad: Sequence[ImageFileError], good: int, on_bad_file: OnBadFile) -> None:
-    if not bad:
-        return
-    counts = f"{len(bad)} of {good + len(bad)} images cannot be used"
-    listed = bullets([str(error) for error in bad])
-    if on_bad_file == "error":
-        raise FolderError(f"{counts}; repair or remove them, or set data.on_bad_file=skip:{listed}")
-    _logger.warning("%s and are skipped:%s", counts, listed)
 
 
 def bullets(lines: Sequence[str], at_most: int = _LISTED) -> str:

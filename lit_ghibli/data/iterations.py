@@ -1,4 +1,4 @@
-"""The data of a method that needs none but the number of its iterations."""
+"""Empty batches, for a method that optimizes one picture and needs no data but the number of its iterations."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,21 @@ from lit_ghibli.errors import UserError
 
 
 class _Positions(Dataset):
-    """Gives every position back."""
+    """A sample is its position."""
 
     def __getitem__(self, position: Position) -> Position:
         return position
 
 
 class IterationsDataModule(LightningDataModule):
-    """Batches that say nothing, as many as there are iterations, in epochs of equal length.
+    """Empty batches, as many as there are iterations, in epochs of equal length.
 
     An epoch is what lies between two lines of progress and two kept checkpoints; levels may change inside.
 
     Args:
         levels: ``(scale, iterations)`` of each pyramid level.
         epochs: Into how many epochs all iterations are divided.
-        seed: Of the order, which nobody sees.
+        seed: Of the order of positions.
 
     Raises:
         UserError: The iterations cannot be divided so.
@@ -42,7 +42,7 @@ class IterationsDataModule(LightningDataModule):
         self.iterations, self.seed = total // epochs, seed
 
     def train_dataloader(self) -> DataLoader:
-        """One batch for each iteration of an epoch; a resumed run goes on inside."""
+        """One batch for each iteration of an epoch; a resumed run goes on within it."""
         return ResumableLoader(
             _Positions(),
             batch_size=1,

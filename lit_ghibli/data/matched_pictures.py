@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lit_ghibli.data.image_files import FolderError, list_images
+from lit_ghibli.data.sources import by_stem
 
 Matched = tuple[Path, dict[str, Path]]  # a photograph, and its picture by method
 
@@ -20,7 +21,7 @@ def match(inputs: Path, methods: Mapping[str, Path]) -> dict[str, Matched]:
         FolderError: Two pictures of a method share such a path; nothing matches; a folder is missing or holds no image.
     """
     photos = list_images(inputs)
-    by_method = {method: _by_stem(folder) for method, folder in methods.items()}
+    by_method = {method: by_stem(folder, list_images(folder)) for method, folder in methods.items()}
     matched = {}
     for photo in photos:
         name = photo.relative_to(inputs)
@@ -48,13 +49,3 @@ def choose_evenly(matched: Mapping[str, Matched], count: int, seed: int) -> dict
     edges = np.linspace(0, len(names), count + 1).astype(int)
     picks = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
     return {names[pick]: matched[names[pick]] for pick in picks}
-
-
-def _by_stem(folder: Path) -> dict[Path, Path]:
-    files: dict[Path, Path] = {}
-    for path in list_images(folder):
-        name = path.relative_to(folder).with_suffix("")
-        if name in files:
-            raise FolderError(f"{files[name]} and {path} could both be the picture of {name}: remove one")
-        files[name] = path
-    return files

@@ -1,4 +1,4 @@
-"""What serving unpaired and paired pictures has in common."""
+"""The data module of pictures: training crops, and held-out pictures for validation."""
 
 from typing import Any
 
@@ -112,7 +112,17 @@ class PictureDataModule(LightningDataModule):
             raise UserError(
                 f"{len(dataset)} images for {world_size} processes are no batch of data.batch_size = {self.batch_size}"
             )
-        return ResumableLoader(dataset, sampler=sampler, drop_last=True, **self._loading())
+        return ResumableLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=True,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # A generator of its own, so that starting an epoch draws nothing from the global one.
+            generator=torch.Generator().manual_seed(self.seed),
+        )
 
     def val_dataloader(self) -> list[DataLoader]:
         """Held-out inputs, then held-out pictures of the target domain."""
@@ -151,13 +161,3 @@ class PictureDataModule(LightningDataModule):
         if len(dataset) < world_size:  # a process without one would not join the others in computing the metrics
             raise UserError(f"{len(dataset)} held-out images cannot be shared out among {world_size} processes")
         return DataLoader(dataset, batch_size=1, sampler=range(rank, len(dataset), world_size))
-
-    def _loading(self) -> dict[str, Any]:
-        return {
-            "batch_size": self.batch_size,
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-            # A generator of its own, so that starting an epoch draws nothing from the global one.
-            "generator": torch.Generator().manual_seed(self.seed),
-        }

@@ -3,7 +3,6 @@
 import logging
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from lit_ghibli.data.cache import PackedImages
@@ -15,8 +14,8 @@ from lit_ghibli.data.sources import (
     FolderSource,
     SceneSource,
     Splits,
+    by_stem,
     partner_indices,
-    stem,
     try_all,
 )
 from lit_ghibli.data.transforms import Half, Step
@@ -40,7 +39,7 @@ class PairFolders(Folders):
 
     def _matched(self, inputs: Files, targets: Files) -> tuple[Files, Files]:
         """Partners in the same order, and a complaint about all files that have none."""
-        input_of, target_of = _by_stem(inputs), _by_stem(targets)
+        input_of, target_of = (by_stem(files.folder, files.paths) for files in (inputs, targets))
         pairs = [(path, target_of[name]) for name, path in input_of.items() if name in target_of]
         alone = [(path, targets) for name, path in input_of.items() if name not in target_of]
         alone += [(path, inputs) for name, path in target_of.items() if name not in input_of]
@@ -237,17 +236,3 @@ class PseudoPairScenes(SceneSource):
             splits.pair_input = self._render("photo", 2 * self.count, self.pairs)
             splits.pair_target = self._render("ghibli", 2 * self.count, self.pairs)
         return splits
-
-
-def _by_stem(files: Files) -> dict[Path, Path]:
-    """Files by their relative path without extension.
-
-    Raises:
-        FolderError: Two files differ in their extension only.
-    """
-    named: dict[Path, Path] = {}
-    for path in files.paths:
-        twin = named.setdefault(stem(path.relative_to(files.folder)), path)
-        if twin is not path:
-            raise FolderError(f"{twin} and {path} would both be the same half of a pair: remove one of them")
-    return named

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from lit_ghibli.data.cache import PackedImages, cached_folder, cached_renders, default_cache_dir
+from lit_ghibli.data.cache import PackedImages, cached_folder, cached_renders
 from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images
 from lit_ghibli.data.transforms import AtLeast, Resize, Step
 from lit_ghibli.errors import UserError
@@ -70,6 +70,20 @@ def partner_indices(names: Sequence[str], others: Sequence[str]) -> list[int | N
 def stem(name: str | Path) -> Path:
     """A relative path without its extension, by which partners know each other."""
     return Path(name).with_suffix("")
+
+
+def by_stem(folder: Path, paths: Iterable[Path]) -> dict[Path, Path]:
+    """Files of a folder by their relative paths without extensions, in the order given.
+
+    Raises:
+        FolderError: Two files differ in their extension only.
+    """
+    named: dict[Path, Path] = {}
+    for path in paths:
+        twin = named.setdefault(stem(path.relative_to(folder)), path)
+        if twin is not path:
+            raise FolderError(f"{twin} and {path} are named alike but for the extension: remove one of them")
+    return named
 
 
 class Source(Protocol):
@@ -208,7 +222,7 @@ class Folders:
             steps=[*domain.before, AtLeast(self.min_side), Resize(size, self.resize), *domain.after],
             on_bad_file=self.on_bad_file,
             storage=self.cache,
-            cache_dir=Path(self.cache_dir) if self.cache_dir else default_cache_dir(),
+            cache_dir=self.cache_dir,
         )
 
 
@@ -290,7 +304,7 @@ class SceneSource:
             count,
             partial(_render_scene, domain, self.scene_seed, self.size, start),
             storage=self.cache,
-            cache_dir=Path(self.cache_dir) if self.cache_dir else default_cache_dir(),
+            cache_dir=self.cache_dir,
         )
 
 
