@@ -1,4 +1,6 @@
-"""The one base class of errors that a user causes and can mend."""
+"""The one base class of errors that a user causes and can mend, and what was probably meant."""
+
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -6,3 +8,13 @@ class UserError(ValueError):
 
     The commands print the message alone, without a traceback.
     """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about a word that is not known: those like it, or whose last part is; or nothing."""
+    import difflib  # here, so that --help answers at once
+
+    last = {name: name.rpartition(".")[2] for name in known}
+    near = difflib.get_close_matches(word, last, n=3, cutoff=0.7)
+    near = near or [name for name in last if difflib.get_close_matches(word, [last[name]], cutoff=0.75)][:3]
+    return f"; did you mean {' or '.join(near)}?" if near else ""

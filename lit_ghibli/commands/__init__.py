@@ -1,0 +1,204 @@
+"""The commands, and the one grammar of their words: what is typed becomes overrides of Hydra's here."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lit_ghibli.errors import UserError, did_you_mean
+
+
+class Command(NamedTuple):
+    """What one command takes besides ``key=value``, ``--key value``, ``--out`` or ``-o FOLDER`` and Hydra's options.
+
+    Attributes:
+        summary: What it does, for the overview of all commands.
+        words: The key of words that stand without one; None where every word has its key.
+        single: Whether there is one such word, rather than a list of them.
+        flags: Options without a value, and the overrides that they stand for.
+        renamed: Other keys for keys that Hydra would take for its own groups.
+        lists: Keys of several names, separated by commas, and the lists that these go to: they are no sweeps.
+        passed_on: A pattern of keys that go to inner trainings, as words of the list ``overrides``.
+        added: Beginnings of keys that another configuration has, such as a checkpoint's.
+        multirun: Whether values can be swept with ``-m``.
+        goes_on: Whether the same command, typed again, goes on where it was stopped.
+    """
+
+    summary: str
+    words: str | None = None
+    single: bool = False
+    flags: Mapping[str, str] = {}
+    renamed: Mapping[str, str] = {}
+    lists: Mapping[str, str] = {}
+    passed_on: str = r"(?!)"
+    added: tuple[str, ...] = ()
+    multirun: bool = True
+    goes_on: bool = False
+
+
+_OF_SWEEP = "study|study_preset|preset|overrides|out|jobs|retry|dry_run|forecast_steps|num_images"
+
+COMMANDS = {
+    "train": Command("train a method, or go on with a run"),
+    "rerun": Command(
+        "repeat a run from its record, and compare the metrics",
+        words="run",
+        single=True,
+        passed_on=r"(?!(run|overrides|trust|resume)$)",
+        multirun=False,
+    ),
+    "estimate": Command("try a few steps of a training, and forecast its time and memory"),
+    "stylize": Command("turn photographs into the style of a trained run", words="inputs"),
+    "nst": Command("paint a picture's content in the style of others, by optimisation", words="inputs", goes_on=True),
+    "evaluate": Command("measure a checkpoint on held-out pictures", added=("data.",)),
+    "compare": Command(
+        "put runs and folders of pictures side by side, on one page", words="subjects", added=("data.", "profile.")
+    ),
+    "sweep": Command(
+        "run a study: a grid or a search of trainings, with tables, plots and pictures at its end",
+        words="study",
+        single=True,
+        flags={"--dry-run": "dry_run=true", "--retry": "retry=true"},
+        renamed={"preset": "study_preset"},
+        passed_on=rf"(?!({_OF_SWEEP})$)",
+    ),
+    "wandb-trial": Command("train with the values that the agent of a Weights & Biases sweep asks for"),
+    "profile": Command(
+        "measure time, memory and operations of a forward pass",
+        lists={"method": "methods", "checkpoint": "checkpoints"},
+        passed_on=r"method[./@]",
+    ),
+    "mos build": Command("make a page on which people rate the pictures of several methods, blind"),
+    "mos score": Command("turn such people's answers into mean opinion scores", words="inputs"),
+    "pseudo-pair": Command("pair photographs with what a run makes of them, and keep the good pairs", goes_on=True),
+    "scenes": Command("write rendered landscapes as files, to try things with"),
+    "data fetch": Command("download a published data set", words="name", single=True, goes_on=True),
+    "data check": Command("look for bad, doubled, leaked and unequal pictures in the folders of a training"),
+    "completion": Command("print what makes bash or zsh complete these words"),
+}
+
+# Hydra's own options.
+_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+_WITH_VALUE += ("--experimental-rerun",)
+_ALONE = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m")
+_ALONE += ("--shell-completion", "-sc", "--info", "-i")
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+_OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~")
+
+
+def module_of(name: str) -> str:
+    """The module, and the file in ``conf/``, of a command: ``data_fetch`` of ``data fetch``."""
+    return re.sub("[ -]", "_", name)
+
+
+def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Hydra's options, with their values, and all other words.
+
+    Raises:
+        UserError: An option lacks its value.
+    """
+    options: list[str] = []
+    others: list[str] = []
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and name in _WITH_VALUE and equals:
+            options += [name, value]
+        elif word in _WITH_VALUE or (word in ("--info", "-i") and words[:1] and words[0] in _INFO):
+            if not words:
+                raise UserError(f"{word} needs a value")
+            options += [word, words.pop(0)]
+        elif word in _ALONE or name == "--info":
+            options.append(word)
+        else:
+            others.append(word)
+    return options, others
+
+
+def to_overrides(command: str, words: Sequence[str]) -> list[str]:
+    """Turn what was typed after a command into options and overrides of Hydra's; these stay as they are.
+
+    Raises:
+        UserError: A word cannot be meant as any of these.
+    """
+    from lit_ghibli.recipes import quote  # here, so that the overview of commands needs no Hydra
+
+    grammar = COMMANDS[command]
+    if grammar.words == "run":
+        words = [f"run={word[6:]}" if word.startswith("--run=") else word for word in words]
+    options, rest = split_options(words)
+    if not grammar.multirun and {"-m", "--multirun"} & set(options):
+        raise UserError(f"{command} takes one value for each key, and no -m: start it once for each value")
+    plain: list[str] = []
+    lists: dict[str, list[str]] = {}
+    result: list[str] = []
+    rest = list(rest)
+    while rest:
+        word = rest.pop(0)
+        if word in grammar.flags:
+            result.append(grammar.flags[word])
+            continue
+        option = word.startswith("-") and not Path(word).exists()
+        if option:
+            word = _option(word, rest, grammar)
+        elif grammar.words and not grammar.single and not word.startswith("out=") and _exists(word):
+            plain.append(word)
+            continue
+        if not option and not _OVERRIDE.match(word):
+            if not grammar.words:
+                raise UserError(f"'{word}' is no key=value, and {command} takes nothing else; see --help")
+            plain.append(word)
+            continue
+        key, _, value = word.partition("=")
+        name = key.lstrip("+~")
+        if name.startswith(("hydra.", "hydra/")):
+            result.append(word)
+        elif name in grammar.lists:
+            value = value.strip("\"'")
+            lists.setdefault(grammar.lists[name], []).extend([value] if Path(value).exists() else value.split(","))
+        elif name in grammar.renamed:
+            result.append(f"{grammar.renamed[name]}={value}")
+        elif re.match(grammar.passed_on, name):
+            lists.setdefault("overrides", []).append(word)
+        else:
+            result.append(f"++{word}" if key.startswith(grammar.added or "=") else word)
+    if plain and grammar.single:
+        if len(plain) > 1:
+            raise UserError(f"{command} takes one {grammar.words} at a time; got {', '.join(plain)}")
+        result.append(f"{grammar.words}={quote(plain[0])}")
+    lists = {key: list(dict.fromkeys(names)) for key, names in lists.items()}
+    if plain and not grammar.single:
+        lists[grammar.words] = plain
+    listed = [f"{key}=[{','.join(map(quote, names))}]" for key, names in lists.items()]
+    return [*options, *result, *listed]
+
+
+def _option(word: str, rest: list[str], grammar: Command) -> str:
+    """``key=value`` of ``--key=value``, or of ``--key`` and the first word of ``rest``, which is taken from it.
+
+    Raises:
+        UserError: It is no option, or an abbreviated one, or lacks its value.
+    """
+    from lit_ghibli.recipes import quote
+
+    known = [option for option in (*_WITH_VALUE, *_ALONE, *grammar.flags, "--out") if option.startswith("--")]
+    name, equals, value = word.partition("=")
+    if name == "-o":
+        name = "--out"
+    if not name.startswith("--") or len(name) < 4:
+        raise UserError(f"there is no option {word}; values are given as key=value or --key value")
+    key = name[2:].replace("-", "_")
+    if not equals:
+        if name != "--out" and any(option.startswith(name) for option in known):
+            raise UserError(f"there is no option {word}{did_you_mean(word, known)}; options are not abbreviated")
+        if not rest or (name != "--out" and (re.match(r"-\D|-$", rest[0]) or _OVERRIDE.match(rest[0]))):
+            raise UserError(f"{word} needs {'a folder' if name == '--out' else 'a value: ' + key + '=VALUE'}")
+        value = rest.pop(0)
+    return f"{key}={quote(value) if name == '--out' else value}"
+
+
+def _exists(word: str) -> bool:
+    """Whether a word is a path, with a name and a colon before it or without; an equals sign is of the path only."""
+    name, _, path = word.partition(":")
+    return Path(word).expanduser().exists() or ("=" not in name and path != "" and Path(path).expanduser().exists())

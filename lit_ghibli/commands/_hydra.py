@@ -1,26 +1,22 @@
-"""What the commands share around Hydra."""
+"""How a command becomes a Hydra program."""
 
 import functools
 import itertools
-import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from omegaconf import MissingMandatoryValue
-from omegaconf.errors import OmegaConfBaseException
 
+from lit_ghibli.commands import COMMANDS, module_of, split_options, to_overrides
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import config_dir, quote
+from lit_ghibli.recipes import as_user_errors, check, config_dir
 
-# Hydra's own, whose values are no words of ours.
-_FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
-_FLAGS_WITH_VALUE += ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+_OTHER_CONF = ("--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")  # which only Hydra can read
 
 _typed: list[str] = []  # the program's arguments before any was rewritten
 
@@ -30,52 +26,40 @@ warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
 
 
-def command(name: str) -> Callable[[Callable], Callable[[], Any]]:
+def command(name: str, *rewrites: Callable[[list[str]], list[str]]) -> Callable[[Callable], Callable[..., Any]]:
     """Make a function of a configuration a Hydra program that composes the command's file in ``conf/``.
 
-    Mistakes of the user end in one clear message and exit status 1, without a traceback.
+    Mistakes of the user end in one clear message and exit status 1, without a traceback. Those in the words of the
+    command line are found before the function is called.
 
     Args:
         name: The command as it is typed, such as ``data fetch``, whose file is ``conf/data_fetch.yaml``.
+        rewrites: What replaces Hydra's arguments, once the words have become such.
     """
 
-    def decorate(function: Callable) -> Callable[[], Any]:
-        @hydra.main(version_base="1.3", config_path=config_dir(), config_name=re.sub("[ -]", "_", name))
+    def decorate(function: Callable) -> Callable[..., Any]:
+        @hydra.main(version_base="1.3", config_path=config_dir(), config_name=module_of(name))
         @functools.wraps(function)
-        def run(config: Any) -> Any:
-            try:
+        def program(config: Any) -> Any:
+            with _one_message(name):
                 return function(config)
-            except UserError as error:
-                raise SystemExit(f"lit-ghibli {name}: {error}") from error
-            except MissingMandatoryValue as error:
-                raise SystemExit(f"lit-ghibli {name}: no value for '{error.full_key}'; see --help") from error
-            except OmegaConfBaseException as error:
-                raise SystemExit(f"lit-ghibli {name}: {error}") from error
-            except InstantiationException as error:
-                cause = error.__cause__
-                if isinstance(cause, ValueError):  # our networks' and metrics' checks of their arguments
-                    raise SystemExit(f"lit-ghibli {name}: {cause}") from error
-                if isinstance(cause, TypeError):  # a value of a wrong type, or one that does not exist
-                    raise SystemExit(f"lit-ghibli {name}: {error}") from error
-                raise
+
+        @functools.wraps(function)
+        def run(config: Any = None) -> Any:
+            if config is not None:
+                return program(config)
+            with _one_message(name):
+                _typed[:] = _typed or sys.argv[1:]
+                sys.argv[1:] = _arguments(name, sys.argv[1:], rewrites)
+            try:
+                return program()
+            except KeyboardInterrupt:
+                again = "; the same command goes on" * COMMANDS[name].goes_on
+                raise SystemExit(f"\nstopped{again}") from None
 
         return run
 
     return decorate
-
-
-def rewrite_arguments(rewrite: Callable[[list[str]], list[str]]) -> None:
-    """Replace the program's arguments before Hydra reads them.
-
-    Raises:
-        SystemExit: The arguments hold a user's mistake.
-    """
-    if not _typed:
-        _typed.extend(sys.argv[1:])
-    try:
-        sys.argv[1:] = rewrite(sys.argv[1:])
-    except UserError as error:
-        raise SystemExit(f"lit-ghibli: {error}") from error
 
 
 def typed_command(name: str) -> str:
@@ -88,35 +72,23 @@ def job_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags that take a value, with their values, and all other words."""
-    flags: list[str] = []
-    others: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        if word in _FLAGS_WITH_VALUE:
-            flags += [word, *itertools.islice(words, 1)]
-        else:
-            others.append(word)
-    return flags, others
+def _arguments(name: str, words: list[str], rewrites: tuple[Callable[[list[str]], list[str]], ...]) -> list[str]:
+    """What Hydra is given for the words of a command line, after they have been looked through."""
+    arguments = to_overrides(name, words)
+    for rewrite in rewrites:
+        arguments = rewrite(arguments)
+    options, overrides = split_options(arguments)
+    if overrides and not set(options) & set(_OTHER_CONF):
+        after = dict(itertools.pairwise(options))
+        folder = after.get("--config-dir", after.get("-cd"))
+        check(module_of(name), overrides, sweeps=bool({"-m", "--multirun"} & set(options)), folder=folder)
+    return arguments
 
 
-def expand_out(arguments: list[str]) -> list[str]:
-    """Turn ``--out FOLDER``, ``--out=FOLDER`` or ``-o FOLDER`` into an override, and leave the rest.
-
-    Raises:
-        UserError: ``--out`` names no folder.
-    """
-    rest: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        if word in ("--out", "-o"):
-            folder = next(words, None)
-            if folder is None:
-                raise UserError(f"{word} needs a folder")
-            rest.append(f"out={quote(folder)}")
-        elif word.startswith("--out="):
-            rest.append(f"out={quote(word.removeprefix('--out='))}")
-        else:
-            rest.append(word)
-    return rest
+@contextmanager
+def _one_message(name: str) -> Iterator[None]:
+    try:
+        with as_user_errors():
+            yield
+    except UserError as error:
+        raise SystemExit(f"lit-ghibli {name}: {error}") from error

@@ -8,15 +8,14 @@ from collections.abc import Iterator
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf, read_write
+from omegaconf import read_write
 
-from lit_ghibli.cluster import is_first_process, started, under_torchrun
+from lit_ghibli.cluster import is_first_process, under_torchrun
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import quote
 
 _QUIET = "hydra/job_logging=stdout"  # no log file beside rank 0's
 
-OmegaConf.register_new_resolver("started", started, use_cache=True, replace=True)
 
 
 def quiet_further_processes(arguments: list[str]) -> list[str]:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra import compose
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli import __version__
 from lit_ghibli.checksums import sha256_of
-from lit_ghibli.commands._hydra import command, rewrite_arguments
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands.evaluate import shorten
 from lit_ghibli.commands.profile import check_settings, measure_apart
 from lit_ghibli.errors import UserError
@@ -22,13 +21,12 @@ from lit_ghibli.inference.subjects import (
     UNTOUCHED,
     Data,
     data_config,
-    expand_subjects,
     find_subjects,
     is_run,
     merged,
 )
 from lit_ghibli.metrics import protocol
-from lit_ghibli.recipes import instantiate_trusted
+from lit_ghibli.recipes import compose, instantiate_trusted
 from lit_ghibli.reports.page import NearestPair, Page, picture_side, render_page
 from lit_ghibli.reports.tables import Row, latex_table, markdown_table, write_csv, write_table
 
@@ -346,5 +344,4 @@ def _verdict(found: Sequence["Found"], reason: str, distance: int) -> tuple[str,
 
 
 if __name__ == "__main__":
-    rewrite_arguments(expand_subjects)
     compare()

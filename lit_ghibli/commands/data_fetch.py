@@ -1,6 +1,5 @@
 """`lit-ghibli data fetch`: download a published data set and unpack it."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +8,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.data.download import Report, fetch
-from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote
+from lit_ghibli.errors import UserError, did_you_mean
 
 
 @command("data fetch")
@@ -43,30 +41,11 @@ def data_fetch(config: DictConfig) -> None:
         print(f"sha256 of its archive, noted in {fetched.folder}.sha256: {fetched.sha256}")
 
 
-def expand_name(arguments: list[str]) -> list[str]:
-    """Turn ``maps --out FOLDER`` into overrides; overrides and Hydra's own flags pass through.
-
-    Raises:
-        UserError: Several names are given, or ``--out`` names no folder.
-    """
-    words = expand_out(arguments)
-    # A word after a flag of Hydra's, as in `--cfg job`, belongs to the flag.
-    names = [
-        word
-        for word, before in zip(words, ["", *words], strict=False)
-        if "=" not in word and not word.startswith(("-", "~")) and not before.startswith("-")
-    ]
-    if len(names) > 1:
-        raise UserError(f"one data set at a time can be fetched; got {' '.join(names)}")
-    return [f"name={quote(word)}" if word in names else word for word in words]
-
-
 def _no_such_name(name: str | None, known: Iterable[str]) -> str:
     known = sorted(known)
     if name is None:
         return f"which data set? lit-ghibli data fetch {'|'.join(known)}"
-    nearest = difflib.get_close_matches(str(name), known, n=1)
-    return f"there is no data set '{name}', only {', '.join(known)}" + "".join(f"; did you mean {n}?" for n in nearest)
+    return f"there is no data set '{name}', only {', '.join(known)}{did_you_mean(str(name), known)}"
 
 
 @contextmanager
@@ -87,8 +66,4 @@ def _progress_bar(description: str) -> Iterator[Report]:
 
 
 if __name__ == "__main__":
-    rewrite_arguments(expand_name)
-    try:
-        data_fetch()
-    except KeyboardInterrupt:
-        raise SystemExit("\nstopped; run the same command again to go on") from None
+    data_fetch()

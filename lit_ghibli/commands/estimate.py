@@ -9,7 +9,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands.train import Run, expand_resume, prepare
 from lit_ghibli.errors import UserError
 from lit_ghibli.reports.tables import markdown_table, write_table
@@ -21,7 +21,7 @@ _FASTER_COMPUTING = "the loader keeps up; smaller crops or networks, preset=cpu 
 _MIB = 2**20
 
 
-@command("estimate")
+@command("estimate", expand_resume)
 def estimate(config: DictConfig) -> None:
     """Print the forecast, and write ``estimate.csv``, ``.json`` and ``.md`` where ``out`` is given."""
     figures = dry_run(config)
@@ -216,5 +216,4 @@ def _check(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    rewrite_arguments(lambda arguments: expand_resume(expand_out(arguments)))
     estimate()

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.checksums import sha256_of
-from lit_ghibli.commands._hydra import command, rewrite_arguments
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.metrics import protocol
 from lit_ghibli.recipes import instantiate_trusted
 from lit_ghibli.reports.grids import labelled_grid
@@ -111,11 +111,5 @@ def shorten(row: Mapping[str, Any]) -> dict[str, Any]:
     return short
 
 
-def allow_data_values(arguments: list[str]) -> list[str]:
-    """Let ``data.root=DIR`` replace a value that only the checkpoint's configuration has."""
-    return [f"++{argument}" if argument.startswith("data.") else argument for argument in arguments]
-
-
 if __name__ == "__main__":
-    rewrite_arguments(allow_data_values)
     evaluate()

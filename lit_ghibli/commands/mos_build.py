@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
 from lit_ghibli.opinion.page import MODES, Checks, ImageSet, Wording, embed, make_study
 
@@ -71,5 +71,4 @@ def parse_methods(given: Any) -> dict[str, Path]:
 
 
 if __name__ == "__main__":
-    rewrite_arguments(expand_out)
     mos_build()

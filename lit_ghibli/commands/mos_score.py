@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from lit_ghibli.commands._hydra import command, rewrite_arguments
-from lit_ghibli.commands.stylize import expand_inputs
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
 from lit_ghibli.opinion.answers import (
     AnswersError,
@@ -104,5 +103,4 @@ def _note_on_power(raters: int, methods: int) -> str:
 
 
 if __name__ == "__main__":
-    rewrite_arguments(expand_inputs)
     mos_score()

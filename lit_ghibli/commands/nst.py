@@ -12,8 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from lit_ghibli.commands._hydra import command, job_overrides, rewrite_arguments, typed_command
-from lit_ghibli.commands.stylize import expand_inputs
+from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands.train import plain_and_links
 from lit_ghibli.data.image_files import FolderError, list_images, open_image
 from lit_ghibli.errors import UserError
@@ -29,7 +28,31 @@ class Job(NamedTuple):
     name: str
 
 
-@command("nst")
+def split_betas(arguments: list[str]) -> list[str]:
+    """Let ``beta=1e3,1e4`` be a list.
+
+    A sweep of beta in Hydra's words, ``-m method.weights.style=1e3,1e4``, means the same: as separate jobs its
+    pictures would share one name, and no sheet could show them side by side.
+
+    Raises:
+        UserError: Something else than beta is to be swept.
+    """
+    expanded, swept = [], False
+    for word in arguments:
+        key, _, value = word.partition("=")
+        if key == "method.weights.style" and "," in value:
+            key, swept = "beta", True
+        expanded.append(f"beta=[{value}]" if key == "beta" and "[" not in value else word)
+    rest = [word for word in expanded if word not in ("-m", "--multirun")]
+    if len(rest) < len(expanded) and not swept:
+        raise UserError(
+            "nst sweeps beta only, as in beta=1e4,1e6, since all pictures go into one folder; sweep other values with "
+            "lit-ghibli train -m experiment=nst_ghibli method.content=... method.style=..."
+        )
+    return rest
+
+
+@command("nst", split_betas)
 def nst(config: DictConfig) -> None:
     """Paint every content in every style, with every beta, into the folder ``out``; then the sheet of all."""
     out = Path(config.out)
@@ -96,30 +119,6 @@ def sheet_rows(jobs: Sequence[Job], out: Path) -> list[dict[str, np.ndarray]]:
             row = rows.setdefault(job.content, {"content": _read(job.content)})
             row[_title(job.styles)] = _read(out / f"{job.name}.png")
     return list(rows.values())
-
-
-def split_betas(arguments: list[str]) -> list[str]:
-    """Expand ``photo.jpg painting.jpg --out out/``, and let ``beta=1e3,1e4`` be a list.
-
-    A sweep of beta in Hydra's words, ``-m method.weights.style=1e3,1e4``, means the same: as separate jobs its
-    pictures would share one name, and no sheet could show them side by side.
-
-    Raises:
-        UserError: ``--out`` names no folder, or something else than beta is to be swept.
-    """
-    expanded, swept = [], False
-    for word in expand_inputs(arguments):
-        key, _, value = word.partition("=")
-        if key == "method.weights.style" and "," in value:
-            key, swept = "beta", True
-        expanded.append(f"beta=[{value}]" if key == "beta" and "[" not in value else word)
-    rest = [word for word in expanded if word not in ("-m", "--multirun")]
-    if len(rest) < len(expanded) and not swept:
-        raise UserError(
-            "nst sweeps beta only, as in beta=1e4,1e6, since all pictures go into one folder; sweep other values with "
-            "lit-ghibli train -m experiment=nst_ghibli method.content=... method.style=..."
-        )
-    return rest
 
 
 def _painter(config: DictConfig) -> Callable[..., Any]:
@@ -195,5 +194,4 @@ def _read(*paths: Path) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    rewrite_arguments(split_betas)
     nst()

@@ -1,21 +1,18 @@
 """`lit-ghibli profile`: measure time, memory, parameters and operations of methods' forward passes."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hydra import compose
-from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote, trusted_class
+from lit_ghibli.recipes import compose, trusted_class
 from lit_ghibli.reports.tables import markdown_table, write_table
 
 _MEASURE = "--measure"  # makes this module the process that measures one network
@@ -80,11 +77,7 @@ def _fresh(name: str, config: DictConfig, path: Path) -> Path:
 
     from lit_ghibli import checkpoints
 
-    try:
-        composed = compose("train", [f"method={name}", f"seed={config.seed}", *config.overrides])
-    except HydraException as error:
-        reason = str(error).split("\nConfig search path")[0].strip()  # which says nothing to a user
-        raise UserError(f"method={name}: {reason}") from error
+    composed = compose("train", [f"method={name}", f"seed={config.seed}", *config.overrides])
     method_config = OmegaConf.to_container(composed.method, resolve=True)
     method_class = trusted_class(method_config)
     if not hasattr(method_class, "translator"):
@@ -119,30 +112,6 @@ def check_settings(config: DictConfig) -> None:
             raise UserError(f"{name} must be a whole number of at least {least.get(name, 1)}; got {number!r}")
 
 
-def expand_lists(arguments: list[str]) -> list[str]:
-    """Turn ``method=a,b``, methods' values, ``checkpoint=a,b`` and ``--out FOLDER`` into overrides that Hydra takes.
-
-    It would read ``a,b`` as a sweep, and has no methods to change values of before they are composed one by one.
-
-    Raises:
-        UserError: ``--out`` names no folder.
-    """
-    rest: list[str] = []
-    lists: dict[str, list[str]] = {"methods": [], "checkpoints": [], "overrides": []}
-    for word in expand_out(arguments):
-        key, _, value = word.partition("=")
-        if key == "method":
-            lists["methods"] += value.split(",")
-        elif key == "checkpoint":
-            value = value.strip("\"'")
-            lists["checkpoints"] += [value] if Path(value).exists() else value.split(",")
-        elif re.match(r"[+~]*method[./@]", key):
-            lists["overrides"].append(word)
-        else:
-            rest.append(word)
-    return [*rest, *(f"{key}=[{','.join(map(quote, dict.fromkeys(words)))}]" for key, words in lists.items() if words)]
-
-
 if __name__ == "__main__":
     if sys.argv[1:2] == [_MEASURE]:
         try:
@@ -150,5 +119,4 @@ if __name__ == "__main__":
         except UserError as error:
             raise SystemExit(f"lit-ghibli profile: {error}") from error
     else:
-        rewrite_arguments(expand_lists)
         profile()

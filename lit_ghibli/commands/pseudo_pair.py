@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
 from lit_ghibli.reports.contact_sheet import Entry, contact_sheet, thumbnail
 from lit_ghibli.reports.tables import markdown_table
@@ -119,8 +119,4 @@ def _entry(row: dict[str, Any], photos: dict[str, Path], out: Path) -> Entry:
 
 
 if __name__ == "__main__":
-    rewrite_arguments(expand_out)
-    try:
-        pseudo_pair()
-    except KeyboardInterrupt:
-        raise SystemExit("\nstopped; run the same command again to go on") from None
+    pseudo_pair()

@@ -7,26 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._hydra import command, job_overrides, rewrite_arguments, split_flags, typed_command
+from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
-from lit_ghibli.commands._recorded_run import check_run
 from lit_ghibli.commands.train import expand_resume, fit, plain_and_links
-from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote
+from lit_ghibli.errors import UserError, did_you_mean
+from lit_ghibli.recipes import check_run, flatten, parse, quote, wanted
 from lit_ghibli.reports.tables import Row, last_values, markdown_table
 
-_OWN = ("run", "overrides", "trust", "resume")
 _GO_ON = "lit-ghibli rerun resume={run}"
 _TIMES = ("wait_share", "seconds", "per_second")  # in the names of metrics that no two runs share
 log = logging.getLogger(__name__)
 
 
-@command("rerun")
+@command("rerun", lambda arguments: quiet_further_processes(expand_run(arguments)))
 def rerun(config: DictConfig) -> None:
     """Repeat the run ``run`` with ``overrides`` in a folder of its own; print its metrics beside the first ones."""
     with run_of_its_own("lit_ghibli.commands.rerun"):
@@ -72,7 +68,7 @@ def compose_again(record: Mapping[str, Any], overrides: Sequence[str], run_dir: 
     config.callbacks.pop("pruning", None)  # a repetition is no trial of the search that the run was one of
     if "checkpoints" in config.callbacks:
         config.callbacks.checkpoints.go_on = _GO_ON
-    for override in _parse(overrides):
+    for override in map(parse, overrides):
         _apply(config, override)
     return config
 
@@ -102,28 +98,19 @@ def verdict(rows: Sequence[Row]) -> str:
 
 
 def expand_run(arguments: list[str]) -> list[str]:
-    """Turn ``RUN seed=1`` into overrides that Hydra takes; what it has been turned into stays as it is.
+    """Name the run by its whole path, and go on with a repetition by its own command line.
 
     Raises:
-        UserError: There are two runs, or values are to be swept or changed where that cannot be.
+        UserError: As from :func:`~lit_ghibli.commands.train.expand_resume`; or values are to be changed on the way.
     """
-    runs, overrides = [], []
-    rest, words = split_flags(arguments)
-    for word in words:
-        if word in ("-m", "--multirun"):
-            raise UserError("a rerun repeats one run: start it once for each value")
-        if word.startswith(("-", "hydra.", "hydra/", *(f"{name}=" for name in _OWN))):
-            rest.append(word)
-        elif "=" in word or word.startswith("~"):
-            overrides.append(word)
-        else:
-            runs.append(word)
-    if len(runs) > 1:
-        raise UserError(f"one run at a time; got {', '.join(runs)}")
-    if overrides and any(word.startswith("overrides=") for word in rest):
-        raise UserError(f"a rerun goes on with the values that it has begun with; got {' '.join(overrides)}")
-    rest += [f"run={quote(str(Path(run).expanduser().resolve()))}" for run in runs]
-    return [*rest, f"overrides=[{','.join(map(quote, overrides))}]"] if overrides else rest
+    resumed = any(argument.startswith("resume=") for argument in arguments)
+    if resumed and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
+        if changed := [argument for argument in arguments if argument.startswith("overrides=")]:
+            raise UserError(f"a rerun goes on with the values that it has begun with; got {changed[0]}")
+        return expand_resume(arguments)
+    runs = {argument: str(parse(argument).value()) for argument in arguments if argument.startswith("run=")}
+    paths = {argument: str(Path(run).expanduser().resolve()) for argument, run in runs.items()}
+    return [f"run={quote(paths[argument])}" if argument in paths else argument for argument in arguments]
 
 
 def _announce(run: Path, record: Mapping[str, Any]) -> None:
@@ -150,25 +137,18 @@ def _put(config: dict[str, Any], key: str, value: Any) -> None:
     config[last] = value
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UserError(f"{' '.join(overrides)}: {error}") from error
-    for override in parsed:
-        if override.is_sweep_override():
-            raise UserError(f"{override.input_line}: a rerun takes one value")
-    return parsed
-
-
 def _apply(config: DictConfig, override: Override) -> None:
     """Change, add or remove one value."""
+    if override.is_sweep_override():
+        raise UserError(f"{override.input_line}: a rerun takes one value")
     key = override.key_or_group
     parent, _, name = key.rpartition(".")
     place = OmegaConf.select(config, parent) if parent else config
     there = isinstance(place, DictConfig) and name in place
     if not there and not override.is_add():
-        raise UserError(f"{override.input_line}: this run's configuration has no '{key}'; +{key}=... adds one")
+        near = did_you_mean(key, flatten(OmegaConf.to_container(config, resolve=False)))
+        near = near or f"; +{key}=... adds one"
+        raise UserError(f"{override.input_line}: this run's configuration has no '{key}'{near}")
     if override.is_delete():
         del place[name]
         return
@@ -178,6 +158,8 @@ def _apply(config: DictConfig, override: Override) -> None:
             f"{override.input_line}: a run is repeated from its values, and '{key}' is a group of some: change "
             f"single ones, as in {key}.NAME=..."
         )
+    if there and (what := wanted("train", key, place[name], value)):
+        raise UserError(f"{key} must be {what}; got {value!r}")
     OmegaConf.update(config, key, value, force_add=True)
 
 
@@ -186,7 +168,4 @@ def _same(then: float | None, now: float | None) -> bool:
 
 
 if __name__ == "__main__":
-    rewrite_arguments(expand_resume)
-    rewrite_arguments(expand_run)
-    rewrite_arguments(quiet_further_processes)
     rerun()

@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
-from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.scenes.scene import render_pair
 
 
@@ -23,5 +23,4 @@ def scenes(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    rewrite_arguments(expand_out)
     scenes()

@@ -8,11 +8,10 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
-from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments, split_flags
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
-from lit_ghibli.recipes import quote
 
 
 @command("stylize")
@@ -58,22 +57,5 @@ def _translate(
     return good, bad
 
 
-def expand_inputs(arguments: list[str]) -> list[str]:
-    """Turn ``photo.jpg folder/ --out out/`` into overrides; overrides and Hydra's own flags pass through.
-
-    Raises:
-        UserError: ``--out`` names no folder.
-    """
-    inputs: list[str] = []
-    rest, words = split_flags(expand_out(arguments))
-    for word in words:
-        if word.startswith(("-", "out=")) or (("=" in word or word.startswith("~")) and not Path(word).exists()):
-            rest.append(word)
-        else:
-            inputs.append(word)
-    return [*rest, f"inputs=[{','.join(map(quote, inputs))}]"] if inputs else rest
-
-
 if __name__ == "__main__":
-    rewrite_arguments(expand_inputs)
     stylize()

@@ -9,13 +9,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hydra import compose
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._hydra import command, expand_out, rewrite_arguments, split_flags, typed_command
+from lit_ghibli.commands._hydra import command, typed_command
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote
+from lit_ghibli.recipes import compose
 from lit_ghibli.studies.cells import GridSource, SearchSource, Source, enter
 from lit_ghibli.studies.forecast import forecast
 from lit_ghibli.studies.ledger import Entry, Ledger
@@ -25,9 +23,6 @@ from lit_ghibli.studies.search import JOURNAL
 from lit_ghibli.studies.steps import collect, steps_of, training
 from lit_ghibli.studies.study import SEED, Cell, Study, read_study
 
-# Values of the sweep itself: all others are the trainings'.
-_OWN = ("study", "study_preset", "out", "jobs", "retry", "dry_run", "forecast_steps", "num_images")
-_FLAGS = {"--dry-run": "dry_run=true", "--retry": "retry=true"}
 _DECIDING = ["method", "data", "metrics", "trainer", "runtime", "seed", "optimized_metric"]  # not where it reports to
 _DIGITS = 12  # of a configuration's hash
 
@@ -86,8 +81,8 @@ def _composed(cell: Cell) -> str:
     try:
         config = compose("train", list(cell.overrides))
         return OmegaConf.to_yaml(OmegaConf.masked_copy(config, _DECIDING), sort_keys=True)
-    except HydraException as error:
-        raise UserError(f"{cell.name}: {str(error).split('Config search path')[0].strip()}") from error
+    except UserError as error:
+        raise UserError(f"{cell.name}: {error}") from error
 
 
 def _run(ledger: Ledger, study: Study, source: Source, jobs: int) -> bool:
@@ -171,32 +166,5 @@ def _report(study: Study, source: Source, out: Path, num_images: int, stopped: b
         raise SystemExit(f"{len(failed)} of {source.total} cells failed{advice}")
 
 
-def expand_study(arguments: list[str]) -> list[str]:
-    """Turn ``STUDY --dry-run data.root=DIR --out DIR`` into overrides that Hydra takes.
-
-    Raises:
-        UserError: ``--out`` names no folder, or there are two studies.
-    """
-    studies: list[str] = []
-    overrides: list[str] = []
-    rest, words = split_flags(expand_out(arguments))
-    for word in words:
-        if word in _FLAGS:
-            rest.append(_FLAGS[word])
-        elif word.startswith("preset="):
-            rest.append(f"study_{word}")  # Hydra would look for it in conf/preset/
-        elif word.startswith(("-", "hydra.")) or word.split("=")[0] in _OWN:
-            rest.append(word)
-        elif "=" in word or word.startswith("~"):
-            overrides.append(word)
-        else:
-            studies.append(word)
-    if len(studies) > 1:
-        raise UserError(f"one study at a time; got {', '.join(studies)}")
-    rest += [f"study={quote(studies[0])}"] if studies else []
-    return [*rest, f"overrides=[{','.join(map(quote, overrides))}]"] if overrides else rest
-
-
 if __name__ == "__main__":
-    rewrite_arguments(expand_study)
     sweep()

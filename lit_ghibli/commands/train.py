@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.cluster import environment_plugins, own_checkpoint
 from lit_ghibli.commands import _sweeper
-from lit_ghibli.commands._hydra import command, job_overrides, rewrite_arguments, typed_command
+from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import flatten, quote
@@ -34,7 +34,7 @@ class Run(NamedTuple):
     checkpoint: Path | None
 
 
-@command("train")
+@command("train", lambda arguments: _sweeper.register(quiet_further_processes(expand_resume(arguments))))
 def train(config: DictConfig) -> float | tuple[float, ...] | None:
     """Train what ``conf/train.yaml`` composes; return ``optimized_metric`` for a sweeper."""
     with run_of_its_own("lit_ghibli.commands.train"):
@@ -178,7 +178,4 @@ def _report_differences(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    rewrite_arguments(expand_resume)
-    rewrite_arguments(quiet_further_processes)
-    rewrite_arguments(_sweeper.register)
     train()

@@ -7,39 +7,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lit_ghibli.commands._hydra import expand_out, split_flags
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote
 
 UNTOUCHED, TARGET = "untouched input", "target"
 
 _RUN_HOLDS = ("checkpoints", ".hydra")  # what tells a run's folder from one of pictures
 
 Data = dict[str, Any]  # configuration of a data module
-
-
-def expand_subjects(arguments: list[str]) -> list[str]:
-    """Turn ``RUN NAME:FOLDER data.root=DIR profile.size=64 --out DIR`` into overrides that Hydra takes.
-
-    Raises:
-        UserError: ``--out`` names no folder.
-    """
-    subjects: list[str] = []
-    rest, words = split_flags(expand_out(arguments))
-    for word in words:
-        if word.startswith(("data.", "profile.")) and "=" in word:
-            rest.append(f"++{word}")  # only the run's, or the other command's, configuration has this value
-        elif word.startswith(("-", "out=")) or ("=" in word and not _exists(word)):
-            rest.append(word)
-        else:
-            subjects.append(word)
-    return [*rest, f"subjects=[{','.join(map(quote, subjects))}]"] if subjects else rest
-
-
-def _exists(word: str) -> bool:
-    """Whether a word with an equals sign is a subject all the same: only its path may hold one."""
-    name, path = _split_name(word)
-    return "=" not in (name or "") and path.exists()
 
 
 def find_subjects(words: Iterable[str]) -> dict[str, Path]:

@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from lit_ghibli import checkpoints
-from lit_ghibli.commands import compare, evaluate
+from lit_ghibli.commands import compare, evaluate, to_overrides
 from lit_ghibli.data import sources
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.comparison import Outcome
 from lit_ghibli.inference.nearest_training import Found
-from lit_ghibli.inference.subjects import UNTOUCHED, _split_name, data_config, expand_subjects, find_subjects, is_run
+from lit_ghibli.inference.subjects import UNTOUCHED, _split_name, data_config, find_subjects, is_run
 from lit_ghibli.recipes import config_dir, instantiate_trusted
 from lit_ghibli.scenes.scene import render_pair
 
@@ -37,7 +37,7 @@ def _hydra(tmp_path, monkeypatch):
 
 
 def composed(*words):
-    return compose("compare", expand_subjects(list(words)))
+    return compose("compare", to_overrides("compare", list(words)))
 
 
 def call(module, name, *words):
@@ -70,12 +70,12 @@ def test_any_path_arrives(name):
 def test_subjects_and_values_are_told_apart():
     Path("runs").mkdir()
     words = ["runs", "x:runs", "not there", "data.root=/x", "profile.size=64", "costs=false", "photos=a:runs", "--help"]
-    assert expand_subjects(words) == [
+    assert to_overrides("compare", words) == [
+        "--help",
         "++data.root=/x",
         "++profile.size=64",
         "costs=false",
         "photos=a:runs",
-        "--help",
         'subjects=["runs","x:runs","not there"]',
     ]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_ghibli.commands.data_fetch import expand_name
+from lit_ghibli.commands import to_overrides
 from lit_ghibli.data.download import DownloadError, Fetched, fetch
 from lit_ghibli.errors import UserError
 
@@ -436,17 +436,17 @@ def test_servers_that_do_not_answer(site, get, monkeypatch):
     ("words", "expanded"),
     [
         (["maps"], ['name="maps"']),
-        (["--out", "a b", "maps", "url=http://x"], ['out="a b"', 'name="maps"', "url=http://x"]),
-        (["maps", "--cfg", "job"], ['name="maps"', "--cfg", "job"]),
+        (["--out", "a b", "maps", "url=http://x"], ['out="a b"', "url=http://x", 'name="maps"']),
+        (["maps", "--cfg", "job"], ["--cfg", "job", 'name="maps"']),
         (["--help"], ["--help"]),
         (["it's,odd"], ['name="it\'s,odd"']),
         (["name=maps", "~x", "+datasets.z.url=y"], ["name=maps", "~x", "+datasets.z.url=y"]),
     ],
 )
 def test_the_name_becomes_an_override(words, expanded):
-    assert expand_name(words) == expanded
+    assert to_overrides("data fetch", words) == expanded
 
 
 def test_two_names_are_refused():
-    with pytest.raises(UserError, match="one data set at a time can be fetched; got maps facades"):
-        expand_name(["maps", "facades"])
+    with pytest.raises(UserError, match="one name at a time; got maps, facades"):
+        to_overrides("data fetch", ["maps", "facades"])

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from lit_ghibli import checkpoints
+from lit_ghibli.commands import to_overrides
 from lit_ghibli.commands.nst import Job, plan, sheet_rows, split_betas
 from lit_ghibli.data.image_files import open_image
 from lit_ghibli.errors import UserError
@@ -202,7 +203,8 @@ def test_the_sheet_has_contents_by_styles_or_pairs_by_betas(workplace, tmp_path)
 
 def test_words_become_overrides():
     GlobalHydra.instance().clear()
-    assert split_betas(["a.jpg", "b.jpg", "--out", "o", "beta=1e3,1e4"]) == [
+    words = ["a.jpg", "b.jpg", "--out", "o"]
+    assert split_betas(to_overrides("nst", [*words, "beta=1e3,1e4"])) == [
         'out="o"',
         "beta=[1e3,1e4]",
         'inputs=["a.jpg","b.jpg"]',
@@ -214,7 +216,7 @@ def test_words_become_overrides():
             split_betas([flag, "method.size=128,256"])
     assert split_betas(["method.weights.style=5"]) == ["method.weights.style=5"]
     with initialize_config_dir(config_dir(), version_base="1.3"):
-        config = compose("nst", split_betas(["a.jpg", "b.jpg", "--out", "o", "experiment=nst_scratch", "preset=cpu"]))
+        config = compose("nst", to_overrides("nst", [*words, "experiment=nst_scratch", "preset=cpu"]))
         assert config.beta == config.method.weights.style == 0.1
         assert (config.name, config.method.size, config.callbacks.frames.every_n_iterations) == ("nst_scratch", 256, 0)
         assert config.data.levels == config.method.levels

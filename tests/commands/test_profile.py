@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from lit_ghibli import checkpoints
-from lit_ghibli.commands import profile
+from lit_ghibli.commands import profile, to_overrides
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.load import load_translator
 from lit_ghibli.recipes import config_dir
@@ -28,7 +28,7 @@ def _hydra():
 
 
 def composed(*arguments: str):
-    return compose("profile", profile.expand_lists(list(arguments)))
+    return compose("profile", to_overrides("profile", list(arguments)))
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def composed(*arguments: str):
             ["method=a", "method.x.y=1", "++method.z=[1,2]", "method/bottleneck=resnet", "~method.q"],
             ['methods=["a"]', 'overrides=["method.x.y=1","++method.z=[1,2]","method/bottleneck=resnet","~method.q"]'],
         ),
-        (["--out", "my folder", "--help", "hydra.x=1"], ['out="my folder"', "--help", "hydra.x=1"]),
+        (["--out", "my folder", "--help", "hydra.x=1"], ["--help", 'out="my folder"', "hydra.x=1"]),
     ],
 )
 def test_lists_are_hidden_from_hydra_which_reads_commas_as_a_sweep(words, expanded):
-    assert profile.expand_lists(words) == expanded
+    assert to_overrides("profile", words) == expanded
 
 
 def test_a_path_with_a_comma_is_one_path(tmp_path, monkeypatch):

@@ -11,11 +11,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from lit_ghibli.callbacks.run_record import FILE, RunRecord, read_record
-from lit_ghibli.commands._recorded_run import check_run
+from lit_ghibli.commands import to_overrides
 from lit_ghibli.commands.rerun import _rerun, compare_metrics, compose_again, expand_run, verdict
-from lit_ghibli.commands.train import expand_resume, fit, plain_and_links
+from lit_ghibli.commands.train import fit, plain_and_links
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import config_dir
+from lit_ghibli.recipes import check_run, config_dir
 
 IGNORED = ("LeafSpec", "does not have many workers", "in eval mode at the start of training")
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in IGNORED]
@@ -161,6 +161,10 @@ def test_links_to_nowhere_are_damage(record):
         compose_again({**record, "links": {"data.a.b": "${seed}"}}, [], "/run", None)
 
 
+def typed(*words: str) -> list[str]:
+    return expand_run(to_overrides("rerun", words))
+
+
 @pytest.mark.parametrize(
     ("words", "expanded"),
     [
@@ -174,21 +178,22 @@ def test_links_to_nowhere_are_damage(record):
 def test_what_is_typed(tmp_path, monkeypatch, words, expanded):
     monkeypatch.chdir(tmp_path)
     expanded = [word.format(tmp_path) for word in expanded]
-    assert expand_run(words) == expanded
-    assert expand_run([*expanded, "hydra/job_logging=stdout"])[: len(expanded)] == expanded, "in a further process"
+    assert typed(*words) == expanded
+    again = typed(*expanded, "hydra/job_logging=stdout")
+    assert again == [*expanded, "hydra/job_logging=stdout"], "in a further process"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["a", "b"], "one run at a time; got a, b"),
-        (["a", "-m", "seed=1,2"], "a rerun repeats one run"),
-        (['overrides=["seed=1"]', "seed=2"], "goes on with the values that it has begun with"),
+        (["a", "-m", "seed=1,2"], "rerun takes one value for each key, and no -m"),
+        (["resume=outputs/x", "seed=2"], "goes on with the values that it has begun with.*seed=2"),
     ],
 )
 def test_what_cannot_be_typed(words, message):
     with pytest.raises(UserError, match=message):
-        expand_run(words)
+        typed(*words)
 
 
 def test_a_rerun_that_was_stopped_goes_on_in_its_folder(tmp_path):
@@ -198,7 +203,7 @@ def test_a_rerun_that_was_stopped_goes_on_in_its_folder(tmp_path):
     (tmp_path / ".hydra").mkdir()
     overrides = ['run="/some/run"', 'overrides=["seed=1"]']
     (tmp_path / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
-    words = expand_run(expand_resume([f"resume={tmp_path}"]))
+    words = typed(f"resume={tmp_path}")
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir(), version_base="1.3"):
         config = compose("rerun", words, return_hydra_config=True)
