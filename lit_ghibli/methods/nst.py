@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from lightning import LightningDataModule
@@ -41,13 +41,6 @@ LayerWeights = Literal["sum", "mean"] | Sequence[float]
 Grams = dict[str, Tensor]
 FiveLayers = (0, 5, 10, 19, 29)
 Adam2e3 = partial(Adam, lr=2e-3, betas=(0.9, 0.999), eps=5e-9)
-
-
-class Evaluation(NamedTuple):
-    """Pixels whose gradient is known, and their losses: the unweighted terms and ``total``."""
-
-    pixels: Tensor
-    losses: dict[str, Tensor]
 
 
 class NeuralStyle(Method):
@@ -134,7 +127,7 @@ class NeuralStyle(Method):
             first = resize(self.content if start == "content" else self.styles[0], self.sizes[0]).clone()
         self.pixels = nn.Parameter(first)
         self.gram_memory: dict[tuple[Path, Size], Grams] = {}
-        self._last: Evaluation | None = None
+        self._last: tuple[Tensor, dict[str, Tensor]] | None = None  # pixels whose gradient is known, and their losses
         self._level: int | None = None
         self._content_target: dict[str, Tensor] = {}  # features of the present level by layer
         self._style_targets: list[Grams] = []  # of each style
@@ -147,15 +140,15 @@ class NeuralStyle(Method):
 
         def closure() -> Tensor:
             # A line search ends at pixels that it has evaluated, where the next step begins: no need to do it again.
-            if calls or self._last is None or not torch.equal(self._last.pixels, self.pixels):
+            if calls or self._last is None or not torch.equal(self._last[0], self.pixels):
                 optimizer.zero_grad()
                 terms = self.terms()
                 terms["total"] = weighted_sum(terms, self.weights)
                 self.manual_backward(terms["total"])
                 losses = {name: term.detach() for name, term in terms.items()}
-                self._last = Evaluation(self.pixels.detach().clone(), losses)
-            calls.append(self._last.losses)
-            return self._last.losses["total"]
+                self._last = self.pixels.detach().clone(), losses
+            calls.append(self._last[1])
+            return self._last[1]["total"]
 
         optimizer.step(closure)
         if len(calls) == 1:  # no line search: comparing would only make a GPU wait

@@ -21,11 +21,11 @@ def read_recipe(name: str) -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=True)["method"]
 
 
-def assert_defaults_are_those_of_the_recipe(method: type[LightningModule], name: str) -> None:
-    """Built without arguments and as ``method=name`` composes it a method is the same."""
+def assert_defaults_are_those_of_the_recipe(ours: LightningModule, name: str) -> LightningModule:
+    """Compare a method built without arguments with what ``method=name`` composes, which is returned."""
     recipe = read_recipe(name)
-    assert set(recipe) - {"_target_"} == set(inspect.signature(method).parameters) - {"metrics"}
-    ours, theirs = method(), instantiate(recipe, _convert_="object")
+    assert set(recipe) - {"_target_"} == set(inspect.signature(type(ours)).parameters) - {"metrics"}
+    theirs = instantiate(recipe, _convert_="object")
     assert ours.networks().keys() == theirs.networks().keys()
     for key, network in ours.networks().items():
         assert repr(network) == repr(theirs.networks()[key])
@@ -41,3 +41,4 @@ def assert_defaults_are_those_of_the_recipe(method: type[LightningModule], name:
         for group in groups:
             group["params"], group["betas"] = len(group["params"]), tuple(group["betas"])
         assert groups[0] == groups[1]
+    return theirs

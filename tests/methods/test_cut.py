@@ -43,8 +43,8 @@ def ready(**arguments) -> CUT:
 
 
 def test_defaults_are_those_of_the_recipe():
-    assert_defaults_are_those_of_the_recipe(CUT, "cut")
-    ours, theirs = CUT(), instantiate(read_recipe("cut"), _convert_="object")
+    ours = CUT()
+    theirs = assert_defaults_are_those_of_the_recipe(ours, "cut")
     for name in ("identity", "flip_equivariance", "num_patches", "temperature"):
         assert getattr(ours, name) == getattr(theirs, name), name
 

@@ -41,12 +41,17 @@ def pictures(count: int = 2, dtype=torch.float64) -> dict[str, torch.Tensor]:
     return {name: torch.rand(count, 3, 24, 28, generator=generator, dtype=dtype) * 2 - 1 for name in ("photo", "anime")}
 
 
-def test_defaults_are_those_of_the_recipe():
-    assert_defaults_are_those_of_the_recipe(CycleGAN, "cyclegan")
+@pytest.fixture(scope="module")
+def published() -> CycleGAN:
+    return CycleGAN()
 
 
-def test_the_recipe_is_the_published_one():
-    method = CycleGAN()
+def test_defaults_are_those_of_the_recipe(published):
+    assert_defaults_are_those_of_the_recipe(published, "cyclegan")
+
+
+def test_the_recipe_is_the_published_one(published):
+    method = published
     assert method.weights == {"gan": 1.0, "cycle": 10.0, "identity": 5.0}
     assert (method.pool_a.size, method.epochs, method.decay_epochs) == (50, 50, 0)
     for optimizer in method.configure_optimizers()[0]:
@@ -54,8 +59,8 @@ def test_the_recipe_is_the_published_one():
         assert (optimizer.defaults["lr"], tuple(optimizer.defaults["betas"])) == (2e-4, (0.5, 0.999))
 
 
-def test_parameter_counts():
-    method = CycleGAN()
+def test_parameter_counts(published):
+    method = published
     counts = [sum(p.numel() for p in getattr(method, name).parameters()) for name in NETWORKS]
     # 6 blocks: 3*64*49+64 | 64*128*9+128 | 128*256*9+256 | 12*(256*256*9+256) | the same up | 64*3*49+3
     assert counts[:2] == [7_837_699] * 2

@@ -64,8 +64,8 @@ def batch_of(count: int = 2, dtype=torch.float64) -> dict[str, torch.Tensor]:
 
 
 def test_defaults_are_those_of_the_recipe():
-    assert_defaults_are_those_of_the_recipe(NijiGAN, "nijigan")
-    ours, theirs = NijiGAN(), instantiate(read_recipe("nijigan"), _convert_="object")
+    ours = NijiGAN()
+    theirs = assert_defaults_are_those_of_the_recipe(ours, "nijigan")
     for name in ("identity", "num_patches", "temperature", "gamma", "schedule", "faithful"):
         assert getattr(ours, name) == getattr(theirs, name), name
     assert ours.make_vgg.keywords["taps"] == tuple(theirs.make_vgg.keywords["taps"])

@@ -49,31 +49,35 @@ def pairs(count: int = 2, dtype=torch.float64) -> dict[str, torch.Tensor]:
     }
 
 
-def test_defaults_are_those_of_the_recipe():
-    assert_defaults_are_those_of_the_recipe(Pix2Pix, "pix2pix")
+@pytest.fixture(scope="module")
+def published() -> Pix2Pix:
+    return Pix2Pix()
 
 
-def test_the_recipe_is_the_published_one():
-    method = Pix2Pix()
+def test_defaults_are_those_of_the_recipe(published):
+    assert_defaults_are_those_of_the_recipe(published, "pix2pix")
+
+
+def test_the_recipe_is_the_published_one(published):
+    method = published
     assert method.weights == {"gan": 1.0, "l1": 100.0}
     for optimizer in method.configure_optimizers()[0]:
         assert isinstance(optimizer, torch.optim.Adam)
         assert (optimizer.defaults["lr"], tuple(optimizer.defaults["betas"])) == (2e-4, (0.5, 0.999))
 
 
-def test_parameter_counts():
-    method = Pix2Pix()
+def test_parameter_counts(published):
     # Released networks: U-Net-256 54.414 M, conditional 70x70 PatchGAN 2.769 M.
-    counts = [sum(p.numel() for p in getattr(method, name).parameters()) for name in NETWORKS]
+    counts = [sum(p.numel() for p in getattr(published, name).parameters()) for name in NETWORKS]
     # 4x4 convolutions 6 -> 64 -> 128 -> 256 -> 512 -> 1, biases on the first and last, affine batch norms between
     patchgan = 16 * (6 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512) + 64 + 1 + 2 * (128 + 256 + 512)
     assert counts == [54_413_955, patchgan]
     assert round(patchgan / 1e6, 3) == 2.769
 
 
-def test_weights_start_from_the_narrow_normal():
+def test_weights_start_from_the_narrow_normal(published):
     for name in NETWORKS:
-        for module in getattr(Pix2Pix(), name).modules():
+        for module in getattr(published, name).modules():
             if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d) and module.weight.numel() > 20_000:
                 assert abs(module.weight.std().item() - 0.02) < 0.001
                 assert abs(module.weight.mean().item()) < 0.001
