@@ -1,5 +1,6 @@
 """The commands, and the one grammar of their words: what is typed becomes overrides of Hydra's here."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -201,4 +202,6 @@ def _option(word: str, rest: list[str], grammar: Command) -> str:
 def _exists(word: str) -> bool:
     """Whether a word is a path, with a name and a colon before it or without; an equals sign is of the path only."""
     name, _, path = word.partition(":")
-    return Path(word).expanduser().exists() or ("=" not in name and path != "" and Path(path).expanduser().exists())
+    return any(map(os.path.exists, (word, os.path.expanduser(word)))) or (
+        "=" not in name and path != "" and os.path.exists(os.path.expanduser(path))
+    )

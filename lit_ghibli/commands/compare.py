@@ -26,7 +26,7 @@ from lit_ghibli.inference.subjects import (
     merged,
 )
 from lit_ghibli.metrics import protocol
-from lit_ghibli.recipes import compose, instantiate_trusted
+from lit_ghibli.recipes import compose, instantiate_trusted, spell
 from lit_ghibli.reports.page import NearestPair, Page, picture_side, render_page
 from lit_ghibli.reports.tables import Row, latex_table, markdown_table, write_csv, write_table
 
@@ -160,7 +160,9 @@ def _cost_settings(config: DictConfig, files: Mapping[str, Path]) -> Row:
 
     if not (config.costs and files):
         return {}
-    chosen = OmegaConf.merge(compose("profile"), config.profile, {"checkpoints": list(map(str, files.values()))})
+    given = OmegaConf.to_container(config.profile, resolve=True)
+    values = [f"{key}={spell(value)}" for key, value in given.items()]
+    chosen = compose("profile", [*values, f"checkpoints={spell(list(map(str, files.values())))}"])
     check_settings(chosen)
     settings = {key: chosen[key] for key in ("size", "batch_size", "warm_up", "threads")}
     return {**settings, "repeats": list(chosen.repeats), "device": str(choose_device(config.device))}

@@ -12,10 +12,10 @@ from lit_ghibli.errors import UserError
 _SCRIPTS = {
     "bash": """\
 _lit_ghibli() {
-    local IFS=$'\\n' word
+    local IFS=$'\\n' now="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"
     COMPREPLY=($(lit-ghibli completion reply "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
     # Readline replaces what stands after the last separator only.
-    if [[ $COMP_WORDBREAKS == *=* ]]; then COMPREPLY=("${COMPREPLY[@]#*=}"); fi
+    if [[ $now == = || $before == = ]]; then COMPREPLY=("${COMPREPLY[@]#*=}"); fi
     [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} != *[=./] ]] || compopt -o nospace 2>/dev/null
 }
 complete -o default -F _lit_ghibli lit-ghibli

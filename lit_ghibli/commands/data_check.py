@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.progress import track
 
 from lit_ghibli.commands._hydra import command
-from lit_ghibli.errors import UserError
 from lit_ghibli.reports.tables import markdown_table
 
 
@@ -20,10 +19,6 @@ def data_check(config: DictConfig) -> None:
     from lit_ghibli.data.check.likeness import likeness
     from lit_ghibli.data.check.report import VERDICTS, draw_sheet, in_words, write_tables
 
-    if not isinstance(config.duplicate_distance, int) or not 0 <= config.duplicate_distance <= 32:
-        raise UserError(f"duplicate_distance must be 0 to 32 bits of 64; got {config.duplicate_distance!r}")
-    if not isinstance(config.samples, int) or config.samples < 0:
-        raise UserError(f"samples must be a whole number of at least 0; got {config.samples!r}")
     if "root" not in config.data:
         print("these data are rendered, or none are needed: there are no folders to look through")
         return

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
-from lit_ghibli.commands.train import Run, expand_resume, prepare
+from lit_ghibli.commands.train import Prepared, expand_resume, prepare
 from lit_ghibli.errors import UserError
 from lit_ghibli.reports.tables import markdown_table, write_table
 
@@ -64,7 +64,6 @@ def dry_run(config: DictConfig) -> dict[str, Any] | None:
     from lit_ghibli.callbacks.dry_run import DryRun, WeighingCheckpointIO
     from lit_ghibli.inference.profiling import clock
 
-    _check(config)
     started = clock(torch.device("cpu"))
     run = prepare(OmegaConf.masked_copy(config, [key for key in config if key not in _OWN]))
     dry, weighing = DryRun(config.steps, config.validation_pictures), WeighingCheckpointIO(run.resolved)
@@ -98,7 +97,7 @@ def dry_run(config: DictConfig) -> dict[str, Any] | None:
     }
 
 
-def _conditions(run: Run, trainer: Any) -> dict[str, Any]:
+def _conditions(run: Prepared, trainer: Any) -> dict[str, Any]:
     """What the figures hold for."""
     from lit_ghibli.inference.profiling import machine
 
@@ -131,7 +130,7 @@ def _times(dry: Any, trainer: Any, config: DictConfig) -> dict[str, Any]:
     }
 
 
-def _rates(times: dict[str, Any], run: Run, processes: int) -> dict[str, Any]:
+def _rates(times: dict[str, Any], run: Prepared, processes: int) -> dict[str, Any]:
     """Pictures per second, and what holds the training up."""
     pictures = getattr(run.datamodule, "batch_size", None)
     waits = times["waiting_share"] >= _WAITING
@@ -142,7 +141,7 @@ def _rates(times: dict[str, Any], run: Run, processes: int) -> dict[str, Any]:
     }
 
 
-def _faster_loading(run: Run) -> str:
+def _faster_loading(run: Prepared) -> str:
     """What to do about a loader that keeps the networks waiting."""
     workers, cores = run.resolved["data"].get("num_workers", 0), os.cpu_count() or 1
     cached = run.resolved["data"].get("cache") == "disk"
@@ -202,17 +201,6 @@ def _readable(figures: dict[str, Any]) -> dict[str, str]:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
-
-
-def _check(config: DictConfig) -> None:
-    """Refuse numbers of steps and pictures that are none.
-
-    Raises:
-        UserError: Naming the value.
-    """
-    for name, least in (("steps", 1), ("warm_up", 0), ("validation_pictures", 1)):
-        if not isinstance(config[name], int) or config[name] < least:
-            raise UserError(f"{name} must be a whole number of at least {least}; got {config[name]!r}")
 
 
 if __name__ == "__main__":

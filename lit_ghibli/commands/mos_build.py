@@ -17,9 +17,6 @@ PAGE, KEY = "rate.html", "key.json"
 @command("mos build")
 def mos_build(config: DictConfig) -> None:
     """Write ``rate.html``, for the raters, and ``key.json``, for the researcher, to ``out``."""
-    for value, lowest, highest in (("sets", 1, 1000), ("side", 64, 4096), ("quality", 1, 100)):
-        if not isinstance(config[value], int) or not lowest <= config[value] <= highest:
-            raise UserError(f"{value} must be a whole number of {lowest} ... {highest}; got {config[value]!r}")
     if config.mode not in MODES:
         raise UserError(f"mode must be {' or '.join(MODES)}; got {config.mode!r}")
     out = Path(config.out)

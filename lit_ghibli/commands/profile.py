@@ -77,7 +77,11 @@ def _fresh(name: str, config: DictConfig, path: Path) -> Path:
 
     from lit_ghibli import checkpoints
 
-    composed = compose("train", [f"method={name}", f"seed={config.seed}", *config.overrides])
+    try:
+        composed = compose("train", [f"method={name}", f"seed={config.seed}", *config.overrides])
+    except UserError as error:
+        of = "" if str(error).startswith(f"method={name}:") else f"method={name}: "
+        raise UserError(f"{of}{error}") from error
     method_config = OmegaConf.to_container(composed.method, resolve=True)
     method_class = trusted_class(method_config)
     if not hasattr(method_class, "translator"):
@@ -97,7 +101,7 @@ def check_settings(config: DictConfig) -> None:
     """Refuse what cannot be measured.
 
     Raises:
-        UserError: Nothing is given, or a number is too small.
+        UserError: Nothing is given, or a number of passes is none.
     """
     if not config.methods and not config.checkpoints:
         raise UserError("what is to be measured? Give method=cyclegan,pix2pix (names in conf/method) or checkpoint=RUN")
@@ -105,11 +109,9 @@ def check_settings(config: DictConfig) -> None:
         raise UserError(f"{config.overrides[0]}: values are of methods; a checkpoint has its own, give method=NAME")
     if not config.repeats:
         raise UserError("repeats is empty: give numbers of passes, such as repeats=[5,50]")
-    least = {"size": 1, "batch_size": 1, "warm_up": 0, "threads": 1}
-    numbers = [(name, config[name]) for name in least] + [("repeats", count) for count in config.repeats]
-    for name, number in numbers:
-        if number is not None and (not isinstance(number, int) or number < least.get(name, 1)):
-            raise UserError(f"{name} must be a whole number of at least {least.get(name, 1)}; got {number!r}")
+    for count in config.repeats:
+        if not isinstance(count, int) or count < 1:
+            raise UserError(f"repeats must be a whole number of at least 1; got {count!r}")
 
 
 if __name__ == "__main__":

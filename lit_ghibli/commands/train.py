@@ -1,24 +1,31 @@
 """`lit-ghibli train`: train a method, or go on with a run."""
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+import lit_ghibli
 from lit_ghibli.cluster import environment_plugins, own_checkpoint
-from lit_ghibli.commands import _sweeper
+from lit_ghibli.commands import _sweeper, to_overrides
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import flatten, quote
+from lit_ghibli.recipes import as_user_errors, compose, flatten, quote
+
+if TYPE_CHECKING:
+    from lit_ghibli.inference.translator import Translator
 
 log = logging.getLogger(__name__)
 
 
-class Run(NamedTuple):
+class Prepared(NamedTuple):
     """What a training starts with.
 
     Attributes:
@@ -32,6 +39,75 @@ class Run(NamedTuple):
     datamodule: Any
     resolved: dict[str, Any]
     checkpoint: Path | None
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a training has left; a path itself, that of its folder.
+
+    Attributes:
+        folder: The run's.
+        metrics: The last value of everything logged, by name, such as ``val/swd``.
+    """
+
+    folder: Path
+    metrics: dict[str, float]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last checkpoint."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def load(self, **options: Any) -> "Translator":
+        """The trained generator as a function on pictures: see :func:`lit_ghibli.load`."""
+        return lit_ghibli.load(self, **options)
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+
+def train_here(*words: str) -> TrainedRun:
+    """Train in this process what `lit-ghibli train` would train with the same words.
+
+    Args:
+        words: ``group=choice`` and ``key=value``; ``resume=RUN`` goes on with a run.
+
+    Raises:
+        UserError: A word cannot be used, the training cannot begin or has diverged, or it asks for several processes.
+    """
+    from lit_ghibli.callbacks.run_record import RunRecord
+    from lit_ghibli.reports.tables import last_values
+
+    overrides = expand_resume(to_overrides("train", list(map(str, words))))
+    if options := [word for word in overrides if word.startswith("-")]:
+        raise UserError(f"train takes key=value here, one run at a time, and not {options[0]}")
+    config = compose("train", overrides)
+    trainer = config.trainer
+    if "launcher" in config or trainer.get("num_nodes", 1) != 1 or trainer.devices not in (1, "1", [0]):
+        raise UserError(
+            "train makes one run in one process here; for more, type the same words after `lit-ghibli train`"
+        )
+    if not config.resume:
+        config.run_dir = str(_unused(Path(config.run_dir)))
+    with as_user_errors():
+        folder = Path(config.run_dir)
+        _note_overrides(folder, config, [word for word in overrides if not word.startswith(("hydra.", "hydra/"))])
+        record = RunRecord(folder, *plain_and_links(config), shlex.join(["lit-ghibli", "train", *words]), overrides)
+        fit(config, record)
+    return TrainedRun(folder, last_values(folder / "metrics.csv"))
+
+
+def _unused(folder: Path) -> Path:
+    """The folder, or one with a number at its end where it exists: two trainings may begin in one second."""
+    names = chain([folder], (folder.with_name(f"{folder.name}_{number}") for number in count(2)))
+    return next(name for name in names if not name.exists())
+
+
+def _note_overrides(folder: Path, config: DictConfig, overrides: list[str]) -> None:
+    """Write what Hydra writes beside a run of the command line, by which it is resumed."""
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
+    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
 
 
 @command("train", lambda arguments: _sweeper.register(quiet_further_processes(expand_resume(arguments))))
@@ -107,7 +183,7 @@ def plain_and_links(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]
     return resolved, links
 
 
-def prepare(config: DictConfig) -> Run:
+def prepare(config: DictConfig) -> Prepared:
     """Seed everything and make all that a training needs but its trainer.
 
     Raises:
@@ -137,7 +213,7 @@ def prepare(config: DictConfig) -> Run:
     if config.runtime.compile:
         for network in method.networks().values():
             network.compile()
-    return Run(method, datamodule, resolved, checkpoint)
+    return Prepared(method, datamodule, resolved, checkpoint)
 
 
 def expand_resume(arguments: list[str]) -> list[str]:

@@ -1,5 +1,8 @@
 """What users type, and what becomes of it, without starting a process."""
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,12 +12,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lit_ghibli.checkpoints import CheckpointError
-from lit_ghibli.commands._hydra import expand_out
-from lit_ghibli.commands.evaluate import allow_data_values
-from lit_ghibli.commands.stylize import expand_inputs
+from lit_ghibli.commands import COMMANDS, completion, module_of, to_overrides
 from lit_ghibli.commands.train import expand_resume
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import config_dir, quote
+from lit_ghibli.recipes import check, config_dir, quote
+from lit_ghibli.recipes import compose as compose_checked
 
 CONF = Path(config_dir())
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -95,7 +97,7 @@ def test_every_trainer_and_logger_composes(trainer, logger):
 def test_any_name_survives_hydras_grammar(name):
     config = compose(
         "stylize",
-        expand_inputs([name, "--out", name])
+        to_overrides("stylize", [name, "--out", name])
         if "=" not in name and name[0] != "~"
         else [f"inputs=[{quote(name)}]", f"out={quote(name)}"],
     )
@@ -108,7 +110,7 @@ def test_photographs_folders_and_overrides_are_told_apart(tmp_path, monkeypatch)
     Path("a=b.jpg").touch()
     Path("c=d").mkdir()
     words = ["a=b.jpg", "x y.jpg", "tile=512", "c=d", "--out", "my out", "overwrite=true", "not=there.jpg"]
-    expanded = expand_inputs(words)
+    expanded = to_overrides("stylize", words)
     assert sorted(expanded[:4]) == ["not=there.jpg", 'out="my out"', "overwrite=true", "tile=512"]
     assert expanded[4:] == ['inputs=["a=b.jpg","x y.jpg","c=d"]']
     config = compose("stylize", [word for word in expanded if not word.startswith("not=")])
@@ -122,24 +124,203 @@ def test_photographs_folders_and_overrides_are_told_apart(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("words", [["--out", "o p"], ["-o", "o p"], ["--out=o p"], ['out="o p"']])
 def test_forms_of_out(words):
-    assert expand_inputs(["a.jpg", *words]) == ['out="o p"', 'inputs=["a.jpg"]']
-    assert expand_out(words) == ['out="o p"']
+    assert to_overrides("stylize", ["a.jpg", *words]) == ['out="o p"', 'inputs=["a.jpg"]']
+    assert to_overrides("scenes", words) == ['out="o p"']
 
 
 def test_hydras_own_flags_and_their_values_pass():
     words = ["--cfg", "job", "-cd", "folder", "--help", "~hydra.x", "a.jpg"]
-    assert expand_inputs(words) == [*words[:-1], 'inputs=["a.jpg"]']
-    assert expand_inputs(["tile=0"]) == ["tile=0"]
+    assert to_overrides("stylize", words) == [*words[:-1], 'inputs=["a.jpg"]']
+    assert to_overrides("stylize", ["tile=0"]) == ["tile=0"]
 
 
 @pytest.mark.parametrize("flag", ["--out", "-o"])
 def test_out_without_a_folder_is_refused(flag):
     with pytest.raises(UserError, match=f"{flag} needs a folder"):
-        expand_inputs(["a.jpg", flag])
+        to_overrides("stylize", ["a.jpg", flag])
 
 
 def test_values_of_the_checkpoints_data_can_be_replaced():
-    assert allow_data_values(["data.root=/x", "seed=1", "++data.y=2"]) == ["++data.root=/x", "seed=1", "++data.y=2"]
+    words = ["data.root=/x", "seed=1", "++data.y=2"]
+    assert to_overrides("evaluate", words) == ["++data.root=/x", "seed=1", "++data.y=2"]
+
+
+@pytest.mark.parametrize("words", [["--method.epochs", "5"], ["--method.epochs=5"], ["method.epochs=5"]])
+def test_keys_may_be_options(words):
+    assert to_overrides("train", words) == ["method.epochs=5"]
+
+
+def test_options_take_negative_numbers_and_dashes():
+    words = ["a.jpg", "--on-bad-file", "skip", "--seed", "-1"]
+    assert to_overrides("stylize", words) == ["on_bad_file=skip", "seed=-1", 'inputs=["a.jpg"]']
+
+
+def understand(command: str, words: str) -> None:
+    overrides = to_overrides(command, words.split())
+    check(module_of(command), [word for word in overrides if word != "-m"], sweeps="-m" in overrides)
+
+
+WRONG = [
+    ("train", "--mul", ["no option --mul"]),
+    ("train", "--ver", ["no option --ver", "did you mean --version"]),
+    ("train", "-x", ["no option -x"]),
+    ("train", "--method.epochs", ["--method.epochs needs a value", "method.epochs=VALUE"]),
+    ("train", "--out", ["--out needs a folder"]),
+    ("train", "--cfg", ["--cfg needs a value"]),
+    ("train", "fetch", ["'fetch'", "key=value"]),
+    ("stylize", "checkpint=x", ["stylize has no 'checkpint'", "did you mean checkpoint?"]),
+    ("stylize", "--checkpint x", ["stylize has no 'checkpint'", "did you mean checkpoint?"]),
+    ("train", "method.epoch=3", ["no 'method.epoch'", "method.epochs"]),
+    ("train", "epochs=3", ["no 'epochs'", "method.epochs"]),
+    ("train", "~method.epochz", ["no 'method.epochz'", "method.epochs"]),
+    ("train", "+seed=3", ["'seed' is there already"]),
+    ("train", "hydra.run.dri=x", ["no 'hydra.run.dri'", "hydra.run.dir"]),
+    ("train", "method=cyclgan", ["method=cyclgan", "did you mean cyclegan?", "nijigan"]),
+    ("train", "-m method=cyclegan,pix", ["method=pix", "cyclegan"]),
+    ("train", "data=scene", ["data=scene", "did you mean scenes?"]),
+    ("train", "logger=[csv,wandbb]", ["logger=wandbb", "did you mean wandb?"]),
+    ("train", "method/bottleneck=od", ["method/bottleneck=od", "did you mean ode?"]),
+    ("stylize", "method=cyclegan", ["method", "stylize has nothing of that name"]),
+    ("stylize", "tile=abc", ["tile must be a whole number of at least 0", "'abc'"]),
+    ("stylize", "tile=1.5", ["tile must be a whole number", "1.5"]),
+    ("stylize", "tile=null", ["tile must be a whole number", "None"]),
+    ("stylize", "overwrite=maybe", ["overwrite must be true or false", "'maybe'"]),
+    ("stylize", "steps=abc", ["steps must be a whole number of at least 1", "'abc'"]),
+    ("stylize", "quality=101", ["quality must be a whole number of 1 ... 100", "101"]),
+    ("stylize", "inputs=3", ["inputs must be a list", "3"]),
+    ("stylize", "out=[a]", ["out"]),
+    ("scenes", "size=31", ["size must be a whole number of 32 ... 512", "31"]),
+    ("scenes", "count=0", ["count must be a whole number of at least 1", "0"]),
+    ("data check", "samples=-1", ["samples must be a whole number of at least 0", "-1"]),
+    ("pseudo-pair", "keep=many", ["keep must be a number", "'many'"]),
+    ("nst", "beta=x", ["beta must be a number", "'x'"]),
+    ("train", "method.epochs=abc", ["method.epochs must be a whole number of at least 1", "'abc'"]),
+    ("train", "-m method.epochs=3,abc", ["method.epochs must be a whole number", "'abc'"]),
+    ("train", "data.batch_size=0", ["data.batch_size must be a whole number of at least 1", "0"]),
+    ("train", "data.flip=yes", ["data.flip must be a number", "'yes'"]),
+    ("train", "seed=x", ["seed must be a whole number", "'x'"]),
+    ("train", "seed=-1", ["seed must be a whole number", "-1"]),
+    ("train", "trainer.devices=abc", ["trainer.devices must be a number of devices", "auto", "'abc'"]),
+    ("train", "method.weights=3", ["method.weights must be changed value by value", "method.weights.gan="]),
+    ("train", "method.weights={gann:1}", ["no 'method.weights.gann'", "method.weights.gan"]),
+    ("train", "method.weights.cycle=[1", ["method.weights.cycle=[1: cannot be read"]),
+    ("train", "name='abc", ["name='abc: cannot be read"]),
+    ("train", "name=${oops", ["name=${oops: cannot be read"]),
+    ("train", "name=${nope}", ["name", "'nope' not found"]),
+    ("train", "seed=1,2", ["seed=1,2", "-m"]),
+    ("rerun", "a b", ["one run at a time", "a, b"]),
+    ("rerun", "a -m seed=1,2", ["rerun takes one value"]),
+    ("sweep", "a b", ["one study at a time", "a, b"]),
+    ("sweep", "a jobs=x", ["jobs must be a whole number of at least 1", "'x'"]),
+]
+
+
+@pytest.mark.parametrize(("command", "words", "parts"), WRONG, ids=[f"{each[0]} {each[1]}" for each in WRONG])
+def test_wrong_words_are_answered_in_a_line_or_two(command, words, parts):
+    with pytest.raises(UserError) as error:
+        understand(command, words)
+    message = str(error.value)
+    assert message.count("\n") <= 1
+    for part in parts:
+        assert part in message
+
+
+RIGHT = [
+    ("train", "trainer.devices=auto"),
+    ("train", "trainer.devices=2"),
+    ("train", "trainer.max_time=00:01:00:00"),
+    ("train", "callbacks.checkpoints.keep_epochs=-1"),
+    ("train", "callbacks.checkpoints.monitor=null"),
+    ("train", "~callbacks.doctor"),
+    ("train", "method.weights.cycle=1e1"),
+    ("train", "-m method=cyclegan,pix2pix data=scenes,scene_pairs method.generator.base_channels=4,8"),
+    ("train", "-m method.weights.cycle=interval(1,20)"),
+    ("train", "launcher=slurm seed=0,1,2 launcher.partition=gpu"),
+    ("train", "+callbacks.mine={_target_:x.Y,a:1}"),
+    ("train", "++method.new=3"),
+    ("train", "seed=${data.count}"),
+    ("train", "experiment=null data.cache_dir=/x"),
+    ("stylize", "inputs=a.jpg out=x"),
+    ("mos build", "inputs=a methods=[a:b,c:d] out=x"),
+    ("nst", "beta=[1e3,1e4]"),
+    ("pseudo-pair", "min_structure=null keep=0.5"),
+]
+
+
+@pytest.mark.parametrize(("command", "words"), RIGHT, ids=[f"{each[0]} {each[1]}" for each in RIGHT])
+def test_what_can_be_meant_is_let_through(command, words):
+    understand(command, words)
+
+
+def test_configurations_in_another_folder_count(tmp_path):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text("defaults: [cyclegan]\n")
+    check("train", ["method=mine", "method.epochs=3"], folder=str(tmp_path))
+    with pytest.raises(UserError, match="did you mean mine"):
+        check("train", ["method=mne"], folder=str(tmp_path))
+
+
+def test_a_composed_training_has_its_name_and_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = compose_checked("train", ["method=pix2pix", "data=scene_pairs"])
+    assert config.name == "pix2pix"
+    assert config.run_dir.startswith(f"{tmp_path}/outputs/pix2pix_20")
+    assert "hydra" not in config
+    assert compose_checked("train", ["name=x", "run_dir=/y"]).run_dir == "/y"
+    assert GlobalHydra.instance().is_initialized(), "the program around it goes on"
+
+
+# --- completion ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "replies"),
+    [
+        ([""], {"train", "help", "data", "mos"}),
+        (["sty"], {"stylize"}),
+        (["data", ""], {"fetch", "check"}),
+        (["help", "tr"], {"train"}),
+        (["train", "metho"], {"method=", "method.", "method/bottleneck="}),
+        (["train", "method.epo"], {"method.epochs="}),
+        (["train", "method=nst", "method.cont"], {"method.content=", "method.content_layers="}),
+        (["train", "method", "=", "cy"], {"method=cyclegan"}),
+        (["train", "method="], {f"method={name}" for name in METHODS}),
+        (["train", "data.root=x"], set()),
+        (["stylize", "--o"], {"--out"}),
+        (["stylize", "overwrite="], {"overwrite=true", "overwrite=false"}),
+        (["sweep", "x", "--d"], {"--dry-run"}),
+        (["sweep", "x", "data.ro"], set()),
+        (["completion", ""], {"bash", "zsh"}),
+    ],
+)
+def test_words_are_completed(words, replies):
+    found = set(completion.replies(words))
+    assert found >= replies
+    assert found == replies or words in ([""], ["data", ""])
+
+
+def test_bash_completes_commands_keys_choices_and_files(tmp_path):
+    Path(tmp_path / "holiday").mkdir()
+    program = (
+        f'lit-ghibli() {{ {shlex.quote(sys.executable)} -m lit_ghibli "$@"; }}; eval "$(lit-ghibli completion bash)"'
+    )
+
+    def complete(*words: str) -> list[str]:
+        typed = " ".join(map(shlex.quote, ["lit-ghibli", *words]))
+        script = f"{program}; COMP_CWORD={len(words)}; COMP_WORDS=({typed}); _lit_ghibli; "
+        script += r"""printf "%s\n" "${COMPREPLY[@]}" """
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert complete("styl") == ["stylize"]
+    assert complete("train", "method", "=", "cyc") == ["cyclegan"]
+    assert complete("stylize", "holi") == ["holiday/"]
+
+
+def test_every_command_has_a_summary_and_a_configuration():
+    for name, command in COMMANDS.items():
+        assert command.summary
+        assert (CONF / f"{module_of(name)}.yaml").is_file() or name in ("completion", "wandb-trial")
 
 
 # --- resume --------------------------------------------------------------------

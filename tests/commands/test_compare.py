@@ -42,7 +42,7 @@ def composed(*words):
 
 def call(module, name, *words):
     """The command on what these words compose, without the program around it."""
-    getattr(module, name).__wrapped__.__wrapped__(compose(name, list(words)))
+    getattr(module, name).__wrapped__(compose(name, list(words)))
 
 
 def made_run(folder, **data):

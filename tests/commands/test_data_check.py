@@ -7,13 +7,13 @@ import shutil
 
 import numpy as np
 import pytest
-from hydra import compose
 from PIL import Image, ImageEnhance
 
 from lit_ghibli.commands.data_check import data_check
 from lit_ghibli.data.check.likeness import likeness
 from lit_ghibli.data.near_duplicates import reduced_luminance
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import compose
 from lit_ghibli.scenes.scene import render_pair
 
 pytestmark = pytest.mark.usefixtures("composing")
@@ -129,7 +129,7 @@ def test_data_without_folders_say_so(data, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("duplicate_distance=33", "duplicate_distance must be 0 to 32 bits of 64; got 33"),
+        ("duplicate_distance=33", "duplicate_distance must be a whole number of 0 ... 32; got 33"),
         ("samples=-1", "samples must be a whole number of at least 0; got -1"),
     ],
 )

@@ -4,13 +4,13 @@ import inspect
 import json
 
 import pytest
-from hydra import compose
 from hydra.errors import InstantiationException
 
 from lit_ghibli.commands.estimate import dry_run
 from lit_ghibli.commands.estimate import estimate as command
 from lit_ghibli.commands.train import train
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import compose
 
 IGNORED = ("LeafSpec", "does not have many workers", "in eval mode at the start of training", "logging interval")
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in IGNORED]  # Lightning's, of itself and advice
