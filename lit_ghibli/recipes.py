@@ -189,6 +189,7 @@ def _check(command: str, overrides: Sequence[str], sweeps: bool, folder: str | N
     sweeps = sweeps or str(base.hydra.mode).endswith("MULTIRUN")
     known = OmegaConf.to_container(base, resolve=False)
     names = [*flatten(known), *base.hydra.runtime.choices]
+    added = [each.key_or_group for each in parsed if each.is_add() or each.is_force_add()]
     for each in parsed:
         if each.is_sweep_override() and not sweeps:
             key = each.get_key_element()
@@ -196,7 +197,7 @@ def _check(command: str, overrides: Sequence[str], sweeps: bool, folder: str | N
                 f"{each.input_line}: several values, or a text with a comma? -m makes a run for each value; "
                 f"a text is quoted for Hydra and for the shell: {key}='\"...\"', a list is {key}='[...]'"
             )
-        if each not in choices:
+        if each not in choices and not any(each.key_or_group.startswith(f"{key}.") for key in added):
             several = any(choice.is_sweep_override() for choice in choices)  # of which another may have the key
             _check_value(command, each, base, known, names, several)
     if any("${" in str(each.input_line) and not each.is_sweep_override() for each in parsed):
