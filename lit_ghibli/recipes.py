@@ -231,6 +231,8 @@ def parse(text: str, loader: ConfigLoader | None = None) -> Override:
 
 def _check_choice(override: Override, options: Callable[[str], list[str]]) -> None:
     """Refuse a choice that its group does not have."""
+    if override.value() is None and not override.is_delete():
+        raise UserError(f"{override.input_line}: a choice cannot be taken back by null: leave the word out")
     if override.value() in (None, ""):
         return
     values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
