@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.recipes import build
 from lit_ghibli.reports.tables import markdown_table
 
 
@@ -22,7 +22,7 @@ def data_check(config: DictConfig) -> None:
     if "root" not in config.data:
         print("these data are rendered, or none are needed: there are no folders to look through")
         return
-    datamodule = instantiate(config.data, _convert_="object")
+    datamodule = build(config.data)
     source = datamodule.source
     folders, pairings = dataset_files.layout(source)
     listed, findings = check.find_files(folders, pairings)

@@ -16,6 +16,7 @@ from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands.train import plain_and_links
 from lit_ghibli.data.image_files import FolderError, list_images, open_image
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import build
 from lit_ghibli.reports.grids import labelled_grid
 
 
@@ -124,8 +125,8 @@ def sheet_rows(jobs: Sequence[Job], out: Path) -> list[dict[str, np.ndarray]]:
 def _painter(config: DictConfig) -> Callable[..., Any]:
     """Makes the method for one picture; the network and the styles' Gram matrices are made once for all."""
     recipe = OmegaConf.to_container(config.method, resolve=True)
-    vgg = functools.cache(instantiate(recipe.pop("vgg"), _convert_="object"))
-    make = instantiate(recipe, _partial_=True, _convert_="object")
+    vgg = functools.cache(build(recipe.pop("vgg")))
+    make = build(recipe, _partial_=True)
     memory: dict = {}
 
     def paint(job: Job) -> Any:
@@ -159,13 +160,13 @@ def _paint(config: DictConfig, job: Job, painter: Callable[..., Any], run: Path,
     record = RunRecord(run, resolved, links, typed_command("nst"), job_overrides())
     trainer = instantiate(
         config.trainer,
-        callbacks=[record, *(instantiate(callback, _convert_="object") for callback in config.callbacks.values())],
+        callbacks=[record, *(build(callback) for callback in config.callbacks.values())],
         logger=[instantiate(logger) for logger in config.logger.values()],
         plugins=[checkpoints.RunCheckpointIO(resolved)],
         default_root_dir=str(run),
         _convert_="object",
     )
-    trainer.fit(method, instantiate(config.data, _convert_="object"), ckpt_path=last if last.is_file() else None)
+    trainer.fit(method, build(config.data), ckpt_path=last if last.is_file() else None)
     if method.iteration < sum(iterations for _, iterations in method.levels):
         raise UserError(f"{path}: stopped before its end; the same command goes on with it")
     shutil.rmtree(run / "checkpoints")

@@ -7,12 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import compose, trusted_class
+from lit_ghibli.recipes import build, compose, trusted_class
 from lit_ghibli.reports.tables import markdown_table, write_table
 
 _MEASURE = "--measure"  # makes this module the process that measures one network
@@ -90,7 +89,7 @@ def _fresh(name: str, config: DictConfig, path: Path) -> Path:
             "that there is no forward pass to measure: leave it out"
         )
     seed_everything(config.seed, verbose=False)
-    method = instantiate(method_config, _convert_="object")
+    method = build(method_config)
     prefix = next(prefix for prefix, module in method.named_children() if module is method.translator())
     weights = {f"{prefix}.{key}": value for key, value in method.translator().state_dict().items()}
     checkpoints.save({"state_dict": weights, checkpoints.CONFIG_KEY: {"method": method_config}}, path)
