@@ -1,8 +1,26 @@
-"""Photographs into Studio Ghibli and anime pictures, with PyTorch Lightning and Hydra."""
+"""Photographs into Studio Ghibli and anime pictures, with PyTorch Lightning and Hydra: see `load` and `train`."""
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lit_ghibli.commands.train import train_here as train
+    from lit_ghibli.inference.load import load
+
+__all__ = ["load", "train"]
 
 try:
     __version__ = version("lit-ghibli")
 except PackageNotFoundError:  # running from a source tree that is not installed
     __version__ = "0.0.0"
+
+_PLACES = {"load": ("inference.load", "load"), "train": ("commands.train", "train_here")}
+
+
+def __getattr__(name: str) -> Any:
+    """The public functions, imported when first asked for: torch takes seconds, and `--help` needs none of it."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'lit_ghibli' has no attribute '{name}'")
+    module, attribute = _PLACES[name]
+    return globals().setdefault(name, getattr(import_module(f"lit_ghibli.{module}"), attribute))

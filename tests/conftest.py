@@ -130,3 +130,12 @@ def run_cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comple
 @pytest.fixture(scope="session")
 def cli():
     return run_cli
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The suite as a built wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(TESTS.parent)]
+    subprocess.run(build, check=True, capture_output=True, text=True)
+    return next(folder.glob("*.whl"))

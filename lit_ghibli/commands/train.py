@@ -85,7 +85,7 @@ def train_here(*words: str) -> TrainedRun:
     trainer = config.trainer
     if "launcher" in config or trainer.get("num_nodes", 1) != 1 or trainer.devices not in (1, "1", [0]):
         raise UserError(
-            "train makes one run in one process here; for more, type the same words after `lit-ghibli train`"
+            "one run in one process is trained here; for more, type the same words after `lit-ghibli train`"
         )
     if not config.resume:
         config.run_dir = str(_unused(Path(config.run_dir)))

@@ -263,13 +263,12 @@ def _read(path: Path, content: io.BytesIO | None = None) -> tuple[Image.Image, s
     try:
         with _open(path, content) as image:
             image.load()
-            orientation = _orientation(image)
-            rgb, kind, mode = _to_rgb(image), image.format, image.mode
+            rgb, kind, mode = upright_rgb(image), image.format, image.mode
     except ImageFileError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on damaged data
         raise ImageFileError(path, f"is truncated or damaged ({error})") from error
-    return (rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb), kind, mode
+    return rgb, kind, mode
 
 
 def _open(path: Path, content: io.BytesIO | None) -> Image.Image:
@@ -315,14 +314,19 @@ def _orientation(image: Image.Image) -> int:
             return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as upright 8-bit RGB; see :func:`open_image`."""
+    orientation = _orientation(image)
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         levels = np.asarray(image).astype(np.float32) / 257.0
         image = Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
         picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return image.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    rgb = image.convert("RGB")
+    rgb = rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
+    rgb.info = {}  # with the EXIF data, by which it would be turned once more
+    return rgb
 
 
 def bullets(lines: Sequence[str], at_most: int = _LISTED) -> str:

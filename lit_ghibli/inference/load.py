@@ -1,5 +1,6 @@
-"""From a checkpoint to the function that translates photographs."""
+"""From a run or a checkpoint to the function that translates photographs."""
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,32 @@ def choose_device(device: str) -> torch.device:
         return torch.device(device)
     except RuntimeError as error:
         raise UserError(f"device={device}: choose auto, cpu or cuda") from error
+
+
+def load(
+    run: str | PathLike[str],
+    *,
+    device: str = "auto",
+    tile: int = 1024,
+    solver: str | None = None,
+    steps: int | None = None,
+) -> Translator:
+    """The trained generator of a run, as a function on pictures.
+
+    Args:
+        run: A run's folder, whose last checkpoint is taken, a checkpoint, or what :func:`lit_ghibli.train` returned.
+        device: ``auto``, which is a GPU where there is one, ``cpu`` or ``cuda``.
+        tile: Photographs with more than ``tile * tile`` pixels are translated in tiles of about this side; 0 never.
+        solver: Of a network with ODE blocks: euler, midpoint, rk4 or dopri5; None: as trained.
+        steps: Of solvers with fixed steps, in each block; None: as trained.
+
+    Returns:
+        A function of a path, a PIL image, an array or a tensor: see :meth:`Translator.__call__`.
+
+    Raises:
+        UserError: There is no such run, its files cannot be used, or an argument cannot.
+    """
+    return load_translator(checkpoints.find(run), device, tile)[0].with_solver(solver, steps)
 
 
 def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dict[str, Any]]:

@@ -1,15 +1,22 @@
 """A trained run as a function on pictures."""
 
 import copy
+from os import PathLike
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from lit_ghibli.data.image_files import open_image, upright_rgb
 from lit_ghibli.errors import UserError
-from lit_ghibli.images import from_picture, to_picture
+from lit_ghibli.images import from_picture, to_picture, to_pixels
 from lit_ghibli.inference.tiling import translate_tiled
 from lit_ghibli.networks.sizes import translate
+
+Picture = str | PathLike[str] | Image.Image | NDArray[np.uint8] | Tensor
 
 
 class Translator:
@@ -53,12 +60,39 @@ class Translator:
         network.set_solver(solver or network.solver, steps)
         return Translator(network, self.device, self.tile)
 
-    def __call__(self, photo: Image.Image) -> Image.Image:
-        """Translate an RGB image."""
-        return to_picture(self.translate(from_picture(photo, self.device)))
+    def __call__(self, photo: Picture) -> Any:
+        """Translate a photograph; the picture is of the same kind and size.
+
+        Args:
+            photo: A path or a PIL image of any mode, for which the picture is a PIL image, upright and RGB; an array
+                ``(H, W, 3)`` of ``uint8``; or a floating-point tensor ``(3, H, W)`` or ``(N, 3, H, W)`` in
+                ``[-1, 1]``, whose type and device the picture has, too.
+
+        Raises:
+            UserError: It is something else, or a file that cannot be read.
+        """
+        if isinstance(photo, str | PathLike):
+            photo = open_image(photo)
+        if isinstance(photo, Image.Image):
+            return to_picture(self.translate(from_picture(upright_rgb(photo), self.device)))
+        if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
+            return to_pixels(self.translate(from_picture(photo, self.device)))
+        shape = tuple(getattr(photo, "shape", ()))
+        batch = isinstance(photo, Tensor) and len(shape) in (3, 4) and shape[-3] == 3
+        if not (batch and photo.is_floating_point() and photo.numel() and photo.abs().max() <= 1):
+            values = f" of {photo.dtype} {shape}" if shape else ""
+            unfit = " that is empty or has values beyond [-1, 1]" if batch and photo.is_floating_point() else ""
+            raise UserError(
+                f"a picture is a path, a PIL image, an array (H, W, 3) of uint8, or a float tensor (3, H, W) or "
+                f"(N, 3, H, W) in [-1, 1]; got {type(photo).__name__}{values}{unfit}"
+            )
+        photos = photo.detach().to(self.device, torch.float32).reshape(-1, *shape[-3:])
+        tiled = self.tile and shape[-2] * shape[-1] > self.tile**2  # one after the other, to bound the memory
+        pictures = torch.cat([self.translate(part) for part in (photos.split(1) if tiled else [photos])])
+        return pictures.to(photo.device, photo.dtype).reshape(shape)
 
     def translate(self, photo: Tensor) -> Tensor:
-        """Translate ``(1, 3, H, W)`` in ``[-1, 1]`` to the same shape and range."""
+        """Translate ``(N, 3, H, W)`` in ``[-1, 1]``, N being 1 if in tiles, to the same shape and range."""
         if self.tile and photo.shape[-2] * photo.shape[-1] > self.tile**2:
             return translate_tiled(self.network, photo, self.tile)
         return translate(self.network, photo)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.sizes import translate
+from lit_ghibli.recipes import instantiate_trusted
 from lit_ghibli.training import rank_state
 from lit_ghibli.training.schedules import linear_decay
 
@@ -36,6 +39,28 @@ class Method(LightningModule):
 
     iteration = 0
     levels: Sequence[tuple[Any, int]] = ()
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | PathLike[str], **options: Any) -> "Method":
+        """The method of a run as it was when this file, or the last one of a run's folder, was written.
+
+        Args:
+            checkpoint_path: The configuration is in it, so that nothing else is needed.
+            options: Of Lightning's; none is taken.
+
+        Raises:
+            UserError: The file cannot be used, is of another method, or options are given.
+        """
+        path = checkpoints.find(checkpoint_path)
+        checkpoint = checkpoints.load(path)
+        method = instantiate_trusted(checkpoint[checkpoints.CONFIG_KEY]["method"])
+        if options or not isinstance(method, cls):
+            given = f"takes no {', '.join(options)}" if options else f"is a run of {type(method).__name__}"
+            raise UserError(f"{path}: {cls.__name__}.load_from_checkpoint {given}; lit_ghibli.load takes any run")
+        method.on_load_checkpoint(checkpoint)
+        own = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith("metrics.")}
+        method.load_state_dict(own)
+        return method
 
     def report(self, losses: dict[str, Tensor], **pictures: Tensor) -> dict[str, Any]:
         """Log the losses of a step, count it, and return what callbacks look at: detached losses, and pictures."""
