@@ -75,7 +75,7 @@ def distances(generator: OdeGenerator, title: tuple[str, int | None], photos: li
     whole = Translator(generator, tile=0)
     other = whole.with_solver(*title)
     found = [compare(other.translate(photo), whole.translate(photo)) for photo in photos]
-    evaluations = other.network.evaluations  # of the last photograph; an adaptive solver's vary
+    evaluations = other.network.nfe  # of the last photograph; an adaptive solver's vary
     means = {name: sum(values[name] for values in found) / len(found) for name in ("l1", "ssim")}
     return {"evaluations": evaluations, "levels": 255 * means["l1"], "ssim": means["ssim"]}
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lit_ghibli.inference.comparison import HeldOut, Outcome, Subject
     from lit_ghibli.inference.nearest_training import Found
 
-_COSTS = ("parameters_m", "seconds_", "peak_mib", "tflop", "evaluations")  # of a profile: how columns begin
+_COSTS = ("parameters_m", "seconds_", "peak_mib", "tflop", "nfe")  # of a profile: how columns begin
 _NOT_PRINTED = (
     "images",
     "protocol",

@@ -83,7 +83,7 @@ def _measure_checkpoint(
     row = {**_row(title, suite, origin), "seconds_per_picture": measured.seconds}
     if measured.solver:
         network = translators["output"].network
-        row |= {"solver": network.solver, "evaluations": network.evaluations, **measured.solver}
+        row |= {"solver": network.solver, "nfe": network.nfe, **measured.solver}
     return row
 
 

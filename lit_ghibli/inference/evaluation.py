@@ -111,7 +111,7 @@ def describe_solver(translator: Translator, trained: Translator, photo: Image.Im
     suite = MetricSuite(("l1", "ssim") if min(sides) >= SSIM_WINDOW else ("l1",))
     suite.update_pair(*(each.translate(middle.to(each.device)).cpu() for each in (translator, trained)))
     values = suite.compute()
-    ours, theirs = (f"{each.network.solver} ({each.network.evaluations} evaluations)" for each in (translator, trained))
+    ours, theirs = (f"{each.network.solver} ({each.network.nfe} evaluations)" for each in (translator, trained))
     ssim = f", SSIM {values['ssim']:.4f}" if "ssim" in values else ""
     return f"{ours} against the training's {theirs}: mean difference {255 * values['l1']:.2f} of 255 levels{ssim}"
 

@@ -42,7 +42,7 @@ def profile(network: nn.Module, images: Tensor, *, warm_up: int, repeats: Sequen
         - ``tflop``: `count_flops` of one pass, in 10**12.
         - ``tflop_per_s``: that over the mean time of most passes. Our quicker convolutions reach the result in fewer
           operations than the definition's, so that this can exceed what the processor is capable of.
-        - ``evaluations``: of the ODE's vector field in a pass; None without one.
+        - ``nfe``: number of evaluations of the ODE's vector field in a pass; None without one.
     """
     weights = list(network.state_dict().values())
     for tensor in weights:
@@ -59,7 +59,7 @@ def profile(network: nn.Module, images: Tensor, *, warm_up: int, repeats: Sequen
         "parameters_m": sum(parameter.numel() for parameter in network.parameters()) / 1e6,
         "tflop": tflop,
         "tflop_per_s": tflop / mean(seconds),
-        "evaluations": getattr(network, "evaluations", None),
+        "nfe": getattr(network, "nfe", None),
     }
 
 
@@ -76,16 +76,16 @@ def count_flops(network: nn.Module, images: Tensor) -> int:
         images: ``(N, 3, H, W)``; only their shape matters.
     """
     skeleton = copy.deepcopy(network).to("cpu", torch.float64)
-    evaluations = getattr(network, "evaluations", None)
-    if evaluations is None:
+    nfe = getattr(network, "nfe", None)
+    if nfe is None:
         return _count_pass(skeleton, images.shape)
     counts = {}
     for steps in (1, 2):
         skeleton.set_solver("euler", steps)
         flops = _count_pass(skeleton, images.shape)
-        counts[skeleton.evaluations] = flops
+        counts[skeleton.nfe] = flops
     (few, least), (many, most) = counts.items()
-    return least + (most - least) // (many - few) * (evaluations - few)
+    return least + (most - least) // (many - few) * (nfe - few)
 
 
 def _count_pass(skeleton: nn.Module, shape: torch.Size) -> int:

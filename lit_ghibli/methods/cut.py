@@ -98,7 +98,7 @@ class CUT(Translation):
         with update(self, optimizer_g):
             real = self.generator(x.flip(-1) if flip else x, features=True)
             fake = real.picture
-            if (nfe := getattr(self.generator, "nfe", getattr(self.generator, "evaluations", None))) is not None:
+            if (nfe := getattr(self.generator, "nfe", None)) is not None:
                 self.log_dict({"train/nfe": float(nfe)})
             if self.weights["gan"]:
                 with update(self, optimizer_d):

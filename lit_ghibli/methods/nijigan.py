@@ -109,10 +109,7 @@ class NijiGAN(Translation):
         self.supervised = bool(self.weights["gan_pair"] or self.weights["style_nce"])
         self.batch_keys = ("pair_a", "pair_b", "photo", "anime") if self.supervised else ("photo", "anime")
         self.generator, self.discriminator = generator(), discriminator()
-        if (
-            self.weights["straightness"]
-            and getattr(self.generator, "nfe", getattr(self.generator, "evaluations", None)) is None
-        ):
+        if self.weights["straightness"] and getattr(self.generator, "nfe", None) is None:
             raise UserError("method.weights.straightness is for ODE blocks: set it to 0, or method/bottleneck=ode")
         channels = compared_channels(self.generator, nce_layers, num_patches)
         self.projection = projection(channels) if self.weights["src"] or self.weights["hdce"] else None
@@ -163,7 +160,7 @@ class NijiGAN(Translation):
         """Update D, then backpropagate all that G owes to the photograph: (1) to (5)."""
         real = self.generator(x, features=True, **({"gaps": True} if self.weights["straightness"] else {}))
         fake, losses, terms, statistics = real.picture, {}, {}, {}
-        if (nfe := getattr(self.generator, "nfe", getattr(self.generator, "evaluations", None))) is not None:
+        if (nfe := getattr(self.generator, "nfe", None)) is not None:
             statistics["train/nfe"] = float(nfe)
         if self.weights["gan"]:
             losses["discriminator"] = self.update_discriminator(self.discriminator, optimizer_d, y, fake)

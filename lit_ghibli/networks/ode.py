@@ -63,7 +63,7 @@ class OdeBlock(nn.Module):
             those of the exact path: far from the gradients of what is computed when steps are few and long.
 
     Attributes:
-        evaluations: of f in the last forward pass; those that the adjoint makes backwards do not count.
+        nfe: number of evaluations of f in the last forward pass; those that the adjoint makes backwards do not count.
         name: what errors call this block.
 
     Raises:
@@ -72,7 +72,7 @@ class OdeBlock(nn.Module):
     Source: Chen et al. 2018, "Neural Ordinary Differential Equations".
     """
 
-    evaluations = 0
+    nfe = 0
     name = "an ODE block"
 
     def __init__(
@@ -132,7 +132,7 @@ class OdeBlock(nn.Module):
                 slopes.append(self.branch(_add(end, slopes, shares, 1 / self.steps)))
             first = slopes[0] if first is None else first
             end = _add(end, slopes, weights, 1 / self.steps)
-        self.evaluations = self.steps * len(stages)
+        self.nfe = self.steps * len(stages)
         return end, first
 
     @torch.compiler.disable  # its control flow depends on values: every step would break the graph
@@ -156,7 +156,7 @@ class OdeBlock(nn.Module):
             raise SolverError(self._explanation(error)) from error
         if adjoint and gap:  # which keeps no graph of its own evaluations
             first, count = self.branch(start), count + 1
-        self.evaluations = count
+        self.nfe = count
         return end, first
 
     def _options(self) -> dict[str, Any]:
@@ -228,7 +228,7 @@ class OdeGenerator(BottleneckGenerator):
             SolverError: dopri5 cannot go on.
         """
         for block in self.bottleneck:
-            block.evaluations = 0  # also of those that a pass without a picture does not reach
+            block.nfe = 0  # also of those that a pass without a picture does not reach
         return super().forward(photos, **asked)
 
     def _through(self, block: nn.Module, hidden: Tensor, gaps: list[Tensor] | None) -> Tensor:
@@ -239,9 +239,9 @@ class OdeGenerator(BottleneckGenerator):
         return hidden
 
     @property
-    def evaluations(self) -> int:
-        """Evaluations of f in the last forward pass, of all blocks together."""
-        return sum(block.evaluations for block in self.bottleneck)
+    def nfe(self) -> int:
+        """Number of evaluations of f in the last forward pass, of all blocks together."""
+        return sum(block.nfe for block in self.bottleneck)
 
     @property
     def context(self) -> int:

@@ -98,7 +98,6 @@ class BottleneckGenerator(nn.Module):
         context: an output pixel depends on inputs at most this far away, in pixels, but for the statistics
             of instance norm.
         feature_channels: tap -> number of channels.
-        evaluations: of the vector field in the last forward pass; None where there is none.
 
     Source: Zhu et al. 2017, appendix 7.2; Johnson et al. 2016; taps of Park et al. 2020.
     """
@@ -106,7 +105,6 @@ class BottleneckGenerator(nn.Module):
     size_multiple = 4
     minimum_size = 8
     context: int
-    evaluations: int | None = None
 
     def __init__(
         self,

@@ -194,7 +194,7 @@ def test_costs_are_measured_and_have_a_table_of_their_own(monkeypatch):
         asked.append(settings)
         row = {"method": settings["name"], "seconds_2": 0.5, "peak_mib": None, "parameters_m": 1.5, "tflop": 0.25}
         conditions = {"size": settings["size"], "batch_size": 1, "device": "a chip", "threads": 2, "torch": "9"}
-        return {**row, "tflop_per_s": 8.0, "evaluations": None, **conditions}
+        return {**row, "tflop_per_s": 8.0, "nfe": None, **conditions}
 
     monkeypatch.setattr(compare, "measure_apart", measured)
     run = made_run(Path("run"))
@@ -205,7 +205,7 @@ def test_costs_are_measured_and_have_a_table_of_their_own(monkeypatch):
     assert (asked[0]["size"], asked[0]["repeats"], asked[0]["device"]) == (48, [2], "cpu")
     rows = {row["name"]: row for row in read_csv("out/metrics.csv")}
     assert (rows["run"]["seconds_2"], rows["run"]["parameters_m"], rows[UNTOUCHED]["seconds_2"]) == ("0.5", "1.5", "")
-    assert not {"peak_mib", "evaluations", "tflop_per_s"} & rows["run"].keys(), "nobody has them, or they are no cost"
+    assert not {"peak_mib", "nfe", "tflop_per_s"} & rows["run"].keys(), "nobody has them, or they are no cost"
     page = Path("out/compare.html").read_text()
     assert "1 x 48 x 48 pixels on a chip, 2 threads, torch 9" in page
     assert page.count("<svg") == 2 * 2, "parameters and seconds, of two metrics"

@@ -113,7 +113,7 @@ def test_a_row_says_what_was_measured_on_what(tmp_path):
     row = profile.measure({**SETTINGS, "checkpoint": str(path)})
     weights = checkpoints.load(path)["state_dict"].values()
     assert row["parameters_m"] * 1e6 == pytest.approx(sum(tensor.numel() for tensor in weights))
-    expected = {"method": "x", "size": 16, "batch_size": 1, "threads": 1, "evaluations": None}
+    expected = {"method": "x", "size": 16, "batch_size": 1, "threads": 1, "nfe": None}
     assert {key: row[key] for key in expected} == expected
     assert json.loads(json.dumps(row)) == row
     assert list(row)[:4] == ["method", "seconds_1", "seconds_2", "peak_mib"]
@@ -124,7 +124,7 @@ def test_modules_first_imported_for_a_translator_are_whole(tmp_path):
     ode = ["method/bottleneck=ode", "method.generator.solver=dopri5"]
     path = fresh(tmp_path, "cyclegan", *SMALL, *ode, "method.generator.num_blocks=1")
     row = profile.measure_apart({**SETTINGS, "checkpoint": str(path)})
-    assert row["evaluations"] >= 7
+    assert row["nfe"] >= 7
     assert row["peak_mib"] < 200, "the program itself, which takes more, does not count"
 
 

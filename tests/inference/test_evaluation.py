@@ -24,14 +24,14 @@ class Darker(nn.Module):
     def __init__(self):
         super().__init__()
         self.amount = nn.Parameter(torch.tensor(0.02))
-        self.solver, self.steps, self.evaluations = "euler", 3, 0
+        self.solver, self.steps, self.nfe = "euler", 3, 0
 
     def set_solver(self, solver, steps=None):
         self.solver, self.steps = solver, self.steps if steps is None else steps
 
     def forward(self, images):
-        self.evaluations = self.steps * {"euler": 1, "midpoint": 2}[self.solver]
-        return images - self.evaluations * self.amount
+        self.nfe = self.steps * {"euler": 1, "midpoint": 2}[self.solver]
+        return images - self.nfe * self.amount
 
 
 class Pictures:
@@ -183,7 +183,7 @@ def test_another_solver_shares_the_weights_and_leaves_the_translator_alone():
     other = trained.with_solver("euler", 3)
     photo = torch.rand(1, 3, 16, 16) * 2 - 1
     outputs = [each.translate(photo) for each in (trained, other)]
-    assert [each.network.evaluations for each in (trained, other)] == [8, 3]
+    assert [each.network.nfe for each in (trained, other)] == [8, 3]
     assert not torch.equal(*outputs)
     assert (network.solver, network.steps, other.tile) == ("rk4", 2, 128)
     mine, theirs = (dict(each.network.named_parameters()) for each in (trained, other))

@@ -54,7 +54,7 @@ def test_parameters_and_operations_of_a_small_generator_by_hand():
     assert row["parameters_m"] * 1e6 == pytest.approx(sum(weights for weights, _ in LAYERS.values()) + BIASES, rel=1e-9)
     assert row["tflop"] * 1e12 == pytest.approx(2 * FLOPS, rel=1e-9), "of two pictures"
     assert row["tflop_per_s"] == pytest.approx(row["tflop"] / row["seconds_1"])
-    assert row["evaluations"] is None
+    assert row["nfe"] is None
 
 
 def test_operations_are_those_of_the_definition_where_our_own_convolutions_do_fewer():
@@ -66,12 +66,12 @@ def test_operations_are_those_of_the_definition_where_our_own_convolutions_do_fe
     assert count_flops(network, images) == 2 * operations
 
 
-@pytest.mark.parametrize(("solver", "steps", "evaluations"), [("euler", 1, 1), ("midpoint", 3, 6), ("rk4", 1, 4)])
-def test_operations_follow_the_evaluations(solver, steps, evaluations):
+@pytest.mark.parametrize(("solver", "steps", "nfe"), [("euler", 1, 1), ("midpoint", 3, 6), ("rk4", 1, 4)])
+def test_operations_follow_the_evaluations(solver, steps, nfe):
     network = OdeGenerator(base_channels=4, num_blocks=1, solver=solver, steps=steps).eval()
     row = profile(network, scenes(1, 16), warm_up=0, repeats=[1])
-    assert row["evaluations"] == evaluations
-    assert row["tflop"] * 1e12 == pytest.approx(FLOPS + (evaluations - 1) * BLOCK, rel=1e-9)
+    assert row["nfe"] == nfe
+    assert row["tflop"] * 1e12 == pytest.approx(FLOPS + (nfe - 1) * BLOCK, rel=1e-9)
     assert (network.solver, network.steps) == (solver, steps)
 
 
@@ -84,7 +84,7 @@ def test_operations_of_an_adaptive_solver_are_those_of_the_steps_that_it_took():
     for hook in hooks:
         hook.remove()
     row = profile(network, scenes(1, 16), warm_up=0, repeats=[1])
-    assert row["evaluations"] == len(branches) > 2 * 6
+    assert row["nfe"] == len(branches) > 2 * 6
     assert row["tflop"] * 1e12 == pytest.approx(FLOPS + (len(branches) - 1) * BLOCK, rel=1e-9)
 
 

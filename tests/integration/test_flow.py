@@ -169,7 +169,7 @@ def test_evaluate_with_another_solver_has_a_folder_of_its_own(ode_run, cli):
     result = cli("evaluate", f"checkpoint={ode_run}", "solver=euler", cwd=ode_run)
     assert result.returncode == 0, result.stderr
     row, untouched = json.loads((ode_run / "evaluation" / "last_euler" / "metrics.json").read_text())
-    assert (row["solver"], row["evaluations"]) == ("euler", 1)
+    assert (row["solver"], row["nfe"]) == ("euler", 1)
     assert 0 < row["solver_l1"] < 0.5
     assert -1 < row["solver_ssim"] < 1
     assert "solver" not in untouched
