@@ -123,7 +123,7 @@ def prepare(config: DictConfig) -> Comparison:
     files = {name: checkpoints.find(path) for name, path in paths.items() if is_run(path)}
     loaded = {name: load_translator(file, config.device, tile=0) for name, file in files.items()}
     trained_on = {name: run["data"] for name, (_, run) in loaded.items()}
-    data = data_config(config, next(iter(trained_on.values()), None))
+    data = data_config(OmegaConf.to_container(config, resolve=True), next(iter(trained_on.values()), None))
     datamodule = instantiate_trusted(data)
     datamodule.setup("validate")
     inputs = datamodule.splits.test_input.names
@@ -200,7 +200,7 @@ def _search_training(
     first = next(iter(comparison.trained_on.values()), comparison.data)
     for name, outcome in outcomes.items():
         data = comparison.trained_on.get(name, first)
-        data = data if config.photos else merged(data, config.data)
+        data = data if config.photos else merged(data, OmegaConf.to_container(config.data, resolve=True))
         key = json.dumps(data, sort_keys=True)
         trained = name if name in comparison.trained_on else next(iter(comparison.trained_on), "folders")
         try:

@@ -1,11 +1,9 @@
 """What `lit-ghibli compare` is given: runs, checkpoints, folders of pictures, and where held-out ones come from."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.errors import UserError
 
@@ -41,13 +39,17 @@ def is_run(path: Path) -> bool:
     return path.is_file() or any((path / name).exists() for name in _RUN_HOLDS)
 
 
-def data_config(config: DictConfig, of_run: Data | None) -> Data:
+def data_config(config: Mapping[str, Any], of_run: Data | None) -> Data:
     """Where held-out pictures come from: the folders given, or the data of the first run.
+
+    Args:
+        config: The command's values, of which `photos`, `targets`, `folders` and `data` decide.
+        of_run: Data configuration of the first run, if there is one.
 
     Raises:
         UserError: Neither is known, or the folders do not exist.
     """
-    folders = OmegaConf.to_container(config.folders, resolve=True)
+    folders = config["folders"]
     given = {name: config[name] for name in ("photos", "targets") if config[name] is not None}
     for name, folder in given.items():
         if not Path(folder).is_dir():
@@ -56,19 +58,20 @@ def data_config(config: DictConfig, of_run: Data | None) -> Data:
         raise UserError(f"{next(iter(given))} is given alone: give photos=FOLDER and targets=FOLDER together")
     if given:
         places = {name: str(Path(folder).absolute()) for name, folder in given.items()}
-        folders |= {"root": ".", "test_photo": places["photos"], "test_anime": places["targets"]}
-        return merged(folders, config.data)
-    if of_run is None and "root" not in config.data:
+        of_run = {**folders, "root": ".", "test_photo": places["photos"], "test_anime": places["targets"]}
+    elif of_run is None and "root" not in config["data"]:
         raise UserError(
             "folders of pictures do not say what they were made of: give photos=FOLDER and targets=FOLDER, or "
             f"data.root=FOLDER with {folders['test_photo']}/ and {folders['test_anime']}/ in it"
         )
-    return merged(folders if of_run is None else of_run, config.data)
+    return merged(folders if of_run is None else of_run, config["data"])
 
 
-def merged(data: Any, values: Any) -> Data:
-    """A data module's configuration with some values replaced."""
-    return OmegaConf.to_container(OmegaConf.merge(data, values), resolve=True)
+def merged(data: Data, values: Mapping[str, Any]) -> Data:
+    """A data module's configuration with some values replaced, in groups of values only those that are named."""
+    both = {key: (data[key], value) for key, value in values.items() if isinstance(data.get(key), Mapping)}
+    groups = {key: merged(old, new) for key, (old, new) in both.items() if isinstance(new, Mapping)}
+    return {**data, **values, **groups}
 
 
 def _split_name(word: str) -> tuple[str | None, Path]:

@@ -40,6 +40,10 @@ def composed(*words):
     return compose("compare", to_overrides("compare", list(words)))
 
 
+def held_out_data(*words, of_run=None):
+    return data_config(OmegaConf.to_container(composed(*words), resolve=True), of_run)
+
+
 def call(module, name, *words):
     """The command on what these words compose, without the program around it."""
     getattr(module, name).__wrapped__(compose(name, list(words)))
@@ -130,11 +134,11 @@ def test_held_out_pictures_are_the_runs_unless_others_are_given():
     Path("p").mkdir()
     Path("t").mkdir()
     of_run = {"root": "/run", "eval_size": 64}
-    assert data_config(composed("data.eval_size=32"), of_run) == {"root": "/run", "eval_size": 32}
-    given = data_config(composed("photos=p", "targets=t", "data.eval_size=32"), of_run)
+    assert held_out_data("data.eval_size=32", of_run=of_run) == {"root": "/run", "eval_size": 32}
+    given = held_out_data("photos=p", "targets=t", "data.eval_size=32", of_run=of_run)
     assert (given["test_photo"], given["test_anime"]) == (str(Path("p").absolute()), str(Path("t").absolute()))
     assert (given["eval_size"], given["on_bad_file"]) == (32, "error")
-    alone = data_config(composed("data.root=/x", "on_bad_file=skip"), None)
+    alone = held_out_data("data.root=/x", "on_bad_file=skip")
     assert (alone["root"], alone["test_photo"], alone["on_bad_file"]) == ("/x", "testA", "skip")
 
 
@@ -149,7 +153,7 @@ def test_held_out_pictures_are_the_runs_unless_others_are_given():
 def test_unknown_held_out_pictures_are_asked_for(words, message):
     Path("p").mkdir()
     with pytest.raises(UserError) as error:
-        data_config(composed(*words), None)
+        held_out_data(*words)
     assert message in str(error.value)
 
 
