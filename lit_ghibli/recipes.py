@@ -168,6 +168,8 @@ def _check(command: str, overrides: Sequence[str], sweeps: bool, folder: str | N
     searched = [] if folder is None else [f"hydra.searchpath=[{quote(str(Path(folder).absolute()))}]"]
 
     def options(group: str) -> list[str]:
+        if "." in group:  # a key within the configuration; asking Hydra takes long
+            return []
         return loader.get_group_options(group, config_name=command, overrides=searched)
 
     parsed = [parse(override, loader) for override in overrides]
