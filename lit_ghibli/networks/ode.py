@@ -1,7 +1,7 @@
 """The NeuralODE generator of NijiGAN: blocks whose depth is an integration time."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torchdiffeq import odeint, odeint_adjoint
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.networks.outputs import Output
-from lit_ghibli.networks.resnet import BottleneckGenerator, two_convolutions
+from lit_ghibli.networks.resnet import BottleneckGenerator, Detailed, two_convolutions
 
 Solver = Literal["dopri5", "midpoint", "rk4", "euler"]
 
@@ -174,6 +174,14 @@ class OdeBlock(nn.Module):
         )
 
 
+class DetailedOde(NamedTuple):
+    """What an ODE generator gives when gaps are asked for; what else is not asked for is None or empty."""
+
+    picture: Tensor | None  # (N, out_channels, H, W)
+    features: dict[str, Tensor]  # tap -> (N, C, h, w)
+    gaps: list[Tensor]  # of the blocks, each (N, C, h, w)
+
+
 class OdeGenerator(BottleneckGenerator):
     """``BottleneckGenerator`` of ODE blocks.
 
@@ -221,22 +229,34 @@ class OdeGenerator(BottleneckGenerator):
         for number, block in enumerate(self.bottleneck):
             block.name = f"bottleneck.{number}"
 
-    def forward(self, photos: Tensor, **asked: bool) -> Any:
+    def forward(
+        self, photos: Tensor, *, picture: bool = True, features: bool = False, gaps: bool = False
+    ) -> Tensor | Detailed | DetailedOde:
         """Translate photographs; see ``BottleneckGenerator.forward``.
+
+        Args:
+            photos: ``(N, in_channels, H, W)`` in ``[-1, 1]``; H and W multiples of 4, at least 8.
+            picture: whether to make the picture.
+            features: whether to give the features at all taps.
+            gaps: whether to give what one Euler step through each block misses, as ``DetailedOde``. The pass then
+                goes through all blocks, also without a picture.
 
         Raises:
             SolverError: dopri5 cannot go on.
         """
         for block in self.bottleneck:
             block.nfe = 0  # also of those that a pass without a picture does not reach
-        return super().forward(photos, **asked)
+        if not gaps:
+            return super().forward(photos, picture=picture, features=features)
+        missed: list[Tensor] = []
 
-    def _through(self, block: nn.Module, hidden: Tensor, gaps: list[Tensor] | None) -> Tensor:
-        if gaps is None:
-            return block(hidden)
-        hidden, gap = block(hidden, gap=True)
-        gaps.append(gap)
-        return hidden
+        def through(block: OdeBlock, hidden: Tensor) -> Tensor:
+            hidden, gap = block(hidden, gap=True)
+            missed.append(gap)
+            return hidden
+
+        blocks = [partial(through, block) for block in self.bottleneck]
+        return DetailedOde(*self._run(photos, blocks, picture, features), missed)
 
     @property
     def nfe(self) -> int:
@@ -253,7 +273,7 @@ class OdeGenerator(BottleneckGenerator):
         """
         fixed = self.solver in _TABLEAUS
         nested = self.steps * (len(_TABLEAUS[self.solver]) - 1) if fixed else _ADAPTIVE_STAGES
-        return 16 + 8 * nested * len(self.bottleneck) + 2 * self.smoothing
+        return 16 + 8 * nested * len(self.bottleneck) + 2 * self.output.smoothing
 
     def set_solver(self, solver: Solver, steps: int | None = None) -> None:
         """Change how all blocks are solved from now on, which needs no other weights.

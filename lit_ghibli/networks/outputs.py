@@ -1,4 +1,4 @@
-"""How the last layer of a generator becomes a picture.
+"""The output layer of a generator: how the values of the last convolution become a picture.
 
 - ``tanh``: the picture itself, squashed into ``[-1, 1]``, as published.
 - ``residual``: what is painted over the photograph. The bare sum replaces tanh and the last layer starts at zero, so
@@ -19,57 +19,56 @@ from lit_ghibli.errors import UserError
 Output = Literal["tanh", "residual", "luminance"]
 
 
-def head_channels(output: Output, in_channels: int, out_channels: int, smoothing: int = 0) -> int:
-    """Channels of the last layer.
+class OutputLayer(nn.Module):
+    """What follows the last convolution; it has no weights of its own.
 
     Args:
-        output: see above.
+        kind: see above.
         in_channels: channels of the photograph.
         out_channels: channels of the picture.
-        smoothing: as for :func:`finish`.
-
-    Raises:
-        UserError: ``output`` is unknown, adds to the photograph and the numbers of channels differ, or does not
-            and shall be smoothed.
-    """
-    if output not in ("tanh", "residual", "luminance"):
-        raise UserError(f"output is {output!r}; it must be 'tanh', 'residual' or 'luminance'")
-    if output != "tanh" and in_channels != out_channels:
-        raise UserError(
-            f"output={output!r} adds to the photograph: in_channels ({in_channels}) and out_channels "
-            f"({out_channels}) must be equal; make them so or use output='tanh'"
-        )
-    if smoothing < 0 or (smoothing and output == "tanh"):
-        raise UserError(
-            f"smoothing is {smoothing} pixels for output={output!r}; it must be at least 0, and 0 for 'tanh', whose "
-            "whole picture would be blurred: use output='residual' or 'luminance'"
-        )
-    return 1 if output == "luminance" else out_channels
-
-
-def start_head(output: Output, head: nn.Module) -> None:
-    """Give the last layer the weights that training starts from: zeros where it adds to the photograph."""
-    if output != "tanh":
-        nn.init.zeros_(head.weight)
-
-
-def finish(output: Output, head: Tensor, photos: Tensor, smoothing: int = 0) -> Tensor:
-    """Make pictures of the last layer's values and of the photographs.
-
-    Args:
-        output: see above.
-        head: ``(N, C', H, W)``, C' as :func:`head_channels` tells.
-        photos: ``(N, C, H, W)`` in ``[-1, 1]``.
         smoothing: pixels; what is added becomes its mean over a square that reaches so far to all sides, twice.
 
-    Returns:
-        ``(N, C, H, W)``.
+    Attributes:
+        channels: that the last convolution gives.
+
+    Raises:
+        UserError: ``kind`` is unknown, adds to the photograph and the numbers of channels differ, or does not
+            and shall be smoothed.
     """
-    if output == "tanh":
-        return head.tanh()
-    for _ in range(2 if smoothing else 0):
-        head = _mean_over_squares(head, smoothing)
-    return photos + head
+
+    def __init__(self, kind: Output, in_channels: int, out_channels: int, smoothing: int = 0) -> None:
+        super().__init__()
+        if kind not in ("tanh", "residual", "luminance"):
+            raise UserError(f"output is {kind!r}; it must be 'tanh', 'residual' or 'luminance'")
+        if kind != "tanh" and in_channels != out_channels:
+            raise UserError(
+                f"output={kind!r} adds to the photograph: in_channels ({in_channels}) and out_channels "
+                f"({out_channels}) must be equal; make them so or use output='tanh'"
+            )
+        if smoothing < 0 or (smoothing and kind == "tanh"):
+            raise UserError(
+                f"smoothing is {smoothing} pixels for output={kind!r}; it must be at least 0, and 0 for 'tanh', whose "
+                "whole picture would be blurred: use output='residual' or 'luminance'"
+            )
+        self.kind, self.smoothing = kind, smoothing
+        self.channels = 1 if kind == "luminance" else out_channels
+
+    def start(self, convolution: nn.Module) -> None:
+        """Give the last convolution the weights that training starts from: zeros where it adds to the photograph."""
+        if self.kind != "tanh":
+            nn.init.zeros_(convolution.weight)
+
+    def forward(self, values: Tensor, photos: Tensor) -> Tensor:
+        """Pictures ``(N, C, H, W)`` of the last convolution's values and of the photographs in ``[-1, 1]``."""
+        if self.kind == "tanh":
+            return values.tanh()
+        for _ in range(2 if self.smoothing else 0):
+            values = _mean_over_squares(values, self.smoothing)
+        return photos + values
+
+    def extra_repr(self) -> str:
+        """What a printed network says of this layer."""
+        return f"{self.kind!r}, smoothing={self.smoothing}"
 
 
 def _mean_over_squares(images: Tensor, reach: int) -> Tensor:

@@ -1,7 +1,7 @@
 """The ResNet generator of Johnson et al. that CycleGAN and its successors share."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -10,18 +10,17 @@ from torch import Tensor, nn
 from lit_ghibli.networks.convolutions import NarrowConv2d, StridedConv2d, TransposedConv2d, WinogradConv2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
-from lit_ghibli.networks.outputs import Output, finish, head_channels, start_head
+from lit_ghibli.networks.outputs import Output, OutputLayer
 from lit_ghibli.networks.sizes import check_size
 
 TAPS = ("pixels", "down1", "down2", "bottleneck_in", "bottleneck_middle")
 
 
 class Detailed(NamedTuple):
-    """What a generator gives when more than the picture is asked for; the rest is None or empty."""
+    """What a generator gives when features are asked for, or no picture; what is not asked for is None or empty."""
 
     picture: Tensor | None  # (N, out_channels, H, W)
     features: dict[str, Tensor]  # tap -> (N, C, h, w)
-    gaps: list[Tensor]  # of the ODE blocks, each (N, C, h, w)
 
 
 def _normalized(convolution: nn.Module, channels: int) -> nn.Sequential:
@@ -118,7 +117,7 @@ class BottleneckGenerator(nn.Module):
         upsample: Literal["transposed", "resize"] = "transposed",
     ) -> None:
         super().__init__()
-        painted = head_channels(output, in_channels, out_channels, smoothing)
+        self.output = OutputLayer(output, in_channels, out_channels, smoothing)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
             "stem": _normalized(nn.Conv2d(in_channels, full, 7, padding=3, padding_mode="reflect"), full),
@@ -128,27 +127,23 @@ class BottleneckGenerator(nn.Module):
         decoder = {
             "up1": _normalized(_upsampling(quarter, half, upsample), half),
             "up2": _normalized(_upsampling(half, full, upsample), full),
-            "head": NarrowConv2d(full, painted, 7, padding=3, padding_mode="reflect"),
+            "head": NarrowConv2d(full, self.output.channels, 7, padding=3, padding_mode="reflect"),
         }
-        self.output, self.smoothing = output, smoothing
         self.feature_channels = dict(zip(TAPS, (in_channels, half, quarter, quarter, quarter), strict=True))
         self.encoder = nn.Sequential(OrderedDict(encoder))
         self.bottleneck = nn.Sequential(*(make_block(quarter) for _ in range(num_blocks)))
         self.decoder = nn.Sequential(OrderedDict(decoder))
+        self._middle = (num_blocks + 1) // 2
         init_weights(self)
-        start_head(output, self.decoder.head)
+        self.output.start(self.decoder.head)
 
-    def forward(
-        self, photos: Tensor, *, picture: bool = True, features: bool = False, gaps: bool = False
-    ) -> Tensor | Detailed:
+    def forward(self, photos: Tensor, *, picture: bool = True, features: bool = False) -> Tensor | Detailed:
         """Translate photographs, and give what is computed on the way.
 
         Args:
             photos: ``(N, in_channels, H, W)`` in ``[-1, 1]``; H and W multiples of 4, at least 8.
-            picture: whether to make the picture. Without, the pass ends where the rest is known: after the
-                middle block for features, after the last for gaps.
+            picture: whether to make the picture. Without, the pass ends after the middle block.
             features: whether to give the features at all taps.
-            gaps: whether to give what one Euler step through each ODE block misses; none for other blocks.
 
         Returns:
             Pictures ``(N, out_channels, H, W)``, in ``[-1, 1]`` for tanh, when nothing else is asked for;
@@ -157,17 +152,21 @@ class BottleneckGenerator(nn.Module):
         Raises:
             UserError: on a height or width that is too small or no multiple of ``size_multiple``.
         """
+        blocks = self.bottleneck if picture else islice(self.bottleneck, self._middle)
+        detailed = self._run(photos, blocks, picture, features)
+        return detailed if features or not picture else detailed.picture
+
+    def _run(
+        self, photos: Tensor, blocks: Iterable[Callable[[Tensor], Tensor]], picture: bool, features: bool
+    ) -> Detailed:
+        """A pass through these blocks of the bottleneck."""
         self.check_size(*photos.shape[-2:])
         hidden, taps = self._encode(photos, features)
-        missed: list[Tensor] | None = [] if gaps else None
-        middle = (len(self.bottleneck) + 1) // 2
-        depth = len(self.bottleneck) if picture or gaps else middle
-        for number, block in enumerate(islice(self.bottleneck, depth), start=1):
-            hidden = self._through(block, hidden, missed)
-            if features and number == middle:
+        for number, block in enumerate(blocks, start=1):
+            hidden = block(hidden)
+            if features and number == self._middle:
                 taps["bottleneck_middle"] = hidden
-        drawn = self._decode(hidden, photos) if picture else None
-        return Detailed(drawn, taps, missed or []) if features or gaps or not picture else drawn
+        return Detailed(self.output(self.decoder(hidden), photos) if picture else None, taps)
 
     def _encode(self, photos: Tensor, tap: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The bottleneck's input, and the taps up to there if asked for."""
@@ -180,13 +179,6 @@ class BottleneckGenerator(nn.Module):
             taps[name] = convolution(hidden)
             hidden = relu(norm(taps[name]))
         return hidden, taps | {"bottleneck_in": hidden}
-
-    def _through(self, block: nn.Module, hidden: Tensor, gaps: list[Tensor] | None) -> Tensor:
-        """Run one block; a kind of block that has gaps appends its own."""
-        return block(hidden)
-
-    def _decode(self, hidden: Tensor, photos: Tensor) -> Tensor:
-        return finish(self.output, self.decoder(hidden), photos, self.smoothing)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.

@@ -13,7 +13,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.networks.convolutions import StridedConv2d, TransposedConv2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import normalization_layer
-from lit_ghibli.networks.outputs import Output, finish, head_channels, start_head
+from lit_ghibli.networks.outputs import Output, OutputLayer
 from lit_ghibli.networks.sizes import check_size
 
 _MAX_MULTIPLIER = 8
@@ -117,19 +117,19 @@ class UnetGenerator(nn.Module):
         output: Output = "tanh",
     ) -> None:
         super().__init__()
-        painted = head_channels(output, in_channels, out_channels)
+        self.output = OutputLayer(output, in_channels, out_channels)
         if depth < _MINIMUM_DEPTH:
             raise UserError(f"depth is {depth}; it must be at least {_MINIMUM_DEPTH}, 8 for crops of 256 pixels")
-        self.depth, self.output = depth, output
+        self.depth = depth
         self.size_multiple = self.minimum_size = 2**depth
         # On either side, 2**depth - 1 pixels through the kernels of one way and twice that through the other's.
         self.context = 3 * (2**depth - 1)
         *widths, innermost = (base_channels * min(2**level, _MAX_MULTIPLIER) for level in range(depth))
         self.encoder = _encoder(in_channels, widths, norm)
         self.bottleneck = _bottleneck(widths[-1], innermost, norm)
-        self.decoder = _decoder(widths, painted, norm, partial(_Noise, dropout, test_dropout))
+        self.decoder = _decoder(widths, self.output.channels, norm, partial(_Noise, dropout, test_dropout))
         init_weights(self)
-        start_head(output, self.decoder[-1][-1])
+        self.output.start(self.decoder[-1][-1])
 
     def forward(self, photos: Tensor) -> Tensor:
         """Translate photographs.
@@ -151,7 +151,7 @@ class UnetGenerator(nn.Module):
         features = self.bottleneck(features)
         for stage in self.decoder:
             features = stage(torch.cat([skips.pop(), features], dim=1))
-        return finish(self.output, features, photos)
+        return self.output(features, photos)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``; the message names the depth that would fit.

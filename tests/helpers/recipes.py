@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from lit_ghibli.recipes import config_dir
 from lit_ghibli.training.image_pool import ImagePool
 
-PLAIN = ("output", "context", "size_multiple", "minimum_size")  # attributes of a generator that its repr lacks
+PLAIN = ("context", "size_multiple", "minimum_size")  # attributes of a generator that its repr lacks
 
 
 def read_recipe(name: str) -> dict[str, Any]:
