@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from lit_ghibli.networks.convolutions import NarrowConv2d, StridedConv2d, TransposedConv2d, WinogradConv2d
+from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
 from lit_ghibli.networks.outputs import Output, OutputLayer
@@ -30,16 +30,16 @@ def _normalized(convolution: nn.Module, channels: int) -> nn.Sequential:
 
 def _upsampling(in_channels: int, out_channels: int, upsample: str) -> nn.Module:
     if upsample == "transposed":
-        return TransposedConv2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
+        return ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
     if upsample == "resize":
-        convolution = WinogradConv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
+        convolution = Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
         return nn.Sequential(nn.Upsample(scale_factor=2), convolution)
     raise ValueError(f"upsample is {upsample!r}; it must be 'transposed' or 'resize'")
 
 
 def two_convolutions(channels: int) -> nn.Sequential:
     """Two 3x3 convolutions with reflection padding and instance norm, a ReLU between them; the size is kept."""
-    first, second = (WinogradConv2d(channels, channels, 3, padding=1, padding_mode="reflect") for _ in range(2))
+    first, second = (Conv2d(channels, channels, 3, padding=1, padding_mode="reflect") for _ in range(2))
     return nn.Sequential(*_normalized(first, channels), second, InstanceNorm(channels))
 
 
@@ -120,14 +120,14 @@ class BottleneckGenerator(nn.Module):
         self.output = OutputLayer(output, in_channels, out_channels, smoothing)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
-            "stem": _normalized(nn.Conv2d(in_channels, full, 7, padding=3, padding_mode="reflect"), full),
-            "down1": _normalized(StridedConv2d(full, half, 3, stride=2, padding=1), half),
-            "down2": _normalized(StridedConv2d(half, quarter, 3, stride=2, padding=1), quarter),
+            "stem": _normalized(Conv2d(in_channels, full, 7, padding=3, padding_mode="reflect"), full),
+            "down1": _normalized(Conv2d(full, half, 3, stride=2, padding=1), half),
+            "down2": _normalized(Conv2d(half, quarter, 3, stride=2, padding=1), quarter),
         }
         decoder = {
             "up1": _normalized(_upsampling(quarter, half, upsample), half),
             "up2": _normalized(_upsampling(half, full, upsample), full),
-            "head": NarrowConv2d(full, self.output.channels, 7, padding=3, padding_mode="reflect"),
+            "head": Conv2d(full, self.output.channels, 7, padding=3, padding_mode="reflect"),
         }
         self.feature_channels = dict(zip(TAPS, (in_channels, half, quarter, quarter, quarter), strict=True))
         self.encoder = nn.Sequential(OrderedDict(encoder))

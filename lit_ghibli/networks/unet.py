@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.networks.convolutions import StridedConv2d, TransposedConv2d
+from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import normalization_layer
 from lit_ghibli.networks.outputs import Output, OutputLayer
@@ -38,11 +38,11 @@ _relu = partial(nn.ReLU, inplace=True)
 
 
 def _down(in_channels: int, out_channels: int, norm: str) -> nn.Module:
-    return StridedConv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=norm != "batch")
+    return Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=norm != "batch")
 
 
 def _up(in_channels: int, out_channels: int, norm: str) -> nn.Module:
-    return TransposedConv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=norm != "batch")
+    return ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=norm != "batch")
 
 
 def _encoder(in_channels: int, widths: list[int], norm: str) -> nn.ModuleList:
@@ -61,7 +61,7 @@ def _decoder(widths: list[int], out_channels: int, norm: str, noise: Callable[[]
     for inner, outer in pairwise(reversed(widths)):
         stage = nn.Sequential(_relu(), _up(2 * inner, outer, norm), normalization_layer(norm, outer))
         stages.append(stage.append(noise()) if inner == outer else stage)
-    head = TransposedConv2d(2 * widths[0], out_channels, 4, stride=2, padding=1)
+    head = ConvTranspose2d(2 * widths[0], out_channels, 4, stride=2, padding=1)
     return stages.append(nn.Sequential(_relu(), head))
 
 

@@ -14,7 +14,7 @@ from torchvision.models import VGG19_Weights
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8
-from lit_ghibli.networks.convolutions import WinogradConv2d
+from lit_ghibli.networks.convolutions import Conv2d
 from lit_ghibli.networks.weights import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -122,7 +122,7 @@ def _load(weights: str | Path, names: Iterable[str], seed: int) -> tuple[dict[st
     return {key: picked[prefix + key] for key in expected}, _identify(path)
 
 
-class _FrozenConvolution(WinogradConv2d):
+class _FrozenConvolution(Conv2d):
     """A 3x3 convolution with constant weights, which no checkpoint stores.
 
     The weights are parameters without gradient rather than non-persistent buffers, since DDP sends all

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from lit_ghibli.networks import convolutions
-from lit_ghibli.networks.convolutions import NarrowConv2d, StridedConv2d, TransposedConv2d, WinogradConv2d
+from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
+from lit_ghibli.networks.kernels import channels_last
 
 WIDE = 128
 
@@ -31,26 +32,38 @@ def assert_agrees_with_float64(layer, x, tolerance=2e-5):
         assert (one - other).abs().max() <= tolerance * other.abs().max()
 
 
-def taken(monkeypatch, name):
+def taken(monkeypatch, name, module=convolutions):
     """Record whether a route of the module is taken."""
     calls = []
-    original = getattr(convolutions, name)
+    original = getattr(module, name)
 
     def spy(*args):
         calls.append(name)
         return original(*args)
 
-    monkeypatch.setattr(convolutions, name, spy)
+    monkeypatch.setattr(module, name, spy)
     return calls
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate"])
-@pytest.mark.parametrize(("kernel", "padding"), [(7, 3), (3, 0), ((3, 5), (1, 2)), (5, "same")])
-def test_narrow(bias, padding_mode, kernel, padding):
+@pytest.mark.parametrize(("kernel", "padding"), [(7, 3), (4, 0), ((3, 5), (1, 2)), (5, "same")])
+def test_narrow(monkeypatch, bias, padding_mode, kernel, padding):
     torch.manual_seed(0)
-    layer = NarrowConv2d(8, 3, kernel, padding=padding, padding_mode=padding_mode, bias=bias)
+    calls = taken(monkeypatch, "convolve_by_columns")
+    layer = Conv2d(8, 3, kernel, padding=padding, padding_mode=padding_mode, bias=bias)
     assert_agrees_with_float64(layer, torch.randn(2, 8, 13, 9))
+    assert calls
+
+
+@pytest.mark.parametrize("layer", [(8, 5, 7), (3, 3, 7), (8, 3, 3), (8, 3, 7, 2)], ids=str)
+def test_narrow_is_for_few_channels_from_more_and_wide_kernels_at_stride_1(monkeypatch, layer):
+    calls = taken(monkeypatch, "convolve_by_columns")
+    module, plain = Conv2d(*layer), nn.Conv2d(*layer)
+    plain.load_state_dict(module.state_dict())
+    x = torch.randn(1, layer[0], 16, 16)
+    assert torch.equal(module(x), plain(x))
+    assert not calls
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -58,14 +71,14 @@ def test_narrow(bias, padding_mode, kernel, padding):
 @pytest.mark.parametrize(("size", "quick"), [((24, 23), True), ((8, 7), False)])
 def test_transposed(monkeypatch, bias, options, size, quick):
     torch.manual_seed(0)
-    calls = taken(monkeypatch, "_from_channels_last")
-    layer = TransposedConv2d(6, 5, stride=2, padding=1, bias=bias, **options)
+    calls = taken(monkeypatch, "_from_channels_last", channels_last)
+    layer = ConvTranspose2d(6, 5, stride=2, padding=1, bias=bias, **options)
     assert_agrees_with_float64(layer, torch.randn(2, 6, *size))
     assert bool(calls) == quick
 
 
 def test_transposed_to_a_given_size():
-    layer = TransposedConv2d(2, 3, 3, stride=2, padding=1)
+    layer = ConvTranspose2d(2, 3, 3, stride=2, padding=1)
     assert layer(torch.randn(1, 2, 5, 5), output_size=[10, 10]).shape == (1, 3, 10, 10)
 
 
@@ -75,14 +88,14 @@ def test_transposed_to_a_given_size():
 )
 def test_strided(monkeypatch, bias, kernel, size, quick):
     torch.manual_seed(0)
-    calls = taken(monkeypatch, "_from_channels_last")
-    layer = StridedConv2d(4, 6, kernel, stride=2, padding=1, bias=bias)
+    calls = taken(monkeypatch, "_from_channels_last", channels_last)
+    layer = Conv2d(4, 6, kernel, stride=2, padding=1, bias=bias)
     assert_agrees_with_float64(layer, torch.randn(2, 4, *size))
     assert bool(calls) == quick
 
 
 def test_strided_without_a_gradient_to_the_input():
-    layer = StridedConv2d(2, 3, 3, stride=2)
+    layer = Conv2d(2, 3, 3, stride=2)
     layer(torch.randn(1, 2, 65, 65)).sum().backward()
     assert layer.bias.grad.tolist() == [1024.0, 1024.0, 1024.0]
 
@@ -91,11 +104,11 @@ def test_strided_without_a_gradient_to_the_input():
 @pytest.mark.parametrize(
     ("layer", "route"),
     [
-        (partial(StridedConv2d, 5, 6, 4, stride=2, padding=1), "_convolve_as_product"),
-        (partial(StridedConv2d, 5, 6, (3, 5), stride=(2, 3), padding=(0, 2)), "_convolve_as_product"),
-        (partial(TransposedConv2d, 5, 6, 4, stride=2, padding=1), "_convolve_transposed_as_product"),
-        (partial(TransposedConv2d, 5, 6, 3, stride=2, padding=1, output_padding=1), "_convolve_transposed_as_product"),
-        (partial(TransposedConv2d, 5, 6, (3, 4), stride=(2, 3), padding=(0, 1)), "_convolve_transposed_as_product"),
+        (partial(Conv2d, 5, 6, 4, stride=2, padding=1), "convolve_as_product"),
+        (partial(Conv2d, 5, 6, (3, 5), stride=(2, 3), padding=(0, 2)), "convolve_as_product"),
+        (partial(ConvTranspose2d, 5, 6, 4, stride=2, padding=1), "convolve_transposed_as_product"),
+        (partial(ConvTranspose2d, 5, 6, 3, stride=2, padding=1, output_padding=1), "convolve_transposed_as_product"),
+        (partial(ConvTranspose2d, 5, 6, (3, 4), stride=(2, 3), padding=(0, 1)), "convolve_transposed_as_product"),
     ],
 )
 def test_products(monkeypatch, layer, route, bias):
@@ -114,17 +127,17 @@ def test_products(monkeypatch, layer, route, bias):
 @pytest.mark.parametrize(
     ("layer", "size", "pays"),
     [
-        (partial(StridedConv2d, 256, 256, 4, padding=1), (32, 32), True),
-        (partial(StridedConv2d, 256, 256, 4, padding=1), (34, 32), False),
-        (partial(StridedConv2d, 255, 256, 4, padding=1), (8, 8), False),
-        (partial(TransposedConv2d, 256, 256, 4), (16, 16), True),
-        (partial(TransposedConv2d, 256, 256, 4), (16, 17), False),
-        (partial(TransposedConv2d, 256, 255, 4), (4, 4), False),
-        (partial(TransposedConv2d, 2, 4, 4), (16, 17), True),
+        (partial(Conv2d, 256, 256, 4, padding=1), (32, 32), True),
+        (partial(Conv2d, 256, 256, 4, padding=1), (34, 32), False),
+        (partial(Conv2d, 255, 256, 4, padding=1), (8, 8), False),
+        (partial(ConvTranspose2d, 256, 256, 4), (16, 16), True),
+        (partial(ConvTranspose2d, 256, 256, 4), (16, 17), False),
+        (partial(ConvTranspose2d, 256, 255, 4), (4, 4), False),
+        (partial(ConvTranspose2d, 2, 4, 4), (16, 17), True),
     ],
 )
 def test_products_are_for_few_positions_and_many_weights_or_few_channels(monkeypatch, layer, size, pays):
-    routes = [taken(monkeypatch, f"_convolve_{kind}as_product") for kind in ("", "transposed_")]
+    routes = [taken(monkeypatch, f"convolve_{kind}as_product") for kind in ("", "transposed_")]
     with torch.no_grad():
         layer = layer(stride=2)
         layer(torch.randn(1, layer.in_channels, *size))
@@ -135,7 +148,7 @@ def test_products_are_for_few_positions_and_many_weights_or_few_channels(monkeyp
 def test_winograd_layer(monkeypatch, padding_mode):
     torch.manual_seed(0)
     calls = taken(monkeypatch, "winograd_conv3x3")
-    layer = WinogradConv2d(WIDE, WIDE, 3, padding=1, padding_mode=padding_mode)
+    layer = Conv2d(WIDE, WIDE, 3, padding=1, padding_mode=padding_mode)
     assert_agrees_with_float64(layer, torch.randn(1, WIDE, 33, 34))
     assert calls
 
@@ -158,7 +171,7 @@ def test_winograd_layer(monkeypatch, padding_mode):
 def test_winograd_layer_leaves_other_geometries_to_pytorch(monkeypatch, layer, size):
     calls = taken(monkeypatch, "winograd_conv3x3")
     x = torch.randn(1, layer["in_channels"], size, size)
-    module = WinogradConv2d(**layer)
+    module = Conv2d(**layer)
     plain = nn.Conv2d(**layer)
     plain.load_state_dict(module.state_dict())
     assert torch.equal(module(x), plain(x))
@@ -167,7 +180,7 @@ def test_winograd_layer_leaves_other_geometries_to_pytorch(monkeypatch, layer, s
 
 def test_no_route_is_taken_in_other_precisions_or_while_tracing(monkeypatch):
     calls = taken(monkeypatch, "winograd_conv3x3")
-    layer = WinogradConv2d(WIDE, WIDE, 3)
+    layer = Conv2d(WIDE, WIDE, 3)
     x = torch.randn(1, WIDE, 34, 34)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
@@ -180,10 +193,10 @@ def test_no_route_is_taken_in_other_precisions_or_while_tracing(monkeypatch):
 @pytest.mark.parametrize(
     ("fast", "plain"),
     [
-        (WinogradConv2d(3, 4, 3), nn.Conv2d(3, 4, 3)),
-        (NarrowConv2d(3, 4, 3), nn.Conv2d(3, 4, 3)),
-        (StridedConv2d(3, 4, 3, stride=2), nn.Conv2d(3, 4, 3, stride=2)),
-        (TransposedConv2d(3, 4, 3, stride=2), nn.ConvTranspose2d(3, 4, 3, stride=2)),
+        (Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)),
+        (Conv2d(3, 2, 5), nn.Conv2d(3, 2, 5)),
+        (Conv2d(3, 4, 3, stride=2), nn.Conv2d(3, 4, 3, stride=2)),
+        (ConvTranspose2d(3, 4, 3, stride=2), nn.ConvTranspose2d(3, 4, 3, stride=2)),
     ],
     ids=lambda layer: type(layer).__name__,
 )
