@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lit_ghibli.data.image_files import list_images, open_image
 from lit_ghibli.images import from_picture
-from lit_ghibli.inference.measure import pair_metrics
+from lit_ghibli.inference.measure import compare
 from lit_ghibli.inference.profiling import scenes
 from lit_ghibli.inference.translator import Translator
 from lit_ghibli.networks.ode import OdeGenerator
@@ -74,7 +74,7 @@ def distances(generator: OdeGenerator, title: tuple[str, int | None], photos: li
     """Means over photographs of L1 in 8-bit levels and SSIM between a solver's pictures and the training solver's."""
     whole = Translator(generator, tile=0)
     other = whole.with_solver(*title)
-    found = [pair_metrics(other.translate(photo), whole.translate(photo)) for photo in photos]
+    found = [compare(other.translate(photo), whole.translate(photo)) for photo in photos]
     evaluations = other.network.nfe  # of the last photograph; an adaptive solver's vary
     means = {name: sum(values[name] for values in found) / len(found) for name in ("l1", "ssim")}
     return {"evaluations": evaluations, "levels": 255 * means["l1"], "ssim": means["ssim"]}

@@ -17,7 +17,6 @@ from lit_ghibli.recipes import quote
 _QUIET = "hydra/job_logging=stdout"  # no log file beside rank 0's
 
 
-
 def quiet_further_processes(arguments: list[str]) -> list[str]:
     """Arguments with which only the first of several processes writes the run's configuration and log."""
     return arguments if is_first_process() else [*arguments, "hydra.output_subdir=null", _QUIET]

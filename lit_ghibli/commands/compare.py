@@ -3,103 +3,105 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli import __version__
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.commands._hydra import command
-from lit_ghibli.commands.evaluate import shorten
+from lit_ghibli.commands.evaluate import merged, new_suite, opened
 from lit_ghibli.commands.profile import check_settings, measure_apart
 from lit_ghibli.errors import UserError
-from lit_ghibli.inference.subjects import (
-    TARGET,
-    UNTOUCHED,
-    Data,
-    data_config,
-    find_subjects,
-    is_run,
-    merged,
-)
+from lit_ghibli.inference.subjects import INPUT, TARGET, UNTOUCHED, find_subjects, is_run
 from lit_ghibli.metrics import protocol
 from lit_ghibli.recipes import compose, instantiate_trusted, spell
 from lit_ghibli.reports.page import NearestPair, Page, picture_side, render_page
-from lit_ghibli.reports.tables import Row, latex_table, markdown_table, write_csv, write_table
+from lit_ghibli.reports.tables import Row, latex_table, write_csv
 
 if TYPE_CHECKING:
-    from lit_ghibli.inference.comparison import HeldOut, Outcome, Subject
+    from lit_ghibli.inference.measure import HeldOut, Outcome, Subject
     from lit_ghibli.inference.nearest_training import Found
 
 _COSTS = ("parameters_m", "seconds_", "peak_mib", "tflop", "nfe")  # of a profile: how columns begin
-_NOT_PRINTED = (
-    "images",
-    "protocol",
-    "source",
-    "checkpoint_sha256",
-)  # columns of the files that page and LaTeX leave out
+_NOT_PRINTED = ("images", "protocol", "source", "checkpoint_sha256")  # of the files, which page and LaTeX leave out
 _NEAREST = ("method", "name", "trained", "training", "bits", "levels")  # columns of nearest.csv
 _SHOWN = 12  # nearest training pictures on the page
 
-
-@dataclass
-class Comparison:
-    """What is compared on what.
-
-    Attributes:
-        paths: What was given, by its name.
-        checkpoints: Files of those that are runs.
-        trained_on: Data configurations of these.
-        data: The one that held-out pictures are taken from.
-        subjects: The untouched inputs, and all that was given, in its order.
-        held_out: The pictures.
-        skipped: What was wrong with folders.
-    """
-
-    paths: Mapping[str, Path]
-    checkpoints: Mapping[str, Path]
-    trained_on: Mapping[str, Data]
-    data: Data
-    subjects: Sequence["Subject"]
-    held_out: "HeldOut"
-    skipped: Sequence[str]
+Data = dict[str, Any]  # configuration of a data module
 
 
 @command("compare")
 def compare(config: DictConfig) -> None:
     """Write ``compare.html``, ``metrics.csv``, ``.json``, ``.md``, ``.tex``, ``costs.tex`` and ``nearest.csv``."""
-    comparison = prepare(config)
-    settings = _cost_settings(config, comparison.checkpoints)  # before anything that takes time
-    outcomes, targets = _measure(config, comparison)
-    metrics = list(dict.fromkeys(name for outcome in outcomes.values() for name in outcome.metrics))
-    costs, conditions = _measure_costs(settings, comparison.checkpoints)
-    found, reason = _search_training(config, comparison, outcomes)
-    rows = _rows(comparison, outcomes, costs, _duplicates(found, config.duplicate_distance))
+    from lit_ghibli import checkpoints  # here, so that --help answers at once
+    from lit_ghibli.inference.load import load_translator
+    from lit_ghibli.inference.measure import HeldOut, Run, Subject, match_folders, measure, write_measures
+
+    paths = find_subjects(config.subjects)
+    files = {name: checkpoints.find(path) for name, path in paths.items() if is_run(path)}
+    loaded = {name: load_translator(file, config.device, tile=0) for name, file in files.items()}
+    trained_on = {name: run["data"] for name, (_, run) in loaded.items()}
+    data = data_config(config, next(iter(trained_on.values()), None))
+    datamodule = opened(data)
+    inputs = datamodule.splits.test_input.names
+    folders = {name: path for name, path in paths.items() if name not in files}
+    given, _ = match_folders(folders, inputs, on_bad_file=config.on_bad_file)
+    ready = {folder.name: folder for folder in given} | {name: Run(name, each) for name, (each, _) in loaded.items()}
+    subjects = [Subject(UNTOUCHED), *(ready[name] for name in paths)]
+    held_out = HeldOut(datamodule, {name for name in inputs if any(name not in folder.paths for folder in given)})
+    settings = _cost_settings(config, files)  # before anything that takes time
+
+    shown = max(min(config.num_images, len(held_out)), 0)
+    side = picture_side(shown * (len(subjects) + 1))
+    outcomes = {each.name: measure(each, held_out, new_suite(config), num_images=shown, side=side) for each in subjects}
+    targets = held_out.first(shown, lambda _, target: target, side)
+    costs, conditions = _measure_costs(settings, files)
+    found, reason = _search_training(config, trained_on, data, outcomes)
+    near = {(each.method, each.name) for each in found if each.bits <= config.duplicate_distance}
+    duplicates = Counter(method for method, _ in near)
+    cost_names = list(next(iter(costs.values()), {}))
+    rows = []
+    for subject in subjects:
+        beside = dict(costs.get(subject.name, dict.fromkeys(cost_names)))
+        beside |= {"near_duplicates": duplicates[subject.name]} if found else {}
+        beside |= {"resized": subject.resized} if any(each.resized for each in subjects) else {}
+        file = files.get(subject.name)
+        source = str(file or paths.get(subject.name, "-"))
+        origin = {"source": source, "checkpoint_sha256": sha256_of(file)[:16] if file else None}
+        rows.append(outcomes[subject.name].row({"name": subject.name}, beside, origin))
     protocol.check_one_protocol(rows)
+
     out = Path(config.out)
-    write_table(rows, out, "metrics")
-    readable = markdown_table([shorten(row) for row in rows])
-    (out / "metrics.md").write_text(readable, encoding="utf-8")
+    readable = write_measures(rows, out)
     stamp = outcomes[UNTOUCHED].stamp
     printed = [{name: row[name] for name in row if name not in {*_NOT_PRINTED, *stamp}} for row in rows]
-    _write_latex(printed, costs, out)
+    quality = [{name: value for name, value in row.items() if name not in cost_names} for row in printed]
+    (out / "metrics.tex").write_text(latex_table(quality, besides={0}), encoding="utf-8")
+    if costs:
+        table = [{"name": name, **row} for name, row in costs.items()]
+        (out / "costs.tex").write_text(latex_table(table), encoding="utf-8")
     if found:
         write_csv([dict(zip(_NEAREST, each, strict=False)) for each in found], out / "nearest.csv")
+    most_passes = [name for name in cost_names if name.startswith("seconds_")][-1:]
+    columns = {INPUT if name == UNTOUCHED else name: outcome.pictures for name, outcome in outcomes.items()}
+    columns |= {TARGET: targets} if targets else {}
     page = Page(
-        title=f"{len(comparison.paths)} {'methods' if len(comparison.paths) > 1 else 'method'} compared",
-        lede=_lede(comparison),
+        title=f"{len(paths)} {'methods' if len(paths) > 1 else 'method'} compared",
+        lede=_lede(len(files), len(folders), len(held_out)),
         rows=printed,
-        metrics=metrics,
-        costs=list(next(iter(costs.values()), {})),
-        plotted=_plotted(costs),
+        metrics=list(dict.fromkeys(name for outcome in outcomes.values() for name in outcome.metrics)),
+        costs=cost_names,
+        plotted=[name for name in ("parameters_m", *most_passes, "peak_mib") if name in cost_names],
         besides={0},
-        notes=_notes(comparison, config, stamp),
+        notes=_notes(config, subjects, held_out, stamp),
         protocol={"protocol": rows[0]["protocol"], **stamp},
         conditions=conditions,
-        gallery=_gallery(outcomes, targets),
+        gallery={
+            name: {title: pictures[name] for title, pictures in columns.items()}
+            for name in outcomes[UNTOUCHED].pictures
+        },
         nearest=_pairs(found, outcomes, config.duplicate_distance),
         verdict=_verdict(found, reason, config.duplicate_distance),
         footer=f"Made by lit-ghibli compare {__version__}. This file needs nothing besides itself.",
@@ -109,45 +111,29 @@ def compare(config: DictConfig) -> None:
     print(f"page: {out / 'compare.html'}")
 
 
-def prepare(config: DictConfig) -> Comparison:
-    """Open everything that is compared, and the held-out pictures.
+def data_config(config: DictConfig, of_run: Data | None) -> Data:
+    """Where held-out pictures come from: the folders given, or the data of the first run.
 
     Raises:
-        UserError: Something cannot be used.
+        UserError: Neither is known, or the folders do not exist.
     """
-    from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.inference.comparison import HeldOut, Run, Untouched, match_folders
-    from lit_ghibli.inference.load import load_translator
-
-    paths = find_subjects(config.subjects)
-    files = {name: checkpoints.find(path) for name, path in paths.items() if is_run(path)}
-    loaded = {name: load_translator(file, config.device, tile=0) for name, file in files.items()}
-    trained_on = {name: run["data"] for name, (_, run) in loaded.items()}
-    data = data_config(OmegaConf.to_container(config, resolve=True), next(iter(trained_on.values()), None))
-    datamodule = instantiate_trusted(data)
-    datamodule.setup("validate")
-    inputs = datamodule.splits.test_input.names
-    folders = {name: path for name, path in paths.items() if name not in files}
-    given, skipped = match_folders(folders, inputs, on_bad_file=config.on_bad_file)
-    ready = {folder.name: folder for folder in given} | {name: Run(name, each) for name, (each, _) in loaded.items()}
-    without = {name for name in inputs if any(name not in folder.paths for folder in given)}
-    subjects = [Untouched(UNTOUCHED), *(ready[name] for name in paths)]
-    return Comparison(paths, files, trained_on, data, subjects, HeldOut(datamodule, without), skipped)
-
-
-def _measure(config: DictConfig, comparison: Comparison) -> tuple[dict[str, "Outcome"], dict[str, Any]]:
-    """What is known of each subject, and the targets, as far as they are shown."""
-    from lit_ghibli.inference.comparison import measure_subject, target_pictures
-    from lit_ghibli.inference.load import choose_device
-
-    shown = max(min(config.num_images, len(comparison.held_out)), 0)
-    side = picture_side(shown * (len(comparison.subjects) + 1))
-    outcomes = {}
-    for subject in comparison.subjects:
-        suite = instantiate(config.metrics, _convert_="object").to(choose_device(config.device))
-        outcomes[subject.name] = measure_subject(subject, comparison.held_out, suite, shown, side)
-        outcomes[subject.name].stamp["split"] = comparison.held_out.split
-    return outcomes, target_pictures(comparison.held_out, shown, side)
+    folders = OmegaConf.to_container(config.folders, resolve=True)
+    given = {name: config[name] for name in ("photos", "targets") if config[name] is not None}
+    for name, folder in given.items():
+        if not Path(folder).is_dir():
+            raise UserError(f"{name}={folder}: no such folder")
+    if len(given) == 1:
+        raise UserError(f"{next(iter(given))} is given alone: give photos=FOLDER and targets=FOLDER together")
+    if given:
+        places = {name: str(Path(folder).absolute()) for name, folder in given.items()}
+        folders |= {"root": ".", "test_photo": places["photos"], "test_anime": places["targets"]}
+        return merged(folders, config.data)
+    if of_run is None and "root" not in config.data:
+        raise UserError(
+            "folders of pictures do not say what they were made of: give photos=FOLDER and targets=FOLDER, or "
+            f"data.root=FOLDER with {folders['test_photo']}/ and {folders['test_anime']}/ in it"
+        )
+    return merged(folders if of_run is None else of_run, config.data)
 
 
 def _cost_settings(config: DictConfig, files: Mapping[str, Path]) -> Row:
@@ -185,7 +171,7 @@ def _measure_costs(settings: Row, files: Mapping[str, Path]) -> tuple[dict[str, 
 
 
 def _search_training(
-    config: DictConfig, comparison: Comparison, outcomes: Mapping[str, "Outcome"]
+    config: DictConfig, trained_on: Mapping[str, Data], data: Data, outcomes: Mapping[str, "Outcome"]
 ) -> tuple[list["Found"], str]:
     """The nearest training picture of every input and output; without them, the reason.
 
@@ -197,79 +183,24 @@ def _search_training(
     if not config.leakage:
         return [], ""
     found, opened = [], {}
-    first = next(iter(comparison.trained_on.values()), comparison.data)
+    first = next(iter(trained_on.values()), data)
     for name, outcome in outcomes.items():
-        data = comparison.trained_on.get(name, first)
-        data = data if config.photos else merged(data, OmegaConf.to_container(config.data, resolve=True))
+        data = trained_on.get(name, first)
+        data = data if config.photos else merged(data, config.data)
         key = json.dumps(data, sort_keys=True)
-        trained = name if name in comparison.trained_on else next(iter(comparison.trained_on), "folders")
+        trained = name if name in trained_on else next(iter(trained_on), "folders")
         try:
             if key not in opened:
                 inputs, opened[key] = training_pictures(instantiate_trusted(data))
-                found += search(UNTOUCHED, outcomes[UNTOUCHED].fingerprints, trained, inputs)
+                found += search(UNTOUCHED, outcomes[UNTOUCHED].signatures, trained, inputs)
         except UserError as error:
             return [], f"Not checked, since training pictures cannot be read: {error}"
         if name != UNTOUCHED:
-            found += search(name, outcome.fingerprints, trained, opened[key])
+            found += search(name, outcome.signatures, trained, opened[key])
     return found, ""
 
 
-def _duplicates(found: Sequence["Found"], distance: int) -> dict[str, int]:
-    """How many pictures of each method are near-duplicates of a training picture."""
-    near = {(each.method, each.name) for each in found if each.bits <= distance}
-    return {method: sum(method == other for other, _ in near) for method in {each.method for each in found}}
-
-
-def _rows(
-    comparison: Comparison,
-    outcomes: Mapping[str, "Outcome"],
-    costs: Mapping[str, Row],
-    duplicates: Mapping[str, int],
-) -> list[Row]:
-    """The table, the untouched inputs first."""
-    resized = any(subject.resized for subject in comparison.subjects)
-    none = dict.fromkeys(next(iter(costs.values()), {}))
-    rows = []
-    for subject in comparison.subjects:
-        outcome = outcomes[subject.name]
-        row = {"name": subject.name, **outcome.metrics, **costs.get(subject.name, none)}
-        row |= {"near_duplicates": duplicates[subject.name]} if duplicates else {}
-        row |= {"resized": subject.resized} if resized else {}
-        row |= {"images": len(comparison.held_out), "protocol": protocol.fingerprint(outcome.stamp)}
-        row |= _origin(comparison, subject.name)
-        for name, bounds in outcome.intervals.items():
-            row |= {f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
-        rows.append({**row, **outcome.stamp})
-    return rows
-
-
-def _origin(comparison: Comparison, name: str) -> Row:
-    """Where the pictures of a subject come from."""
-    file = comparison.checkpoints.get(name)
-    source = file or comparison.paths.get(name, "-")
-    return {"source": str(source), "checkpoint_sha256": sha256_of(file)[:16] if file else None}
-
-
-def _write_latex(rows: Sequence[Row], costs: Mapping[str, Row], out: Path) -> None:
-    """Two tables: ``metrics.tex`` and, where they are known, ``costs.tex``."""
-    names = set(next(iter(costs.values()), {}))
-    quality = [{name: value for name, value in row.items() if name not in names} for row in rows]
-    (out / "metrics.tex").write_text(latex_table(quality, besides={0}), encoding="utf-8")
-    if costs:
-        table = [{"name": name, **row} for name, row in costs.items()]
-        (out / "costs.tex").write_text(latex_table(table), encoding="utf-8")
-
-
-def _plotted(costs: Mapping[str, Row]) -> list[str]:
-    """Parameters, the mean time of the most passes, and memory."""
-    names = list(next(iter(costs.values()), {}))
-    seconds = [name for name in names if name.startswith("seconds_")]
-    return [name for name in ("parameters_m", *seconds[-1:], "peak_mib") if name in names]
-
-
-def _lede(comparison: Comparison) -> str:
-    count = len(comparison.held_out)
-    runs, folders = len(comparison.checkpoints), len(comparison.paths) - len(comparison.checkpoints)
+def _lede(runs: int, folders: int, count: int) -> str:
     parts = [f"{number} {word}{'s' * (number > 1)}" for number, word in ((runs, "run"), (folders, "folder")) if number]
     return (
         f"{' and '.join(parts)}, measured by the same metrics on the same {count} held-out "
@@ -277,11 +208,13 @@ def _lede(comparison: Comparison) -> str:
     )
 
 
-def _notes(comparison: Comparison, config: DictConfig, stamp: Mapping[str, Any]) -> list[str]:
+def _notes(
+    config: DictConfig, subjects: Sequence["Subject"], held_out: "HeldOut", stamp: Mapping[str, Any]
+) -> list[str]:
     """What a reader has to know of the numbers."""
     notes = [
         f"{subject.name}: {subject.resized} pictures had another size than their inputs and were resized."
-        for subject in comparison.subjects
+        for subject in subjects
         if subject.resized
     ]
     if stamp.get("fid_biased"):
@@ -289,23 +222,14 @@ def _notes(comparison: Comparison, config: DictConfig, stamp: Mapping[str, Any])
             "A Fr\u00e9chet distance of so few pictures is biased upwards: compare it only with values of as many "
             "pictures, and look at the kernel distance."
         )
-    if comparison.held_out.without:
-        notes.append(f"{len(comparison.held_out.without)} inputs are left out, of which a folder has no picture.")
+    if held_out.without:
+        notes.append(f"{len(held_out.without)} inputs are left out, of which a folder has no picture.")
     if config.leakage:
         notes.append(
             f"Near-duplicates: pictures whose perceptual hash is at most {config.duplicate_distance} of 64 bits from "
             "that of a training picture; see below."
         )
     return notes
-
-
-def _gallery(outcomes: Mapping[str, "Outcome"], targets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Pictures by titles by inputs' names."""
-    by_title = {"input" if name == UNTOUCHED else name: outcome.pictures for name, outcome in outcomes.items()}
-    by_title |= {TARGET: targets} if targets else {}
-    return {
-        name: {title: pictures[name] for title, pictures in by_title.items()} for name in outcomes[UNTOUCHED].pictures
-    }
 
 
 def _pairs(found: Sequence["Found"], outcomes: Mapping[str, "Outcome"], distance: int) -> list[NearestPair]:

@@ -18,8 +18,8 @@ from lit_ghibli.inference.picture_files import plan_outputs, save_like
 def stylize(config: DictConfig) -> None:
     """Translate ``inputs`` into the folder ``out``; a bad file does not keep the others from being translated."""
     from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.inference.evaluation import describe_solver
     from lit_ghibli.inference.load import load_translator
+    from lit_ghibli.inference.measure import describe_solver
 
     if not config.inputs:
         raise UserError("no photographs given: lit-ghibli stylize photo.jpg folder/ --out out/")

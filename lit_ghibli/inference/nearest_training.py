@@ -13,7 +13,7 @@ from lit_ghibli.data.near_duplicates import BITS, perceptual_hash
 _GRID = 16  # pixels per side of the colors that are compared where hashes are equally near
 
 
-class Fingerprint(NamedTuple):
+class Signature(NamedTuple):
     """A picture as it is compared.
 
     Attributes:
@@ -61,10 +61,10 @@ class Found(NamedTuple):
     picture: Image.Image
 
 
-def fingerprint(image: Image.Image) -> Fingerprint:
-    """The fingerprint of an RGB picture."""
+def signature(image: Image.Image) -> Signature:
+    """The signature of an RGB picture."""
     small = image.resize((_GRID, _GRID), Image.Resampling.BOX)
-    return Fingerprint(perceptual_hash(image), np.asarray(small, dtype=np.uint8).reshape(-1))
+    return Signature(perceptual_hash(image), np.asarray(small, dtype=np.uint8).reshape(-1))
 
 
 class TrainingPictures:
@@ -76,9 +76,9 @@ class TrainingPictures:
 
     def __init__(self, packs: Sequence[PackedImages]) -> None:
         self._places = [(pack, index) for pack in packs for index in range(len(pack))]
-        fingerprints = [fingerprint(self.picture(index)) for index in range(len(self._places))]
-        self._bits = _bits([each.hash for each in fingerprints])
-        self._colors = np.stack([each.colors for each in fingerprints])
+        signatures = [signature(self.picture(index)) for index in range(len(self._places))]
+        self._bits = _bits([each.hash for each in signatures])
+        self._colors = np.stack([each.colors for each in signatures])
 
     def name(self, index: int) -> str:
         """Name of a picture."""
@@ -90,7 +90,7 @@ class TrainingPictures:
         pack, place = self._places[index]
         return Image.fromarray(pack[place].permute(1, 2, 0).numpy())
 
-    def nearest(self, picture: Fingerprint) -> Neighbour:
+    def nearest(self, picture: Signature) -> Neighbour:
         """The picture whose hash differs in the fewest bits, and of those the one that is nearest in its colors."""
         bits = np.count_nonzero(self._bits != _bits([picture.hash]), axis=1)
         candidates = np.flatnonzero(bits == bits.min())
@@ -100,12 +100,10 @@ class TrainingPictures:
         return Neighbour(int(candidates[best]), int(bits.min()), float(levels[best]))
 
 
-def search(
-    method: str, fingerprints: Mapping[str, Fingerprint], trained: str, training: TrainingPictures
-) -> list[Found]:
+def search(method: str, signatures: Mapping[str, Signature], trained: str, training: TrainingPictures) -> list[Found]:
     """The nearest training picture of each of a method's pictures, given by their names."""
     found = []
-    for name, picture in fingerprints.items():
+    for name, picture in signatures.items():
         index, bits, levels = training.nearest(picture)
         found.append(Found(method, name, trained, training.name(index), bits, levels, training.picture(index)))
     return found

@@ -29,7 +29,7 @@ COMPARED = (
 _DIGITS = 8
 
 
-def fingerprint(stamp: Mapping[str, Any]) -> str:
+def digest(stamp: Mapping[str, Any]) -> str:
     """Short hash of what must agree for numbers to be comparable: eight hexadecimal digits.
 
     Args:

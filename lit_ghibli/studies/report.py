@@ -108,7 +108,7 @@ def _translations(folders: Mapping[str, Path], entry: Entry, out: Path, count: i
     """Rows of translations between their inputs and their targets."""
     from lit_ghibli import checkpoints
     from lit_ghibli.images import to_pixels
-    from lit_ghibli.inference.comparison import HeldOut, match_folders
+    from lit_ghibli.inference.measure import HeldOut, match_folders
 
     if entry.checkpoint:
         checkpoint = out / entry.checkpoint

@@ -16,9 +16,9 @@ from lit_ghibli import checkpoints
 from lit_ghibli.commands import compare, evaluate, to_overrides
 from lit_ghibli.data import sources
 from lit_ghibli.errors import UserError
-from lit_ghibli.inference.comparison import Outcome
+from lit_ghibli.inference.measure import Outcome
 from lit_ghibli.inference.nearest_training import Found
-from lit_ghibli.inference.subjects import UNTOUCHED, _split_name, data_config, find_subjects, is_run
+from lit_ghibli.inference.subjects import UNTOUCHED, _split_name, find_subjects, is_run
 from lit_ghibli.recipes import config_dir, instantiate_trusted
 from lit_ghibli.scenes.scene import render_pair
 
@@ -38,10 +38,6 @@ def _hydra(tmp_path, monkeypatch):
 
 def composed(*words):
     return compose("compare", to_overrides("compare", list(words)))
-
-
-def held_out_data(*words, of_run=None):
-    return data_config(OmegaConf.to_container(composed(*words), resolve=True), of_run)
 
 
 def call(module, name, *words):
@@ -134,11 +130,11 @@ def test_held_out_pictures_are_the_runs_unless_others_are_given():
     Path("p").mkdir()
     Path("t").mkdir()
     of_run = {"root": "/run", "eval_size": 64}
-    assert held_out_data("data.eval_size=32", of_run=of_run) == {"root": "/run", "eval_size": 32}
-    given = held_out_data("photos=p", "targets=t", "data.eval_size=32", of_run=of_run)
+    assert compare.data_config(composed("data.eval_size=32"), of_run) == {"root": "/run", "eval_size": 32}
+    given = compare.data_config(composed("photos=p", "targets=t", "data.eval_size=32"), of_run)
     assert (given["test_photo"], given["test_anime"]) == (str(Path("p").absolute()), str(Path("t").absolute()))
     assert (given["eval_size"], given["on_bad_file"]) == (32, "error")
-    alone = held_out_data("data.root=/x", "on_bad_file=skip")
+    alone = compare.data_config(composed("data.root=/x", "on_bad_file=skip"), None)
     assert (alone["root"], alone["test_photo"], alone["on_bad_file"]) == ("/x", "testA", "skip")
 
 
@@ -153,7 +149,7 @@ def test_held_out_pictures_are_the_runs_unless_others_are_given():
 def test_unknown_held_out_pictures_are_asked_for(words, message):
     Path("p").mkdir()
     with pytest.raises(UserError) as error:
-        held_out_data(*words)
+        compare.data_config(composed(*words), None)
     assert message in str(error.value)
 
 
@@ -168,7 +164,7 @@ def read_csv(path):
 def page_cells(name):
     """Numbers of a row of the page's first table."""
     text = Path("out/compare.html").read_text(encoding="utf-8")
-    row = re.search(rf'<tr[^>]*><th scope="row" data-value="{re.escape(name)}">.*?</tr>', text)[0]
+    row = re.search(rf'(?s)<tr[^>]*>\s*<th scope="row" data-value="{re.escape(name)}">.*?</tr>', text)[0]
     return [float(value) for value in re.findall(r'<td data-value="([^"]*)"', row)]
 
 

@@ -4,7 +4,7 @@ from PIL import Image
 
 from lit_ghibli.data.near_duplicates import perceptual_hash
 from lit_ghibli.data.sources import Splits
-from lit_ghibli.inference.nearest_training import TrainingPictures, fingerprint, search, training_pictures
+from lit_ghibli.inference.nearest_training import TrainingPictures, search, signature, training_pictures
 from lit_ghibli.scenes.scene import render_pair
 
 
@@ -35,14 +35,14 @@ def test_against_loops():
     for number in range(20, 30):
         picture = Image.fromarray(render_pair(0, number, 64)[0])
         index, bits, levels = by_hand(picture, SCENES)
-        nearest = TRAINING.nearest(fingerprint(picture))
+        nearest = TRAINING.nearest(signature(picture))
         assert (nearest.index, nearest.bits) == (index, bits)
         np.testing.assert_allclose(nearest.levels, levels)
 
 
 def test_copies_in_another_size_and_brightness_are_found_under_their_names():
     copies = {f"copy {number}": SCENES[number].resize((96, 96)).point(lambda level: 0.8 * level) for number in (2, 7)}
-    found = search("ours", {name: fingerprint(copy) for name, copy in copies.items()}, "a run", TRAINING)
+    found = search("ours", {name: signature(copy) for name, copy in copies.items()}, "a run", TRAINING)
     assert [(each.method, each.name, each.trained, each.training) for each in found] == [
         ("ours", "copy 2", "a run", "a2"),
         ("ours", "copy 7", "a run", "b2"),
@@ -56,7 +56,7 @@ def test_of_equal_hashes_the_nearest_in_color_is_named():
               for add in (60, 2, 30)]  # fmt: skip
     training = TrainingPictures([Pack("x", tinted)])
     assert len({perceptual_hash(each) for each in tinted[1:]}) == 1
-    assert training.name(training.nearest(fingerprint(SCENES[0])).index) == "x1"
+    assert training.name(training.nearest(signature(SCENES[0])).index) == "x1"
 
 
 def test_pictures_of_pairs_are_trained_on_too():

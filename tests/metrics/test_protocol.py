@@ -1,20 +1,20 @@
 import pytest
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.metrics.protocol import COMPARED, VERSION, check_one_protocol, fingerprint
+from lit_ghibli.metrics.protocol import COMPARED, VERSION, check_one_protocol, digest
 
 STAMP = {"protocol_version": VERSION, "split": "test", "n_real": 10, "n_fake": 12, "extractor": "inception"}
 
 
 @pytest.mark.parametrize("field", COMPARED)
-def test_every_compared_field_changes_the_fingerprint(field):
-    assert fingerprint(STAMP) != fingerprint({**STAMP, field: "other"})
-    assert len(fingerprint(STAMP)) == 8
+def test_every_compared_field_changes_the_digest(field):
+    assert digest(STAMP) != digest({**STAMP, field: "other"})
+    assert len(digest(STAMP)) == 8
 
 
 def test_checkpoints_and_numbers_do_not():
     dressed = {"checkpoint_sha256": "ab", "suite_version": "9", "fid": 3.0, **dict(reversed(STAMP.items()))}
-    assert fingerprint(dressed) == fingerprint(STAMP)
+    assert digest(dressed) == digest(STAMP)
 
 
 def test_rows_of_one_protocol_stand_together():
