@@ -9,7 +9,7 @@ import lit_ghibli
 
 PACKAGE = Path(lit_ghibli.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-# Right may import left, never the reverse. `errors`, `seeding`, `checksums` and `files` stand left of all, like `images`.
+# Right may import left, never the reverse. `errors` and its like stand left of all, like `images`.
 LEVELS = [
     {"images", "errors", "seeding", "checksums", "files"},
     {"losses", "networks", "scenes", "data", "metrics", "reports", "opinion"},
