@@ -2,13 +2,9 @@
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lit_ghibli.commands.train import train_here as train
-    from lit_ghibli.inference.load import load
-
-__all__ = ["load", "train"]
+__all__ = ["load", "train"]  # whose types are in __init__.pyi
 
 try:
     __version__ = version("lit-ghibli")
