@@ -154,5 +154,5 @@ def test_mistakes_in_overrides_are_told_before_anything_runs(study, cli):
     folder = study("wrong")
     wrong = cli("sweep", "mine", "method.no_such=1", cwd=folder)
     assert wrong.returncode == 1
-    assert "cycle=5, seed=0: Could not override 'method.no_such'" in wrong.stderr
+    assert "cycle=5, seed=0: method.no_such=1: " in wrong.stderr
     assert cli("sweep", "mine", "preset=huge", cwd=folder).stderr.endswith("no preset 'huge'; there are []\n")
