@@ -57,7 +57,25 @@ def load(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(f"{path}: damaged: {error}") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or CONFIG_KEY not in checkpoint:
         raise CheckpointError(f"{path}: a checkpoint of another program: it has no '{CONFIG_KEY}'")
-    return checkpoint
+    return {**checkpoint, CONFIG_KEY: as_today(checkpoint[CONFIG_KEY])}
+
+
+def as_today(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a run from when CUT and FastCUT were options of NijiGAN, as it is written now."""
+    method = config.get("method")
+    if not isinstance(method, dict) or "flip_equivariance" not in method or "nce" not in method.get("weights", {}):
+        return config
+    weights = dict(method["weights"])
+    nce, gan = weights.pop("nce"), weights["gan"]
+    if not nce:
+        kept = {key: value for key, value in method.items() if key != "flip_equivariance"}
+        return {**config, "method": {**kept, "weights": weights}}
+    if any(value for name, value in weights.items() if name != "gan"):  # a mixture that no method is now
+        return config
+    others = ("pair_discriminator", "vgg", "gamma", "schedule", "faithful")
+    kept = {key: value for key, value in method.items() if key not in others}
+    cut = {"_target_": "lit_ghibli.methods.cut.CUT", "weights": {"gan": gan, "nce": nce}}
+    return {**config, "method": {**kept, **cut}}
 
 
 def find(path: str | Path) -> Path:

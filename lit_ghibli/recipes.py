@@ -1,9 +1,7 @@
-"""Recipes in conf/: how they are checked, composed and built, and what a stranger's may ask for."""
+"""Recipes in conf/: how they are checked, composed and built."""
 
 import functools
-import importlib
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,31 +19,14 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from lit_ghibli.cluster import started
 from lit_ghibli.errors import UserError, did_you_mean
-
-# Only what configurations of methods and data name: the rest of the suite writes files where its arguments say.
-_TRUSTED = ("lit_ghibli.methods.", "lit_ghibli.networks.", "lit_ghibli.metrics.", "torch.optim.")
-_TRUSTED += tuple(
-    f"lit_ghibli.data.{name}." for name in ("unpaired", "paired", "pseudo_paired", "transforms", "iterations")
-)
+from lit_ghibli.overrides import flatten, quote
 
 # What whole numbers may be, by the last part of their key, in one command or in all; others are at least 0.
-_AT_LEAST_ONE = (
-    *(
-        "batch_size",
-        "epochs",
-        "crop_size",
-        "load_size",
-        "eval_size",
-        "min_side",
-        "size",
-        "count",
-        "pairs",
-        "sheet_side",
-    ),
-    *("base_channels", "in_channels", "depth", "dim", "num_patches", "jobs", "validation_pictures", "steps", "threads"),
-)
+_SIZES = ("crop_size", "load_size", "eval_size", "min_side", "size", "sheet_side")  # pixels
+_COUNTS = ("batch_size", "epochs", "count", "pairs", "jobs", "validation_pictures", "steps", "threads", "num_patches")
+_CHANNELS = ("base_channels", "in_channels", "depth", "dim")
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(_AT_LEAST_ONE, (1, math.inf)),
+    **dict.fromkeys((*_SIZES, *_COUNTS, *_CHANNELS), (1, math.inf)),
     "seed": (0, 2**32 - 1),
     "quality": (1, 100),
     "duplicate_distance": (0, 64),
@@ -56,7 +37,6 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _LIBRARIES = ("trainer.", "callbacks.", "logger.", "launcher.")  # where numbers below 0 and null have meanings
 _UNSET = {"steps": 0, "threads": 0, "keep": 0.0}  # the types of numbers that are null by default
-_FRACTIONS = ("smoothing", "timeout", "max_megabytes")  # that are whole numbers by default
 _MAY_BE_NULL = ("duplicate_distance", "min_structure", "min_style", "max_style", "min_semantics")  # asks for nothing
 _MISSING = object()
 
@@ -316,7 +296,7 @@ def wanted(command: str, key: str, default: Any, value: Any) -> str:
         return "" if fits else "a number of devices, a list of their numbers, or auto"
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "true or false"
-    if isinstance(default, int) and name not in _FRACTIONS:
+    if isinstance(default, int):
         lowest, highest = _RANGES.get(f"{command}:{name}", _RANGES.get(name, (0, math.inf)))
         lowest, highest = (-math.inf, math.inf) if key.startswith(_LIBRARIES) else (lowest, highest)
         if type(value) is int and lowest <= value <= highest:
@@ -344,187 +324,3 @@ def _first_line(error: BaseException) -> str:
 def build(config: Any, **arguments: Any) -> Any:
     """Make the object that a configuration names, with plain lists and mappings as its arguments."""
     return hydra.utils.instantiate(config, **arguments, _convert_="object")
-
-
-def instantiate_trusted(config: dict[str, Any], **arguments: Any) -> Any:
-    """Instantiate a configuration out of a checkpoint, which may come from a stranger.
-
-    Raises:
-        UserError: It names a class or function other than this suite's methods, networks, data and metrics and
-            torch's optimisers, or holds an interpolation, which could produce such a name.
-    """
-    for key, value in leaves(config):
-        if key == "_target_" and not is_trusted(str(value)):
-            raise UserError(f"the checkpoint's configuration asks for '{value}', which is no part of a method")
-        if "${" in str(value):
-            raise UserError(f"the checkpoint's configuration holds '{value}', an interpolation that may hide anything")
-    return hydra.utils.instantiate(config, **arguments, _convert_="object")
-
-
-def trusted_class(config: dict[str, Any]) -> type:
-    """The class that a configuration out of a checkpoint names, without making an object of it.
-
-    Raises:
-        UserError: It is no part of a method.
-    """
-    target = str(config.get("_target_"))
-    if not is_trusted(target):
-        raise UserError(f"the checkpoint's configuration asks for '{target}', which is no part of a method")
-    return hydra.utils.get_class(target)
-
-
-def import_targets(config: dict[str, Any]) -> None:
-    """Import what a configuration out of a checkpoint names, as far as it is part of a method or of its data."""
-    for key, value in leaves(config):
-        if key == "_target_" and is_trusted(str(value)):  # anything else is refused where objects are made
-            hydra.utils.get_object(str(value))
-
-
-def leaves(config: Any, key: Any = None) -> Iterator[tuple[Any, Any]]:
-    """Every value that is no container, with the nearest key above it."""
-    if isinstance(config, dict):
-        for name, value in config.items():
-            yield from leaves(value, name)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from leaves(value, key)
-    else:
-        yield key, config
-
-
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Values of nested mappings by their dotted keys; a list is a value."""
-    if not isinstance(config, Mapping):
-        return {prefix: config}
-    return {
-        name: value
-        for key, child in config.items()
-        for name, value in flatten(child, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
-
-
-def is_trusted(target: str) -> bool:
-    """Whether the object of this name was defined in a trusted module: 'lit_ghibli.data.cache.os.system' was not."""
-    if not target.startswith(_TRUSTED):
-        return False
-    parts = target.split(".")
-    for length in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:length]))
-        except ImportError:
-            continue
-        for name in parts[length:]:
-            found = getattr(found, name, None)
-            if not f"{getattr(found, '__module__', '')}.".startswith(_TRUSTED):
-                return False
-        of_methods = target.startswith("lit_ghibli.methods.")  # whose functions of classes read files
-        return length < len(parts) and (isinstance(found, type) or not of_methods)
-    return False
-
-
-_PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
-_WORDS = ("null", "true", "false", "nan", "inf")  # that the grammar reads as something else than text
-
-
-def quote(text: str) -> str:
-    """``text`` as a value in Hydra's override grammar, whatever it contains."""
-    escaped = re.sub(r'(\\*)("|\$\{|$)', lambda found: 2 * found[1] + (found[2] and "\\" + found[2]), text)
-    return f'"{escaped}"'
-
-
-def spell(value: Any) -> str:
-    """A plain value, list or mapping as Hydra's grammar writes it; text stays text, even ``"1"`` and ``"null"``.
-
-    Raises:
-        UserError: It is something else, such as a date of YAML's.
-    """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else quote(value)
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{spell(key)}:{spell(child)}" for key, child in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(spell, value)) + "]"
-    if isinstance(value, int | float):
-        return repr(value)
-    raise UserError(f"values are numbers, text, true, false, null, lists and mappings; got {value!r}")
-
-
-# --- recorded runs, whose folders may come from strangers
-
-_CALLBACKS = (
-    "checkpointing.RunCheckpoints",
-    "doctor.Doctor",
-    "frames.Frames",
-    "image_grid.ImageGrid",
-    "loss_table.LossTable",
-    "progress.RunProgress",
-    "watch.Watch",
-)
-# Loggers that send pictures away are missing on purpose.
-_MADE_BY = {
-    "callbacks": ("lightning.pytorch.callbacks.RichProgressBar", *(f"lit_ghibli.callbacks.{x}" for x in _CALLBACKS)),
-    "logger": (
-        "lit_ghibli.callbacks.csv_log.ContinuedCSVLogger",
-        "lit_ghibli.callbacks.tensorboard_log.ContinuedTensorBoardLogger",
-    ),
-    "trainer": ("lightning.Trainer",),
-}
-_FOLDERS = ("folder", "save_dir", "result", "default_root_dir")  # what is written into and cleared
-
-
-def check_run(config: Mapping[str, Any], run: Path) -> None:
-    """Refuse what a recorded run of the suite does not consist of.
-
-    Methods, data and metrics may be what they may be in a checkpoint; callbacks, loggers and the trainer those of
-    ``conf/`` that keep what they see on this machine, and they may write into ``run_dir`` alone.
-
-    Args:
-        config: The resolved configuration, which is what will be instantiated.
-        run: The recorded run, for messages.
-
-    Raises:
-        UserError: Naming what is refused, and how somebody who knows where the run is from can do it nevertheless.
-    """
-    inside = Path(config["run_dir"]).resolve()
-    for place, key, value in _values(config):
-        part = place.split(".")[0]
-        if "${" in str(value):
-            why = "an interpolation, which may hide anything"
-        elif key == "_target_" and not _may_make(part, str(value)):
-            why = "no part of the suite's own trainings, or sends pictures away"
-        elif part in _MADE_BY and key != "_target_" and not _stays_inside(key, value, inside):
-            why = f"no place below {inside}"
-        else:
-            continue
-        raise UserError(
-            f"{run} is refused: {key}={value} in its {place} is {why}. Leave that out with ~{place}; or, only if you "
-            "know whose run it is, repeat it as it is with trust=true"
-        )
-
-
-def _values(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Every value, with the key that it has and the dotted name of the part that it belongs to."""
-    for part, content in config.items():
-        named = content.items() if part in ("callbacks", "logger") and isinstance(content, Mapping) else ()
-        places = {f"{part}.{name}": (name, child) for name, child in named} or {part: (part, content)}
-        for place, (name, child) in places.items():
-            yield from ((place, key, value) for key, value in leaves(child, name))
-
-
-def _may_make(part: str, target: str) -> bool:
-    return target in _MADE_BY[part] if part in _MADE_BY else is_trusted(target)
-
-
-def _stays_inside(key: str, value: Any, inside: Path) -> bool:
-    """Whether a value is no path, or one in the run's folder."""
-    if not isinstance(value, str):
-        return True
-    if key in _FOLDERS:
-        path = Path(os.path.expandvars(value)).expanduser().resolve()
-        return inside in (path, *path.parents) if key == "save_dir" else inside in path.parents
-    path = Path(value)  # or some other text, which is let through
-    return not (path.is_absolute() or ".." in path.parts or value.startswith("~") or "$" in value)

@@ -186,3 +186,36 @@ def test_newest_run_is_that_of_the_newest_checkpoint(tmp_path):
         os.utime(last, (1e9 + number - age, 1e9 - age))
     (tmp_path / "unfinished" / "checkpoints").mkdir(parents=True)
     assert checkpoints.newest_run(tmp_path) == tmp_path / "sweep/0_x"
+
+
+OLD = {
+    "_target_": "lit_ghibli.methods.nijigan.NijiGAN",
+    "generator": {"base_channels": 4},
+    "weights": {"gan": 1.0, "src": 0.05, "hdce": 0.1, "nce": 0.0, "vgg": 0.1, "gan_pair": 1.0, "style_nce": 0.1},
+    "flip_equivariance": False,
+    "schedule": {"name": "ramp_up"},
+    "temperature": 0.07,
+}
+
+
+def test_runs_of_nijigan_from_when_it_held_cut_are_read():
+    now = checkpoints.as_today({"method": OLD, "seed": 1})
+    assert now["seed"] == 1
+    assert now["method"].keys() == OLD.keys() - {"flip_equivariance"}
+    assert now["method"]["weights"].keys() == OLD["weights"].keys() - {"nce"}
+    assert "nce" in OLD["weights"], "what is given stays as it is"
+    assert checkpoints.as_today(now) == now
+
+
+def test_runs_of_cut_from_when_it_was_an_option_of_nijigan_are_read():
+    weights = {**dict.fromkeys(OLD["weights"], 0.0), "gan": 1.0, "nce": 10.0}
+    method = checkpoints.as_today({"method": {**OLD, "weights": weights, "flip_equivariance": True}})["method"]
+    assert method == {
+        "_target_": "lit_ghibli.methods.cut.CUT",
+        "generator": {"base_channels": 4},
+        "weights": {"gan": 1.0, "nce": 10.0},
+        "flip_equivariance": True,
+        "temperature": 0.07,
+    }
+    mixed = {"method": {**OLD, "weights": {**weights, "vgg": 0.1}}}
+    assert checkpoints.as_today(mixed) == mixed, "no method is such a mixture now, and none is made up"

@@ -19,11 +19,12 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_ghibli import checkpoints
 from lit_ghibli.callbacks import environment
 from lit_ghibli.data.fingerprint import fingerprint, fingerprint_files
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import remove_partials, write_atomically
-from lit_ghibli.recipes import flatten
+from lit_ghibli.overrides import flatten
 
 FILE = "record.json"
 PLACE = ("run_dir", "resume", "launcher")  # parts of a configuration that say where a run is, not what it is
@@ -54,7 +55,9 @@ def read_record(run: str | Path) -> dict[str, Any]:
         raise RecordError(f"{path}: no record of a run: it needs {', '.join(kinds)}")
     if not record["attempts"] or not all(isinstance(attempt, dict) for attempt in record["attempts"]):
         raise RecordError(f"{path}: no record of a run: it lists no attempt")
-    return record
+    known = flatten(config := checkpoints.as_today(record["config"]))
+    gone = flatten(record["config"]).keys() - known.keys()
+    return {**record, "config": config, "links": {k: link for k, link in record["links"].items() if k not in gone}}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -9,7 +9,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from lit_ghibli.recipes import flatten
+from lit_ghibli.overrides import flatten
 
 
 class ContinuedTensorBoardLogger(TensorBoardLogger):

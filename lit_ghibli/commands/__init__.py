@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lit_ghibli.errors import UserError, did_you_mean
+from lit_ghibli.overrides import quote
 
 
 class Command(NamedTuple):
@@ -123,11 +124,7 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
     Raises:
         UserError: A word cannot be meant as any of these.
     """
-    from lit_ghibli.recipes import quote  # here, so that the overview of commands needs no Hydra
-
     grammar = COMMANDS[command]
-    if grammar.words == "run":
-        words = [f"run={word[6:]}" if word.startswith("--run=") else word for word in words]
     options, rest = split_options(words)
     if not grammar.multirun and {"-m", "--multirun"} & set(options):
         raise UserError(f"{command} takes one value for each key, and no -m: start it once for each value")
@@ -181,8 +178,6 @@ def _option(word: str, rest: list[str], grammar: Command) -> str:
     Raises:
         UserError: It is no option, or an abbreviated one, or lacks its value.
     """
-    from lit_ghibli.recipes import quote
-
     known = [option for option in (*_WITH_VALUE, *_ALONE, *grammar.flags, "--out") if option.startswith("--")]
     name, equals, value = word.partition("=")
     if name == "-o":

@@ -12,7 +12,7 @@ from omegaconf import read_write
 
 from lit_ghibli.cluster import is_first_process, under_torchrun
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote
+from lit_ghibli.overrides import quote
 
 _QUIET = "hydra/job_logging=stdout"  # no log file beside rank 0's
 

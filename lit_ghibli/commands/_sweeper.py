@@ -13,7 +13,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote
+from lit_ghibli.overrides import quote
 
 
 def register(arguments: list[str]) -> list[str]:

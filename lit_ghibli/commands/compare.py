@@ -16,9 +16,11 @@ from lit_ghibli.commands.profile import check_settings, measure_apart
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.subjects import INPUT, TARGET, UNTOUCHED, find_subjects, is_run
 from lit_ghibli.metrics import protocol
-from lit_ghibli.recipes import compose, instantiate_trusted, spell
+from lit_ghibli.overrides import spell
+from lit_ghibli.recipes import compose
 from lit_ghibli.reports.page import NearestPair, Page, picture_side, render_page
 from lit_ghibli.reports.tables import Row, latex_table, write_csv
+from lit_ghibli.trust import instantiate_trusted
 
 if TYPE_CHECKING:
     from lit_ghibli.inference.measure import HeldOut, Outcome, Subject

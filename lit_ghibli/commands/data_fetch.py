@@ -29,7 +29,7 @@ def data_fetch(config: DictConfig) -> None:
             config.url or published.url,
             Path(config.out).expanduser(),
             sha256=None if sha256 is None else str(sha256),
-            max_bytes=config.max_megabytes * 10**6,
+            max_bytes=round(config.max_megabytes * 10**6),
             timeout=config.timeout,
             report=report,
         )

@@ -6,12 +6,12 @@ from datetime import timedelta
 from math import inf
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands.train import Prepared, expand_resume, prepare
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import build
 from lit_ghibli.reports.tables import markdown_table, write_table
 
 _KEPT = ("progress_bar", "doctor")  # of a run's callbacks, those that leave nothing behind
@@ -67,15 +67,14 @@ def dry_run(config: DictConfig) -> dict[str, Any] | None:
     started = clock(torch.device("cpu"))
     run = prepare(OmegaConf.masked_copy(config, [key for key in config if key not in _OWN]))
     dry, weighing = DryRun(config.steps, config.validation_pictures), WeighingCheckpointIO(run.resolved)
-    kept = [instantiate(config.callbacks[name], _convert_="object") for name in _KEPT if name in config.callbacks]
-    trainer: Trainer = instantiate(
+    kept = [build(config.callbacks[name]) for name in _KEPT if name in config.callbacks]
+    trainer: Trainer = build(
         config.trainer,
         callbacks=[*kept, dry],
         logger=False,
         enable_checkpointing=False,
         max_time=None,  # it counts in the forecast, and must not cut the trial short
         plugins=[weighing],
-        _convert_="object",
     )
     with warnings.catch_warnings():
         # A run to resume had callbacks that are left out here on purpose.

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.inference.subjects import AS_TRAINED, INPUT, TARGET, UNTOUCHED
-from lit_ghibli.recipes import instantiate_trusted
+from lit_ghibli.recipes import build
 from lit_ghibli.reports.grids import labelled_grid
 from lit_ghibli.reports.tables import write_csv
+from lit_ghibli.trust import instantiate_trusted
 
 if TYPE_CHECKING:
     from lightning import LightningDataModule
@@ -77,7 +77,7 @@ def new_suite(config: DictConfig) -> "MetricSuite":
     """The metrics that a command is told, empty, on its device, where their networks compute."""
     from lit_ghibli.inference.load import choose_device
 
-    return instantiate(config.metrics, _convert_="object").to(choose_device(config.device))
+    return build(config.metrics).to(choose_device(config.device))
 
 
 def merged(data: Any, values: Any) -> dict[str, Any]:

@@ -1,19 +1,17 @@
 """`lit-ghibli nst`: paint the content of pictures in the style of others, one run for each picture."""
 
 import functools
-import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
-from lit_ghibli.commands.train import plain_and_links
+from lit_ghibli.commands.train import begin, make_trainer, plain_and_links
 from lit_ghibli.data.image_files import FolderError, list_images, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import build
@@ -140,13 +138,9 @@ def _painter(config: DictConfig) -> Callable[..., Any]:
 
 def _paint(config: DictConfig, job: Job, painter: Callable[..., Any], run: Path, path: Path) -> None:
     """Run one picture to its end, which writes ``path``, from where an interrupted call has left it."""
-    from lightning import seed_everything  # here, so that --help answers at once
-
-    from lit_ghibli import checkpoints
+    from lit_ghibli import checkpoints  # here, so that --help answers at once
     from lit_ghibli.callbacks.run_record import RunRecord
 
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # our callbacks say what matters
     config = config.copy()
     config.update({"run_dir": str(run), "beta": job.beta, "inputs": [str(file) for file in (job.content, *job.styles)]})
     config.method.weights.style = job.beta
@@ -155,17 +149,10 @@ def _paint(config: DictConfig, job: Job, painter: Callable[..., Any], run: Path,
     last = run / "checkpoints" / "last.ckpt"
     if last.is_file() and checkpoints.load(last, mmap=True)[checkpoints.CONFIG_KEY] != resolved:
         shutil.rmtree(run)  # of a call with other settings
-    seed_everything(config.seed, workers=True, verbose=False)
+    begin(config.seed)
     method = painter(job)
     record = RunRecord(run, resolved, links, typed_command("nst"), job_overrides())
-    trainer = instantiate(
-        config.trainer,
-        callbacks=[record, *(build(callback) for callback in config.callbacks.values())],
-        logger=[instantiate(logger) for logger in config.logger.values()],
-        plugins=[checkpoints.RunCheckpointIO(resolved)],
-        default_root_dir=str(run),
-        _convert_="object",
-    )
+    trainer = make_trainer(config, resolved, record)
     trainer.fit(method, build(config.data), ckpt_path=last if last.is_file() else None)
     if method.iteration < sum(iterations for _, iterations in method.levels):
         raise UserError(f"{path}: stopped before its end; the same command goes on with it")

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import build, compose, trusted_class
+from lit_ghibli.recipes import build, compose
 from lit_ghibli.reports.tables import markdown_table, write_table
+from lit_ghibli.trust import trusted_class
 
 _MEASURE = "--measure"  # makes this module the process that measures one network
 

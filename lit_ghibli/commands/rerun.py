@@ -14,8 +14,10 @@ from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
 from lit_ghibli.commands.train import expand_resume, fit, plain_and_links
 from lit_ghibli.errors import UserError, did_you_mean
-from lit_ghibli.recipes import check_run, flatten, parse, quote, wanted
+from lit_ghibli.overrides import flatten, quote
+from lit_ghibli.recipes import parse, wanted
 from lit_ghibli.reports.tables import Row, last_values, markdown_table
+from lit_ghibli.trust import check_run
 
 _GO_ON = "lit-ghibli rerun resume={run}"
 _TIMES = ("wait_share", "seconds", "per_second")  # in the names of metrics that no two runs share

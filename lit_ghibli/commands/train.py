@@ -8,7 +8,6 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import lit_ghibli
@@ -17,9 +16,12 @@ from lit_ghibli.commands import _sweeper, to_overrides
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import as_user_errors, compose, flatten, quote
+from lit_ghibli.overrides import flatten, quote
+from lit_ghibli.recipes import as_user_errors, build, compose
 
 if TYPE_CHECKING:
+    from lightning import Trainer
+
     from lit_ghibli.inference.translator import Translator
 
 log = logging.getLogger(__name__)
@@ -138,24 +140,35 @@ def fit(config: DictConfig, record: Any) -> Any:
     Raises:
         UserError: As from :func:`prepare`, or from the training.
     """
-    from lightning import Trainer
-
-    from lit_ghibli import checkpoints
-
     run = prepare(config)
-    trainer: Trainer = instantiate(
-        config.trainer,
-        callbacks=[record, *(instantiate(callback, _convert_="object") for callback in config.callbacks.values())],
-        logger=[instantiate(logger) for logger in config.logger.values()],
-        plugins=[checkpoints.RunCheckpointIO(run.resolved), *environment_plugins()],
-        default_root_dir=config.run_dir,
-        _convert_="object",
-    )
+    trainer = make_trainer(config, run.resolved, record)
     for logger in trainer.loggers:
         logger.log_hyperparams(run.resolved)
     trainer.fit(run.method, run.datamodule, ckpt_path=run.checkpoint)
     trainer.print(f"trained: {config.run_dir}")
     return trainer
+
+
+def make_trainer(config: DictConfig, resolved: dict[str, Any], record: Any) -> "Trainer":
+    """The trainer of a run, which writes into ``run_dir``, with the callbacks and loggers that are asked for."""
+    from lit_ghibli import checkpoints
+
+    return build(
+        config.trainer,
+        callbacks=[record, *map(build, config.callbacks.values())],
+        logger=[build(logger) for logger in config.logger.values()],
+        plugins=[checkpoints.RunCheckpointIO(resolved), *environment_plugins()],
+        default_root_dir=config.run_dir,
+    )
+
+
+def begin(seed: int) -> None:
+    """Seed everything, and leave it to our callbacks to say what matters."""
+    from lightning import seed_everything
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    seed_everything(seed, workers=True, verbose=False)
 
 
 def optimized(names: str | Sequence[str] | None, metrics: Mapping[str, Any]) -> float | tuple[float, ...] | None:
@@ -190,13 +203,10 @@ def prepare(config: DictConfig) -> Prepared:
         UserError: The method cannot be trained on these data, or there is nothing to resume.
     """
     import torch
-    from lightning import seed_everything
 
     from lit_ghibli import checkpoints
 
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # our callbacks say what matters
-    seed_everything(config.seed, workers=True, verbose=False)
+    begin(config.seed)
     torch.set_float32_matmul_precision("high")
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     checkpoint = own_checkpoint(config.run_dir)  # newer than what a requeued job was told to resume
@@ -205,8 +215,8 @@ def prepare(config: DictConfig) -> Prepared:
     if checkpoint:
         _report_differences(checkpoints.load(checkpoint, mmap=True)[checkpoints.CONFIG_KEY], resolved)
 
-    datamodule = instantiate(config.data, _convert_="object")
-    method = instantiate(config.method, metrics=instantiate(config.metrics), _convert_="object")
+    datamodule = build(config.data)
+    method = build(config.method, metrics=build(config.metrics))
     method.check_data(datamodule)
     if config.runtime.channels_last:
         method.to(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote, spell
+from lit_ghibli.overrides import quote, spell
 
 _NEEDED = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
 _HELP = """lit-ghibli wandb-trial [key=value ...]: train with the values that a Weights & Biases agent asks for.

@@ -9,7 +9,7 @@ import torch
 from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.translator import Translator
-from lit_ghibli.recipes import import_targets, instantiate_trusted, trusted_class
+from lit_ghibli.trust import import_targets, instantiate_trusted, trusted_class
 
 
 def choose_device(device: str) -> torch.device:

@@ -119,7 +119,8 @@ def match_folder(folder: Path, inputs: Sequence[str]) -> tuple[dict[str, Path], 
             wrong.append(f"{name}: {error}")
         else:
             matched[name] = files[partner]
-    extra = [files[number] for number in range(len(files)) if number not in set(partners)]
+    known = set(partners)
+    extra = [file for number, file in enumerate(files) if number not in known]
     return matched, wrong + [f"{file.relative_to(folder).as_posix()} is of no held-out input" for file in extra]
 
 

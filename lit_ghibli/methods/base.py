@@ -15,9 +15,9 @@ from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.sizes import translate
-from lit_ghibli.recipes import instantiate_trusted
 from lit_ghibli.training import rank_state
 from lit_ghibli.training.schedules import linear_decay
+from lit_ghibli.trust import instantiate_trusted
 
 GanAdam = partial(Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
 
@@ -147,7 +147,7 @@ class Translation(Method):
         served = getattr(datamodule, "batch_keys", ())
         if not set(self.batch_keys) <= set(served):
             raise UserError(
-                f"{type(self).__name__} trains on batches of {', '.join(self.batch_keys)}; {type(datamodule).__name__} "
+                f"the method trains on batches of {', '.join(self.batch_keys)}; {type(datamodule).__name__} "
                 f"serves {', '.join(served) or 'none'}: choose {_SERVED_BY.get(self.batch_keys, 'other data')}"
             )
         self.translator().check_size(datamodule.crop_size, datamodule.crop_size)

@@ -11,7 +11,7 @@ import yaml
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_atomically
-from lit_ghibli.recipes import spell
+from lit_ghibli.overrides import spell
 from lit_ghibli.reports.tables import direction, write_table
 from lit_ghibli.studies.ledger import lock_file
 from lit_ghibli.studies.search import JOURNAL, Search, Trial

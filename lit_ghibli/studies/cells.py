@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import spell
+from lit_ghibli.overrides import spell
 from lit_ghibli.studies.ledger import Entry, Ledger
 from lit_ghibli.studies.search import JOURNAL, Search
 from lit_ghibli.studies.study import Cell, Study, override, shortest_names, summarize

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote
+from lit_ghibli.overrides import quote
 from lit_ghibli.reports.tables import markdown_table
 from lit_ghibli.studies.cells import Source
 from lit_ghibli.studies.ledger import Entry, Ledger

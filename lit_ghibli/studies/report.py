@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from lit_ghibli.metrics.protocol import check_one_protocol
-from lit_ghibli.recipes import instantiate_trusted
 from lit_ghibli.reports.effects import summarize_seeds
 from lit_ghibli.reports.grids import labelled_grid
 from lit_ghibli.reports.tables import Row, markdown_table, write_csv, write_table
@@ -16,6 +15,7 @@ from lit_ghibli.studies.cells import Source
 from lit_ghibli.studies.ledger import Entry
 from lit_ghibli.studies.steps import EVALUATION, read_rows
 from lit_ghibli.studies.study import SEED, Study
+from lit_ghibli.trust import instantiate_trusted
 
 REPORT = "report"  # folder within the study's
 

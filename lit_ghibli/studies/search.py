@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import spell
+from lit_ghibli.overrides import spell
 from lit_ghibli.seeding import derive_seed
 from lit_ghibli.studies.journal import PLAN, PRUNED, make, make_pruner, open_journal
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import quote
+from lit_ghibli.overrides import quote
 from lit_ghibli.reports.tables import last_values
 from lit_ghibli.studies.ledger import Entry
 from lit_ghibli.studies.runner import Step

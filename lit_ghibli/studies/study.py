@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import spell
+from lit_ghibli.overrides import spell
 
 FILE = "study.yaml"
 SEED = "seed"  # the factor that every study has, besides those of its grid

@@ -15,7 +15,8 @@ from lit_ghibli.checkpoints import CheckpointError
 from lit_ghibli.commands import COMMANDS, completion, module_of, to_overrides
 from lit_ghibli.commands.train import expand_resume
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import check, config_dir, quote
+from lit_ghibli.overrides import quote
+from lit_ghibli.recipes import check, config_dir
 from lit_ghibli.recipes import compose as compose_checked
 
 CONF = Path(config_dir())
@@ -194,6 +195,7 @@ WRONG = [
     ("data check", "samples=-1", ["samples must be a whole number of at least 0", "-1"]),
     ("pseudo-pair", "keep=many", ["keep must be a number", "'many'"]),
     ("nst", "beta=x", ["beta must be a number", "'x'"]),
+    ("train", "method.generator.smoothing=1.5", ["method.generator.smoothing must be a whole number", "1.5"]),
     ("train", "method.epochs=abc", ["method.epochs must be a whole number of at least 1", "'abc'"]),
     ("train", "-m method.epochs=3,abc", ["method.epochs must be a whole number", "'abc'"]),
     ("train", "data.batch_size=0", ["data.batch_size must be a whole number of at least 1", "0"]),

@@ -19,8 +19,9 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.inference.measure import Outcome
 from lit_ghibli.inference.nearest_training import Found
 from lit_ghibli.inference.subjects import UNTOUCHED, _split_name, find_subjects, is_run
-from lit_ghibli.recipes import config_dir, instantiate_trusted
+from lit_ghibli.recipes import config_dir
 from lit_ghibli.scenes.scene import render_pair
+from lit_ghibli.trust import instantiate_trusted
 
 AWKWARD = ["a b", "a=b", "it's", 'say "x"', "a\\b", "x${y}", "a,b[1]{2}(3)", "süß 宮崎", "null", "~x", "a:b", "n:a=b"]
 QUICK = "metrics.metrics=[ssim,l1]"

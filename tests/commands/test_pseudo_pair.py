@@ -14,8 +14,9 @@ from lit_ghibli import checkpoints
 from lit_ghibli.commands import pseudo_pair as entry
 from lit_ghibli.data.image_files import open_image
 from lit_ghibli.inference.load import load_translator
-from lit_ghibli.recipes import config_dir, instantiate_trusted
+from lit_ghibli.recipes import config_dir
 from lit_ghibli.scenes.scene import render_pair
+from lit_ghibli.trust import instantiate_trusted
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from lit_ghibli.commands import to_overrides
 from lit_ghibli.commands.rerun import _rerun, compare_metrics, compose_again, expand_run, verdict
 from lit_ghibli.commands.train import fit, plain_and_links
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import check_run, config_dir
+from lit_ghibli.recipes import config_dir
+from lit_ghibli.trust import check_run
 
 IGNORED = ("LeafSpec", "does not have many workers", "in eval mode at the start of training")
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in IGNORED]

@@ -23,7 +23,8 @@ from wandb.sdk.lib import config_util
 from lit_ghibli.commands import wandb_trial
 from lit_ghibli.commands.wandb_trial import main, training, trial
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import config_dir, spell
+from lit_ghibli.overrides import spell
+from lit_ghibli.recipes import config_dir
 
 SWEEP = yaml.safe_load((Path(__file__).parents[2] / "experiments" / "wandb_sweep" / "sweep.yaml").read_text())
 AGENTS = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_DIR")

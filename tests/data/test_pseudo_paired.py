@@ -20,8 +20,9 @@ from lit_ghibli.data.pseudo_paired import PseudoPairedDataModule, PseudoPairedDa
 from lit_ghibli.data.sampling import EpochSampler, Position
 from lit_ghibli.data.sources import FIRST_HELD_OUT
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import config_dir, instantiate_trusted
+from lit_ghibli.recipes import config_dir
 from lit_ghibli.scenes.scene import render_pair
+from lit_ghibli.trust import instantiate_trusted
 
 KEYS = ("pair_a", "pair_b", "photo", "anime")
 LOADING = {"crop_size": 24, "flip": 0.5, "batch_size": 2, "num_workers": 0, "seed": 4}

@@ -4,7 +4,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from lit_ghibli.recipes import spell
+from lit_ghibli.overrides import spell
 
 VALUES = [
     *(None, True, False, 0, -3, 10**12, 0.1, 1e-05, 5.0, -2.5e300),

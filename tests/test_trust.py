@@ -11,7 +11,7 @@ import lit_ghibli.networks.resnet
 from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.load import choose_device, load_translator
-from lit_ghibli.recipes import instantiate_trusted, is_trusted
+from lit_ghibli.trust import instantiate_trusted, is_trusted
 
 
 @pytest.mark.parametrize(
