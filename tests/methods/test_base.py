@@ -81,9 +81,9 @@ def test_data_that_a_method_cannot_train_on_are_refused():
     cyclegan = CycleGAN(partial(ResnetGenerator, num_blocks=1, **small), partial(PatchDiscriminator, **small))
     pix2pix.check_data(Served("input", "target", crop_size=256))
     cyclegan.check_data(Served("photo", "anime", crop_size=100))
-    with pytest.raises(UserError, match=r"photo, anime.* input, target.* data=unpaired or data=scenes"):
+    with pytest.raises(UserError, match=r"photo, anime.*input, target.*data=unpaired or data=scenes"):
         cyclegan.check_data(Served("input", "target", crop_size=256))
-    with pytest.raises(UserError, match=r"Pix2Pix .* input, target.* photo, anime.* data=two_folders"):
+    with pytest.raises(UserError, match=r"input, target.* photo, anime.* data=two_folders"):
         pix2pix.check_data(Served("photo", "anime", crop_size=256))
     with pytest.raises(UserError, match=r"multiples of 4, at least 8: set data\.crop_size=100, or pad"):
         cyclegan.check_data(Served("photo", "anime", crop_size=103))
@@ -102,11 +102,11 @@ def test_data_may_serve_more_than_a_method_reads():
     semi = Served("pair_a", "pair_b", "photo", "anime", crop_size=64)
     CUT(**small).check_data(semi)
     CycleGAN(**small).check_data(semi)
-    with pytest.raises(UserError, match=r"photo, anime.* input, target"):
+    with pytest.raises(UserError, match=r"photo, anime.*input, target"):
         CUT(**small).check_data(Served("input", "target", crop_size=64))
     supervised = NijiGAN(**small)
     supervised.check_data(semi)
-    with pytest.raises(UserError, match=r"NijiGAN .* pair_a.* data=pseudo_paired"):
+    with pytest.raises(UserError, match=r"pair_a.* data=pseudo_paired"):
         supervised.check_data(Served("photo", "anime", crop_size=64))
     NijiGAN(**small, weights={**WEIGHTS, "gan_pair": 0.0, "style_nce": 0.0}).check_data(
         Served("photo", "anime", crop_size=64)
