@@ -41,3 +41,10 @@ def remove_partials(folder: Path) -> None:
     """Remove what killed processes were writing into ``folder``, into which no other one writes now."""
     for partial in folder.glob(".*.partial"):
         partial.unlink(missing_ok=True)
+
+
+def config_dir() -> str:
+    """The folder of configurations: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "conf"
+    return str(inside if inside.is_dir() else package.parent / "conf")

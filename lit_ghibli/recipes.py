@@ -19,6 +19,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from lit_ghibli.cluster import started
 from lit_ghibli.errors import UserError, did_you_mean
+from lit_ghibli.files import config_dir
 from lit_ghibli.overrides import flatten, quote
 
 # What whole numbers may be, by the last part of their key, in one command or in all; others are at least 0.
@@ -43,13 +44,6 @@ _MISSING = object()
 OmegaConf.register_new_resolver("basename", lambda path: Path(path).name, replace=True)
 OmegaConf.register_new_resolver("half", lambda number: number // 2, replace=True)
 OmegaConf.register_new_resolver("started", started, use_cache=True, replace=True)
-
-
-def config_dir() -> str:
-    """The folder of configurations: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "conf"
-    return str(inside if inside.is_dir() else package.parent / "conf")
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -324,3 +318,9 @@ def _first_line(error: BaseException) -> str:
 def build(config: Any, **arguments: Any) -> Any:
     """Make the object that a configuration names, with plain lists and mappings as its arguments."""
     return hydra.utils.instantiate(config, **arguments, _convert_="object")
+
+
+def build_painter(name: str = "meadow") -> Any:
+    """The painter that a file in ``conf/painter/`` describes."""
+    with _conf(name), as_user_errors():
+        return build(hydra.compose(f"painter/{name}").painter)

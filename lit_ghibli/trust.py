@@ -10,7 +10,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import as_user_errors, build
 
 # Only what configurations of methods and data name: the rest of the suite writes files where its arguments say.
-_TRUSTED = ("lit_ghibli.methods.", "lit_ghibli.networks.", "lit_ghibli.metrics.", "torch.optim.")
+_TRUSTED = ("lit_ghibli.methods.", "lit_ghibli.networks.", "lit_ghibli.metrics.", "lit_ghibli.painter.", "torch.optim.")
 _TRUSTED += tuple(
     f"lit_ghibli.data.{name}." for name in ("unpaired", "paired", "pseudo_paired", "transforms", "iterations")
 )

@@ -50,7 +50,7 @@ COMMANDS = {
         multirun=False,
     ),
     "estimate": Command("try a few steps of a training, and forecast its time and memory"),
-    "stylize": Command("turn photographs into the style of a trained run", words="inputs"),
+    "stylize": Command("turn photographs into a style, or into that of a trained run", words="inputs"),
     "nst": Command("paint a picture's content in the style of others, by optimisation", words="inputs", goes_on=True),
     "evaluate": Command("measure a checkpoint on held-out pictures", added=("data.",)),
     "compare": Command(
@@ -78,6 +78,8 @@ COMMANDS = {
     "data check": Command("look for bad, doubled, leaked and unequal pictures in the folders of a training"),
     "completion": Command("print what makes bash or zsh complete these words"),
 }
+
+STDIO = "-"  # stands for standard input as a word, and for standard output as a file
 
 # Hydra's own options.
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
@@ -137,7 +139,7 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
         if word in grammar.flags:
             result.append(grammar.flags[word])
             continue
-        option = word.startswith("-") and not Path(word).exists()
+        option = word.startswith("-") and word != STDIO and not Path(word).exists()
         if option:
             word = _option(word, rest, grammar)
         elif grammar.words and not grammar.single and not word.startswith("out=") and _exists(word):

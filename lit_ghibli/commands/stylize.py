@@ -1,41 +1,64 @@
-"""`lit-ghibli stylize`: turn photographs into the style of a trained run."""
+"""`lit-ghibli stylize`: turn photographs into a style, or into that of a trained run.
 
+A style needs neither Hydra nor Lightning, whose imports take longer than the painting: what is typed is looked
+through without them where it is plain, and Hydra composes, or says what is wrong with, everything else.
+"""
+
+import os
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from omegaconf import DictConfig
+import yaml
 from PIL import Image
-from rich.progress import track
 
-from lit_ghibli.commands._hydra import command
-from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
+from lit_ghibli.commands import STDIO, split_options, to_overrides
+from lit_ghibli.data.image_files import EXTENSIONS, FolderError, ImageFileError, file_kind, open_image
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import config_dir
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
+from lit_ghibli.inference.translator import Translator
+
+_HYDRA_COMPOSES = ("checkpoint", "solver", "steps", "device")  # keys with which more than a style is loaded
 
 
-@command("stylize")
-def stylize(config: DictConfig) -> None:
-    """Translate ``inputs`` into the folder ``out``; a bad file does not keep the others from being translated."""
-    from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.inference.load import load_translator
-    from lit_ghibli.inference.measure import describe_solver
+def stylize(config: Any) -> None:
+    """Translate ``inputs``; a bad file does not keep the others from being translated."""
+    from lit_ghibli.inference.styles import DEFAULT, describe_styles
 
-    if not config.inputs:
-        raise UserError("no photographs given: lit-ghibli stylize photo.jpg folder/ --out out/")
-    inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
+    if config.style == "?":
+        print(describe_styles())
+        return
+    inputs = [config.inputs] if isinstance(config.inputs, str) else list(config.inputs)
+    if not inputs:
+        raise UserError("no photographs given: lit-ghibli stylize photo.jpg painted.jpg")
     if not 1 <= config.quality <= 100:
         raise UserError(f"quality must lie in 1 ... 100; got {config.quality}")
-    plan = plan_outputs(inputs, config.out, overwrite=config.overwrite)
-    checkpoint = checkpoints.find(config.checkpoint or checkpoints.newest_run())
-    trained, _ = load_translator(checkpoint, config.device, config.tile)
-    translator = trained.with_solver(config.solver, config.steps)
-    print(f"{len(plan)} photographs with {checkpoint} on {translator.device}")
+    if config.checkpoint and config.style:
+        raise UserError("checkpoint= and style= are two ways to say in what style: give one of them")
+    inputs, out = _split_output(inputs, config.out)
+    if STDIO in inputs:
+        return _pipe(inputs, out, config)
+    name = "picture" if config.checkpoint else config.style or DEFAULT
+    plan = plan_outputs(inputs, out, name=name, overwrite=config.overwrite)
+    translator, what, as_trained = _translator(config)
+    print(f"{len(plan)} photograph{'s' * (len(plan) > 1)} with {what} on {translator.device}")
     started = time.perf_counter()
     good, bad = _translate(plan, translator, config.quality)
-    print(f"{len(good)} pictures in {Path(config.out)}/, {time.perf_counter() - started:.1f} s")
-    if good and translator is not trained:
-        print(f"{good[0]} (only the first, to save time): {describe_solver(translator, trained, open_image(good[0]))}")
+    if good:
+        common = Path(os.path.commonpath([path.parent for path in plan.values()]))
+        where = plan[good[0]] if len(plan) == 1 else f"{len(good)} pictures in {common}/"
+        print(f"{where}, {time.perf_counter() - started:.1f} s")
+    if good and as_trained:
+        from lit_ghibli.inference.measure import describe_solver
+
+        difference = describe_solver(translator, as_trained, open_image(good[0]))
+        print(f"{good[0]} (only the first, to save time): {difference}")
     if bad:
         message = f"{len(bad)} of {len(plan)} files could not be read:\n" + "\n".join(f"  {line}" for line in bad)
         if config.on_bad_file == "error":
@@ -43,12 +66,70 @@ def stylize(config: DictConfig) -> None:
         print(message)
 
 
+def _split_output(inputs: list[str], out: str | None) -> tuple[list[str], str | None]:
+    """The photographs, and where to: also the second of two words is the picture's file."""
+    if out is not None or len(inputs) != 2 or Path(inputs[1]).suffix.lower() not in EXTENSIONS:
+        return inputs, out
+    if Path(inputs[0]).is_dir():
+        return inputs, out
+    if Path(inputs[1]).exists():
+        raise UserError(
+            f"{inputs[1]} exists already: --out {inputs[1]} overwrite=true replaces it; --out FOLDER takes both as "
+            "photographs"
+        )
+    return inputs[:1], inputs[1]
+
+
+def _pipe(inputs: list[str], out: str | None, config: Any) -> None:
+    """From standard input to a file or to standard output, where nothing else is then written."""
+    if len(inputs) > 1:
+        raise UserError("- is standard input, one photograph: give no others with it")
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+        photo = Path(folder, "standard input")
+        photo.write_bytes(sys.stdin.buffer.read())
+        open_image(photo)  # what is wrong with it is said before anything is loaded
+        picture = Path(out) if out not in (None, STDIO) else Path(folder, f"picture.{file_kind(photo)}")
+        plan = plan_outputs([photo], picture, name="", overwrite=config.overwrite)
+        _, bad = _translate(plan, _translator(config)[0], config.quality)
+        if bad:
+            raise FolderError(bad[0])
+        if picture.parent == Path(folder):
+            sys.stdout.flush()
+            sys.__stdout__.buffer.write(picture.read_bytes())
+
+
+def _translator(config: Any) -> tuple[Translator, str, Translator | None]:
+    """The function on pictures, what it is called, and that of the training's solver where it has another."""
+    from lit_ghibli.inference.load import choose_device, load_painter, load_translator
+    from lit_ghibli.inference.styles import DEFAULT, PAINTER, load_style
+
+    options = {"strength": config.strength, "keep_colors": config.keep_colors, "stroke": config.stroke}
+    style = config.style or DEFAULT
+    if config.checkpoint:
+        from lit_ghibli import checkpoints
+
+        if tuple(options.values()) != (1, False, 1):
+            raise UserError("strength, keep_colors and stroke are of styles: leave them out, or give style=")
+        path = checkpoints.find(checkpoints.newest_run() if config.checkpoint == "newest" else config.checkpoint)
+        trained, _ = load_translator(path, config.device, config.tile)
+        translator = trained.with_solver(config.solver, config.steps)
+        return translator, str(path), trained if translator is not trained else None
+    if (config.solver, config.steps) != (None, None):
+        raise UserError("solver and steps are of runs with ODE blocks: give checkpoint=<a run> with them")
+    device = choose_device(config.device)
+    if style == PAINTER:
+        from lit_ghibli.recipes import build
+
+        return load_painter(device, build(config.painter), **options), "the painter", None
+    return load_style(style, device, **options), f"style {style}", None
+
+
 def _translate(
     plan: dict[Path, Path], translator: Callable[[Image.Image], Image.Image], quality: int
 ) -> tuple[list[Path], list[str]]:
     """Write the picture of every photograph; return the photographs that could be read, and what ails the others."""
     good, bad = [], []
-    for photo, path in track(plan.items(), description="Stylizing"):
+    for photo, path in _shown(plan.items()):
         try:
             save_like(translator(open_image(photo)), photo, path, quality=quality)
             good.append(photo)
@@ -57,5 +138,53 @@ def _translate(
     return good, bad
 
 
+def _shown(items: Iterable) -> Iterable:
+    if len(items) == 1:
+        return items
+    from rich.progress import track
+
+    return track(items, description="Stylizing")
+
+
+def _composed_plainly(words: list[str]) -> SimpleNamespace | None:
+    """The configuration that words come to that need no Hydra; None where they need it, or where it has to object."""
+    try:
+        options, overrides = split_options(to_overrides("stylize", words))
+    except UserError:
+        return None
+    values = yaml.safe_load(Path(config_dir(), "stylize.yaml").read_text())
+    given = dict(override.partition("=")[::2] for override in overrides)
+    if options or len(given) < len(overrides):
+        return None
+    for key, text in given.items():
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            return None
+        number = isinstance(value, int | float) and isinstance(values.get(key), int | float)
+        alike = isinstance(value, type(values.get(key))) or (number and not isinstance(value, bool))
+        plain = isinstance(value, str) and values.get(key) is None
+        if key not in values or key in ("defaults", "hydra", *_HYDRA_COMPOSES) or "${" in text or not (alike or plain):
+            return None
+        values[key] = value
+    return None if values["style"] == "painter" else SimpleNamespace(**values)
+
+
+def main() -> None:
+    """Compose with Hydra only what needs it."""
+    config = _composed_plainly(sys.argv[1:])
+    if config is None:
+        from lit_ghibli.commands._hydra import command
+
+        command("stylize")(stylize)()
+        return
+    try:
+        stylize(config)
+    except UserError as error:
+        raise SystemExit(f"lit-ghibli stylize: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("\nstopped") from None
+
+
 if __name__ == "__main__":
-    stylize()
+    main()

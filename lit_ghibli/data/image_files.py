@@ -127,6 +127,12 @@ def open_image(path: str | os.PathLike) -> Image.Image:
     return _read(Path(path))[0]
 
 
+def file_kind(path: str | os.PathLike) -> str:
+    """The extension that a readable picture's content has, such as ``jpeg``."""
+    with Image.open(path) as image:
+        return "jpeg" if image.format == "MPO" else image.format.lower()
+
+
 def inspect_image(path: str | os.PathLike) -> Inspected:
     """Open a picture as `open_image` does, and say what its file is like; the file is read once.
 

@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 
 from lit_ghibli.data.cache import PackedImages
 from lit_ghibli.data.module import PictureDataModule, crop_alike
+from lit_ghibli.data.painted_photos import PaintedPhotos
 from lit_ghibli.data.pair_sources import DerivedSource, SideBySideSource, TwoFolderSource
 from lit_ghibli.data.sampling import Position
 from lit_ghibli.data.sources import SceneSource
@@ -19,6 +20,7 @@ LAYOUTS = {
     "side_by_side": SideBySideSource,
     "two_folders": TwoFolderSource,
     "derived": DerivedSource,
+    "painted": partial(PaintedPhotos, use="pairs"),
     "scenes": partial(SceneSource, paired=True),
 }
 

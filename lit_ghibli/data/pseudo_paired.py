@@ -8,6 +8,7 @@ from torchvision.transforms import v2
 
 from lit_ghibli.data.cache import PackedImages
 from lit_ghibli.data.module import PictureDataModule, crop_alike
+from lit_ghibli.data.painted_photos import PaintedPhotos
 from lit_ghibli.data.pair_sources import PseudoPairFolders, PseudoPairScenes
 from lit_ghibli.data.sampling import Position, walk
 from lit_ghibli.seeding import derive_seed, seeded
@@ -75,6 +76,13 @@ class PseudoPairedDataModule(PictureDataModule):
     ) -> "PseudoPairedDataModule":
         """Serve a user's folders; ``folders`` are the fields of :class:`PseudoPairFolders`."""
         return cls(PseudoPairFolders(**folders), crop_size, flip, batch_size, num_workers, seed)
+
+    @classmethod
+    def from_painted(
+        cls, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **photos: Any
+    ) -> "PseudoPairedDataModule":
+        """Serve photographs and painted ones; ``photos`` are the fields of :class:`PaintedPhotos`."""
+        return cls(PaintedPhotos(use="semi", **photos), crop_size, flip, batch_size, num_workers, seed)
 
     @classmethod
     def from_scenes(

@@ -165,7 +165,7 @@ class Folders:
     root: str | Path
     load_size: int
     eval_size: int
-    resize: Literal["squash", "short_side"]
+    resize: Literal["squash", "short_side", "area"]
     min_side: int
     on_bad_file: Literal["error", "skip"]
     cache: Literal["disk", "ram"]

@@ -3,6 +3,7 @@
 Each step is a small frozen dataclass, so that its ``repr`` is part of the cache's key.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -34,15 +35,16 @@ class Resize:
     Attributes:
         size: Pixels.
         mode: ``squash`` makes ``size`` x ``size`` whatever the aspect ratio (as Zhu et al. 2017 do);
-            ``short_side`` makes the shorter side ``size`` and keeps the aspect ratio.
+            ``short_side`` makes the shorter side ``size`` and keeps the aspect ratio; ``area`` keeps it, too, and makes
+            about as many pixels as a square of ``size``.
     """
 
     size: int
-    mode: Literal["squash", "short_side"]
+    mode: Literal["squash", "short_side", "area"]
 
     def __post_init__(self) -> None:
-        if self.mode not in ("squash", "short_side"):
-            raise UserError(f"data.resize must be 'squash' or 'short_side'; got {self.mode!r}")
+        if self.mode not in ("squash", "short_side", "area"):
+            raise UserError(f"data.resize must be squash, short_side or area; got {self.mode!r}")
         if self.size < 1:
             raise UserError(f"pictures must be resized to at least 1 pixel; got {self.size}")
 
@@ -52,6 +54,9 @@ class Resize:
         if self.mode == "short_side":
             shorter = min(image.size)
             target = tuple(max(self.size, round(side * self.size / shorter)) for side in image.size)
+        elif self.mode == "area":
+            scale = self.size / math.sqrt(image.width * image.height)
+            target = tuple(max(1, round(side * scale)) for side in image.size)
         return image.resize(target, Image.Resampling.BICUBIC)
 
 

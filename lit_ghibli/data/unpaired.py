@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 
 from lit_ghibli.data.cache import PackedImages
 from lit_ghibli.data.module import PictureDataModule
+from lit_ghibli.data.painted_photos import PaintedPhotos
 from lit_ghibli.data.sampling import Position
 from lit_ghibli.data.sources import FolderSource, SceneSource
 from lit_ghibli.seeding import seeded
@@ -56,6 +57,13 @@ class UnpairedDataModule(PictureDataModule):
     ) -> "UnpairedDataModule":
         """Serve a user's folders; ``folders`` are the fields of :class:`FolderSource`."""
         return cls(FolderSource(**folders), crop_size, flip, batch_size, num_workers, seed)
+
+    @classmethod
+    def from_painted(
+        cls, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **photos: Any
+    ) -> "UnpairedDataModule":
+        """Serve photographs and painted ones; ``photos`` are the fields of :class:`PaintedPhotos`."""
+        return cls(PaintedPhotos(use="unpaired", **photos), crop_size, flip, batch_size, num_workers, seed)
 
     @classmethod
     def from_scenes(

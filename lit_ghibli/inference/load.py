@@ -1,4 +1,7 @@
-"""From a run or a checkpoint to the function that translates photographs."""
+"""From a style, a run or a checkpoint to the function that translates photographs.
+
+What reads runs is imported where it is needed: a style opens in a fraction of the time that Lightning takes.
+"""
 
 from os import PathLike
 from pathlib import Path
@@ -6,10 +9,10 @@ from typing import Any
 
 import torch
 
-from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
+from lit_ghibli.images import to_unit
+from lit_ghibli.inference.styles import PAINTER, find_styles, load_style
 from lit_ghibli.inference.translator import Translator
-from lit_ghibli.trust import import_targets, instantiate_trusted, trusted_class
 
 
 def choose_device(device: str) -> torch.device:
@@ -35,15 +38,22 @@ def load(
     tile: int = 1024,
     solver: str | None = None,
     steps: int | None = None,
+    strength: float = 1.0,
+    keep_colors: bool = False,
+    stroke: float = 1.0,
 ) -> Translator:
-    """The trained generator of a run, as a function on pictures.
+    """A style, or the trained generator of a run, as a function on pictures.
 
     Args:
-        run: A run's folder, whose last checkpoint is taken, a checkpoint, or what :func:`lit_ghibli.train` returned.
+        run: The name of a style, such as ``meadow``, or ``painter``; a run's folder, whose last checkpoint is taken; a
+            checkpoint; or what :func:`lit_ghibli.train` returned. What exists as a path is no name.
         device: ``auto``, which is a GPU where there is one, ``cpu`` or ``cuda``.
         tile: Photographs with more than ``tile * tile`` pixels are translated in tiles of about this side; 0 never.
         solver: Of a network with ODE blocks: euler, midpoint, rk4 or dopri5; None: as trained.
         steps: Of solvers with fixed steps, in each block; None: as trained.
+        strength: Of a style, from 0, which leaves the photograph as it is, to 1.
+        keep_colors: Of a style: keep the photograph's colours.
+        stroke: Of a style: how broad its strokes are, 0.5 to 2.
 
     Returns:
         A function of a path, a PIL image, an array or a tensor: see :meth:`Translator.__call__`.
@@ -51,7 +61,36 @@ def load(
     Raises:
         UserError: There is no such run, its files cannot be used, or an argument cannot.
     """
+    chosen = choose_device(device)
+    options = {"strength": strength, "keep_colors": keep_colors, "stroke": stroke}
+    if is_style(run):
+        return load_painter(chosen, **options) if run == PAINTER else load_style(str(run), chosen, **options)
+    if (strength, keep_colors, stroke) != (1.0, False, 1.0):
+        raise UserError(f"{run}: strength, keep_colors and stroke are of styles, and this is a run")
+    from lit_ghibli import checkpoints
+
     return load_translator(checkpoints.find(run), device, tile)[0].with_solver(solver, steps)
+
+
+def is_style(word: Any) -> bool:
+    """Whether a word names a style rather than a path."""
+    return not Path(word).exists() and (str(word) == PAINTER or str(word) in find_styles())
+
+
+def load_painter(device: torch.device | str, painter: Any = None, **options: Any) -> Translator:
+    """The painter as a function on pictures.
+
+    Args:
+        device: Where it runs.
+        painter: A :class:`~lit_ghibli.painter.painter.Painter`; None for that of ``conf/painter/meadow.yaml``.
+        options: As for :func:`~lit_ghibli.inference.styles.load_style`.
+    """
+    from lit_ghibli.inference.painting import Painting
+    from lit_ghibli.painter.painter import REFERENCE
+    from lit_ghibli.recipes import build_painter
+
+    painter = painter or build_painter()
+    return Translator(Painting(lambda photo: painter.paint(to_unit(photo)) * 2 - 1, REFERENCE, **options), device, 0)
 
 
 def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dict[str, Any]]:
@@ -61,6 +100,9 @@ def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dic
         CheckpointError: The file cannot be read, or its weights do not fit its configuration.
         UserError: The method makes one picture only.
     """
+    from lit_ghibli import checkpoints
+    from lit_ghibli.trust import import_targets, instantiate_trusted, trusted_class
+
     checkpoint = checkpoints.load(path, mmap=True)
     config = checkpoint[checkpoints.CONFIG_KEY]
     method_class = trusted_class(config["method"])

@@ -13,12 +13,15 @@ from lit_ghibli.files import write_atomically
 _BACK = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}
 
 
-def plan_outputs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool) -> dict[Path, Path]:
+def plan_outputs(
+    inputs: Sequence[str | Path], out: str | Path | None, *, overwrite: bool, name: str = ""
+) -> dict[Path, Path]:
     """Where every photograph's picture goes: its own name, below ``out`` as it lies below its input folder.
 
     Args:
         inputs: Photographs, and folders that are searched with their subfolders, ``out`` excepted.
-        out: Folder for the pictures.
+        out: Folder for the pictures; of one photograph also the picture's file; None for beside each photograph, or
+            folder, with ``name`` behind its own.
         overwrite: Allow pictures that exist already to be replaced.
 
     Returns:
@@ -28,11 +31,18 @@ def plan_outputs(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bo
         FolderError: An input is missing or no image; ``out`` is a file; two pictures would have the same name; a
             photograph would be overwritten by its picture, or, without ``overwrite``, any file.
     """
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise FolderError(f"{out} is a file: choose a folder with --out")
     plan: dict[Path, Path] = {}
     for given in map(Path, inputs):
+        if out is None:
+            beside = given.absolute().with_name(f"{given.absolute().stem}_{name}{given.suffix}")
+            plan |= plan_outputs([given], beside, overwrite=overwrite)
+            continue
+        out = Path(out)
+        if given.is_file() and len(inputs) == 1 and out.suffix.lower() in EXTENSIONS and not out.is_dir():
+            plan[given] = out
+            continue
+        if out.exists() and not out.is_dir():
+            raise FolderError(f"{out} is a file: choose a folder with --out")
         if given.is_dir():
             photos = list_images(given)
             if given.resolve() in out.resolve().parents:  # pictures of an earlier call are no photographs

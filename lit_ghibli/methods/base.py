@@ -22,9 +22,9 @@ from lit_ghibli.trust import instantiate_trusted
 GanAdam = partial(Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
 
 _SERVED_BY = {
-    ("photo", "anime"): "data=unpaired or data=scenes",
-    ("input", "target"): "data=two_folders, side_by_side, derived or scene_pairs",
-    ("pair_a", "pair_b", "photo", "anime"): "data=pseudo_paired or data=semi_scenes",
+    ("photo", "anime"): "data=unpaired, painted or scenes",
+    ("input", "target"): "data=two_folders, side_by_side, derived or scene_pairs or painted_pairs",
+    ("pair_a", "pair_b", "photo", "anime"): "data=pseudo_paired, painted_semi or semi_scenes",
 }
 
 

@@ -1,0 +1,80 @@
+"""Photographs of a user's, and what the painter makes of them: training pictures with true partners, without pairs."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lit_ghibli.data.cache import PackedImages
+from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images
+from lit_ghibli.data.sources import Domain, Files, Folders, Splits
+from lit_ghibli.errors import UserError
+from lit_ghibli.painter.painter import Painter
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class PaintedPhotos(Folders):
+    """Photographs below a folder; some are held out, each with its painted version.
+
+    Held out is the subfolder ``test``, where there is one; else some photographs, which depend on the names of the
+    files alone, so that they stay when others are added.
+
+    Attributes:
+        painter: Paints the resized photographs.
+        held_out: How many photographs are held out where there is no subfolder ``test``.
+        crops: How many crops of every picture an epoch has.
+        use: ``pairs`` trains on every other photograph with its painted version; ``unpaired`` on half of them and on
+            painted versions of the other half; ``semi`` on a third in pairs, and on the other two thirds so.
+    """
+
+    painter: Painter
+    held_out: int
+    crops: int
+    use: Literal["pairs", "unpaired", "semi"]
+
+    def check(self, crop_size: int) -> None:
+        """Refuse a missing root and numbers that are none, too."""
+        if self.root is None:
+            raise UserError("data.root is not set: give a folder of photographs")
+        super().check(crop_size)
+        for field in ("held_out", "crops"):
+            if getattr(self, field) < 1:
+                raise UserError(f"data.{field} must be at least 1; got {getattr(self, field)}")
+
+    def load(self, training: bool = True) -> Splits:
+        """Decode and paint everything once, or find it in the cache; see :class:`~lit_ghibli.data.sources.Source`.
+
+        Raises:
+            FolderError: Also where too few photographs are left to train on.
+        """
+        root = Path(self.root).expanduser()
+        photos = sorted(list_images(root), key=lambda path: hashlib.sha256(path.name.encode()).digest())
+        test = [path for path in photos if path.is_relative_to(root / "test")] or photos[: self.held_out]
+        rest = [path for path in photos if path not in test]
+        share = {"pairs": 0, "unpaired": len(rest) // 2, "semi": len(rest) // 3}[self.use]
+        if not rest or (self.use != "pairs" and share < 1):
+            raise FolderError(
+                f"{root} has {len(photos)} photographs, of which {len(test)} are held out: too few are left to train "
+                "on; add some, or hold out fewer with data.held_out"
+            )
+        check_disjoint(rest, test)
+        splits = Splits(None, None, self._open(root, test, False, 0), self._open(root, test, True, 0))
+        if not training:
+            return splits
+        if self.use == "pairs":
+            splits.train_input, splits.train_target = (self._open(root, rest, painted) for painted in (False, True))
+            return splits
+        splits.train_input = self._open(root, rest[:share], False)
+        splits.train_target = self._open(root, rest[share : 2 * share], True)
+        if self.use == "semi":
+            pairs = rest[2 * share :]
+            splits.pair_input, splits.pair_target = (self._open(root, pairs, painted) for painted in (False, True))
+        return splits
+
+    def _open(self, root: Path, paths: list[Path], painted: bool, crops: int | None = None) -> PackedImages:
+        size = self.eval_size if crops == 0 else self.load_size
+        pictures = self._decode(Files(root, paths), Domain(None, None, after=[self.painter] if painted else []), size)
+        return pictures if crops == 0 else pictures.take(list(range(len(pictures))) * self.crops)

@@ -1,0 +1,122 @@
+"""Styles: small networks in files of their own, those that ship with the suite and those of a user's."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lit_ghibli.errors import UserError, did_you_mean
+from lit_ghibli.files import write_atomically
+from lit_ghibli.inference.painting import Painting
+from lit_ghibli.inference.translator import Translator
+from lit_ghibli.networks.painting import PaintingNetwork
+
+DEFAULT = "meadow"
+PAINTER = "painter"  # the chain of filters itself
+SHIPPED = Path(__file__).parents[1] / "styles"
+_CARD = "lit_ghibli_style"
+
+
+class StyleError(UserError):
+    """A style that is missing, or a file that is none."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a style.
+
+    Attributes:
+        description: What its pictures look like, in one line.
+        pixels: How many the picture has that it paints, whatever the photograph has.
+        network: Arguments of :class:`PaintingNetwork`.
+        data: What it was trained on.
+        licence: Of the weights.
+        recipe: The command that made it.
+        figures: What was measured of it, by name.
+        limits: What it is not good at.
+    """
+
+    description: str
+    pixels: int
+    network: dict[str, Any]
+    data: str = ""
+    licence: str = ""
+    recipe: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+    limits: str = ""
+
+
+def own_styles() -> Path:
+    """The user's folder of styles: ``$LIT_GHIBLI_STYLES``, else one in the user's data folder."""
+    named = os.environ.get("LIT_GHIBLI_STYLES")
+    return Path(named) if named else Path.home() / ".local/share/lit_ghibli/styles"
+
+
+def find_styles() -> dict[str, Path]:
+    """The file of every style by its name, those that ship with the suite first."""
+    folders = (SHIPPED, own_styles())
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.safetensors"))}
+
+
+def describe_styles() -> str:
+    """A line for every style."""
+    lines = {PAINTER: "the chain of filters that the others learned from: slower, at full quality"}
+    lines = {name: read_card(path).description for name, path in find_styles().items()} | lines
+    width = max(map(len, lines))
+    return "\n".join(f"  {name:<{width}}  {line}" for name, line in lines.items())
+
+
+def load_style(name: str, device: torch.device | str = "cpu", **options: Any) -> Translator:
+    """A style as a function on pictures.
+
+    Args:
+        name: One of :func:`find_styles`.
+        device: Where it runs.
+        options: ``strength``, ``keep_colors`` and ``stroke`` of :class:`Painting`.
+
+    Raises:
+        StyleError: There is no such style, or its file cannot be used.
+        UserError: An option is out of its range.
+    """
+    styles = find_styles()
+    if name not in styles:
+        near = did_you_mean(name, [*styles, PAINTER])
+        raise StyleError(f"style={name}: there is no such style{near}; style=? lists all")
+    card = read_card(styles[name])
+    from safetensors.torch import load_file
+
+    network = PaintingNetwork(**card.network)
+    try:
+        network.load_state_dict({key: value.float() for key, value in load_file(styles[name]).items()})
+    except RuntimeError as error:
+        raise StyleError(f"{styles[name]}: its weights do not fit its card: {error}") from error
+    network = network.eval().to(device, memory_format=torch.channels_last)
+    return Translator(Painting(network, card.pixels, **options), device, tile=0)
+
+
+def read_card(path: Path) -> Card:
+    """The card of a style's file.
+
+    Raises:
+        StyleError: The file is damaged, or no style.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return Card(**json.loads((file.metadata() or {})[_CARD]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise StyleError(f"{path} is no style of this suite, or damaged: {error}") from error
+
+
+def write_style(path: Path, network: PaintingNetwork, card: Card) -> None:
+    """Write a style: weights in float16 with its card, in one file."""
+    from safetensors.torch import save
+
+    weights = {key: value.detach().half().contiguous() for key, value in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(path, "wb") as file:
+        file.write(save(weights, {_CARD: json.dumps(asdict(card))}))

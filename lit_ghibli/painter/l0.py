@@ -1,0 +1,45 @@
+"""L0 gradient minimisation: as few changes of colour as possible, so that fills become flat and edges stay sharp.
+
+Source: Xu, Lu, Xu and Jia, Image smoothing via L0 gradient minimization (2011), algorithm 1.
+"""
+
+import torch
+import torch.nn.functional as F
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+
+def l0_smooth(picture: Tensor, weight: float | Tensor, growth: float = 2.0, beta_max: float = 1e5) -> Tensor:
+    """The smoothed picture; its borders are joined to the opposite ones, as the Fourier transform has it.
+
+    Args:
+        picture: (B, C, H, W) in [0, 1].
+        weight: lambda, the price of one change of colour against squared differences; a map (B, 1, H, W) or a number.
+        growth: kappa, by which beta grows each time.
+        beta_max: where beta ends.
+    """
+    height, width = picture.shape[-2:]
+    # A transform of a prime size takes fifty times as long as one of the next product of small primes.
+    picture = F.pad(
+        picture, (0, next_fast_len(width, True) - width, 0, next_fast_len(height) - height), mode="replicate"
+    )
+    if torch.is_tensor(weight):
+        weight = F.pad(weight, (0, picture.shape[-1] - width, 0, picture.shape[-2] - height), mode="replicate")
+    rows, columns = picture.shape[-2:]
+    fy = torch.arange(rows, dtype=picture.dtype, device=picture.device) * (2 * torch.pi / rows)
+    fx = torch.arange(columns // 2 + 1, dtype=picture.dtype, device=picture.device) * (2 * torch.pi / columns)
+    laplacian = (2 - 2 * torch.cos(fy))[:, None] + (2 - 2 * torch.cos(fx))[None]
+    spectrum = torch.fft.rfft2(picture)
+    smooth = picture
+    beta = 2 * float(torch.as_tensor(weight).max())
+    while beta < beta_max:
+        dx = smooth.roll(-1, -1) - smooth
+        dy = smooth.roll(-1, -2) - smooth
+        kept = ((dx**2 + dy**2).sum(1, keepdim=True) >= weight / beta).to(picture.dtype)
+        dx, dy = dx * kept, dy * kept
+        divergence = dx.roll(1, -1) - dx + dy.roll(1, -2) - dy
+        smooth = torch.fft.irfft2(
+            (spectrum + beta * torch.fft.rfft2(divergence)) / (1 + beta * laplacian), s=(rows, columns)
+        )
+        beta *= growth
+    return smooth[..., :height, :width]

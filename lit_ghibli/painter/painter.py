@@ -1,0 +1,127 @@
+"""A painter that needs no training: a chain of filters from a photograph to flat strokes with outlines.
+
+Kuwahara strokes along the forms, L0 smoothing into flat fills, a palette, and coherent outlines in dark tones of the
+colours beneath. Every length is in pixels of a picture with `REFERENCE` pixels and grows with the picture, so that
+strokes keep their size relative to it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lit_ghibli.images import from_picture, to_picture, to_unit
+from lit_ghibli.painter.filters import blur
+from lit_ghibli.painter.flow import Flow, flow
+from lit_ghibli.painter.kuwahara import kuwahara
+from lit_ghibli.painter.l0 import l0_smooth
+from lit_ghibli.painter.oklab import from_oklab, to_oklab
+from lit_ghibli.painter.outlines import outlines
+from lit_ghibli.painter.palette import Palette
+
+REFERENCE = 640 * 480  # pixels
+
+
+@dataclass(frozen=True)
+class Strokes:
+    """How forms become strokes.
+
+    Attributes:
+        denoise: Sigma of the blur before all else.
+        flow: Sigma of the structure tensor.
+        radius: Of the Kuwahara filter's ellipse.
+        sharpness: How strictly its calmest sector wins.
+    """
+
+    denoise: float
+    flow: float
+    radius: float
+    sharpness: float
+
+
+@dataclass(frozen=True)
+class Fills:
+    """How strokes become flat fills.
+
+    Attributes:
+        weight: Lambda of the L0 smoothing.
+        texture: By how many times more at most where texture is dense.
+        texture_contrast: Mean contrast of a texture that gets all of this.
+        calm: Change per pixel below which an area is calm and keeps its gradient, as a sky does.
+        growth: Of the solver's beta, in each round.
+        beta_max: Where it ends.
+    """
+
+    weight: float
+    texture: float
+    texture_contrast: float
+    calm: float
+    growth: float
+    beta_max: float
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """How outlines are drawn; see `outlines` for the first five.
+
+    Attributes:
+        width: Sigma of a line.
+        threshold: Drop of log luminance that is no line yet.
+        gain: Ink per drop beyond it.
+        length: Of the smoothing along a line.
+        crowding: How far lines fade where they crowd.
+        darkness: Lightness of ink as a share of what lies beneath.
+        opacity: Of ink.
+    """
+
+    width: float
+    threshold: float
+    gain: float
+    length: float
+    crowding: float
+    darkness: float
+    opacity: float
+
+
+@dataclass(frozen=True)
+class Painter:
+    """The chain; its parts are the settings of its steps."""
+
+    strokes: Strokes
+    fills: Fills
+    outlines: Outlines
+    palette: Palette
+
+    def __call__(self, photo: Image.Image) -> Image.Image:
+        """Paint an RGB picture."""
+        return to_picture(self.paint(to_unit(from_picture(photo))) * 2 - 1)
+
+    @torch.no_grad()
+    def paint(self, photo: Tensor) -> Tensor:
+        """Paint photographs (B, 3, H, W) in [0, 1]; the pictures are of the same shape and range."""
+        unit = math.sqrt(photo.shape[-2] * photo.shape[-1] / REFERENCE)
+        strokes, lines = self.strokes, self.outlines
+        photo = blur(photo, strokes.denoise * unit)
+        forms = flow(photo, strokes.flow * unit)
+        picture = kuwahara(photo, forms, strokes.radius * unit, strokes.sharpness)
+        picture = l0_smooth(picture, self._flatness(picture, forms, unit), self.fills.growth, self.fills.beta_max)
+        picture = picture.clamp(0, 1)
+        forms = flow(picture, strokes.flow * unit)
+        ink = outlines(
+            picture, forms, lines.width * unit, lines.threshold, lines.gain, lines.length * unit, lines.crowding
+        )
+        lab = self.palette(to_oklab(picture))
+        lab[:, :1] *= 1 - lines.opacity * (1 - lines.darkness) * ink
+        return from_oklab(lab)
+
+    def _flatness(self, picture: Tensor, forms: Flow, unit: float) -> Tensor:
+        """Lambda of every pixel (B, 1, H, W): little in calm areas, more in dense texture."""
+        fills = self.fills
+        change = blur(forms.energy.clamp_min(0), 6 * unit).clamp_min(0).sqrt() * unit
+        calm = (change / (change + fills.calm)) ** 2
+        contrast = blur((picture - blur(picture, 2 * unit)).abs().mean(1, keepdim=True), 8 * unit)
+        texture = (contrast / fills.texture_contrast).clamp(0, 1)
+        # A hundredth at least: without any price the solver's first step would not be small enough.
+        return fills.weight * (1 + fills.texture * texture) * calm.clamp_min(0.01)
