@@ -51,6 +51,12 @@ COMMANDS = {
     ),
     "estimate": Command("try a few steps of a training, and forecast its time and memory"),
     "stylize": Command("turn photographs into a style, or into that of a trained run", words="inputs"),
+    "style": Command(
+        "make a style of your own from a folder of paintings",
+        words="paintings",
+        single=True,
+        passed_on=r"(?!(paintings|name|photos|held_out|steps|out|overwrite|overrides|painter)\b)",
+    ),
     "nst": Command("paint a picture's content in the style of others, by optimisation", words="inputs", goes_on=True),
     "evaluate": Command("measure a checkpoint on held-out pictures", added=("data.",)),
     "compare": Command(

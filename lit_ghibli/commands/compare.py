@@ -1,4 +1,4 @@
-"""`lit-ghibli compare`: one page on any number of runs, checkpoints and folders of pictures."""
+"""`lit-ghibli compare`: one page on any number of runs, checkpoints, styles and folders of pictures."""
 
 import json
 from collections import Counter
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli import __version__
-from lit_ghibli.checksums import sha256_of
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands.evaluate import merged, new_suite, opened
 from lit_ghibli.commands.profile import check_settings, measure_apart
 from lit_ghibli.errors import UserError
-from lit_ghibli.inference.subjects import INPUT, TARGET, UNTOUCHED, find_subjects, is_run
+from lit_ghibli.inference.subjects import INPUT, TARGET, UNTOUCHED, find_subjects, is_model
 from lit_ghibli.metrics import protocol
 from lit_ghibli.overrides import spell
 from lit_ghibli.recipes import compose
@@ -37,41 +36,43 @@ Data = dict[str, Any]  # configuration of a data module
 @command("compare")
 def compare(config: DictConfig) -> None:
     """Write ``compare.html``, ``metrics.csv``, ``.json``, ``.md``, ``.tex``, ``costs.tex`` and ``nearest.csv``."""
-    from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.inference.load import load_translator
+    from lit_ghibli.inference.load import open_model  # here, so that --help answers at once
     from lit_ghibli.inference.measure import HeldOut, Run, Subject, match_folders, measure, write_measures
 
     paths = find_subjects(config.subjects)
-    files = {name: checkpoints.find(path) for name, path in paths.items() if is_run(path)}
-    loaded = {name: load_translator(file, config.device, tile=0) for name, file in files.items()}
-    trained_on = {name: run["data"] for name, (_, run) in loaded.items()}
+    models = {name: open_model(path, config.device, tile=0) for name, path in paths.items() if is_model(path)}
+    trained_on = {name: model.config["data"] for name, model in models.items() if model.config}
     data = data_config(config, next(iter(trained_on.values()), None))
     datamodule = opened(data)
     inputs = datamodule.splits.test_input.names
-    folders = {name: path for name, path in paths.items() if name not in files}
+    folders = {name: path for name, path in paths.items() if name not in models}
     given, _ = match_folders(folders, inputs, on_bad_file=config.on_bad_file)
-    ready = {folder.name: folder for folder in given} | {name: Run(name, each) for name, (each, _) in loaded.items()}
+    ready = {folder.name: folder for folder in given}
+    ready |= {name: Run(name, model.translator) for name, model in models.items()}
     subjects = [Subject(UNTOUCHED), *(ready[name] for name in paths)]
     held_out = HeldOut(datamodule, {name for name in inputs if any(name not in folder.paths for folder in given)})
-    settings = _cost_settings(config, files)  # before anything that takes time
+    words = {name: model.name for name, model in models.items()}
+    settings = _cost_settings(config, words)  # before anything that takes time
 
     shown = max(min(config.num_images, len(held_out)), 0)
     side = picture_side(shown * (len(subjects) + 1))
     outcomes = {each.name: measure(each, held_out, new_suite(config), num_images=shown, side=side) for each in subjects}
     targets = held_out.first(shown, lambda _, target: target, side)
-    costs, conditions = _measure_costs(settings, files)
-    found, reason = _search_training(config, trained_on, data, outcomes)
+    costs, conditions = _measure_costs(settings, words)
+    styles = models.keys() - trained_on.keys()
+    searched = {name: outcome for name, outcome in outcomes.items() if name not in styles}
+    found, reason = _search_training(config, trained_on, data, searched)
     near = {(each.method, each.name) for each in found if each.bits <= config.duplicate_distance}
     duplicates = Counter(method for method, _ in near)
     cost_names = list(next(iter(costs.values()), {}))
     rows = []
     for subject in subjects:
         beside = dict(costs.get(subject.name, dict.fromkeys(cost_names)))
-        beside |= {"near_duplicates": duplicates[subject.name]} if found else {}
+        beside |= {"near_duplicates": duplicates[subject.name] if subject.name in searched else None} if found else {}
         beside |= {"resized": subject.resized} if any(each.resized for each in subjects) else {}
-        file = files.get(subject.name)
-        source = str(file or paths.get(subject.name, "-"))
-        origin = {"source": source, "checkpoint_sha256": sha256_of(file)[:16] if file else None}
+        model = models.get(subject.name)
+        source = model.name if model else str(paths.get(subject.name, "-"))
+        origin = {"source": source, "checkpoint_sha256": model.sha256[:16] if model else None}
         rows.append(outcomes[subject.name].row({"name": subject.name}, beside, origin))
     protocol.check_one_protocol(rows)
 
@@ -91,13 +92,13 @@ def compare(config: DictConfig) -> None:
     columns |= {TARGET: targets} if targets else {}
     page = Page(
         title=f"{len(paths)} {'methods' if len(paths) > 1 else 'method'} compared",
-        lede=_lede(len(files), len(folders), len(held_out)),
+        lede=_lede({"run": len(trained_on), "style": len(styles), "folder": len(folders)}, len(held_out)),
         rows=printed,
         metrics=list(dict.fromkeys(name for outcome in outcomes.values() for name in outcome.metrics)),
         costs=cost_names,
         plotted=[name for name in ("parameters_m", *most_passes, "peak_mib") if name in cost_names],
         besides={0},
-        notes=_notes(config, subjects, held_out, stamp),
+        notes=_notes(config, subjects, held_out, stamp, searched=bool(found or reason)),
         protocol={"protocol": rows[0]["protocol"], **stamp},
         conditions=conditions,
         gallery={
@@ -124,43 +125,46 @@ def data_config(config: DictConfig, of_run: Data | None) -> Data:
     for name, folder in given.items():
         if not Path(folder).is_dir():
             raise UserError(f"{name}={folder}: no such folder")
+    if given and "_target_" in config.data:
+        raise UserError(f"{next(iter(given))}= and data= are two ways to say which pictures are held out: give one")
     if len(given) == 1:
         raise UserError(f"{next(iter(given))} is given alone: give photos=FOLDER and targets=FOLDER together")
     if given:
         places = {name: str(Path(folder).absolute()) for name, folder in given.items()}
         folders |= {"root": ".", "test_photo": places["photos"], "test_anime": places["targets"]}
         return merged(folders, config.data)
-    if of_run is None and "root" not in config.data:
+    if of_run is None and not {"root", "_target_"} & set(config.data):
         raise UserError(
-            "folders of pictures do not say what they were made of: give photos=FOLDER and targets=FOLDER, or "
+            "neither styles nor folders of pictures say which photographs are held out: give data=painted "
+            "data.root=FOLDER of photographs, or photos=FOLDER and targets=FOLDER, or "
             f"data.root=FOLDER with {folders['test_photo']}/ and {folders['test_anime']}/ in it"
         )
     return merged(folders if of_run is None else of_run, config.data)
 
 
-def _cost_settings(config: DictConfig, files: Mapping[str, Path]) -> Row:
-    """How costs of runs are measured; empty where they are not.
+def _cost_settings(config: DictConfig, words: Mapping[str, str]) -> Row:
+    """How costs of runs and styles are measured; empty where they are not.
 
     Raises:
         UserError: A value cannot be used.
     """
     from lit_ghibli.inference.load import choose_device
 
-    if not (config.costs and files):
+    if not (config.costs and words):
         return {}
     given = OmegaConf.to_container(config.profile, resolve=True)
     values = [f"{key}={spell(value)}" for key, value in given.items()]
-    chosen = compose("profile", [*values, f"checkpoints={spell(list(map(str, files.values())))}"])
+    chosen = compose("profile", [*values, f"checkpoints={spell(list(words.values()))}"])
     check_settings(chosen)
     settings = {key: chosen[key] for key in ("size", "batch_size", "warm_up", "threads")}
     return {**settings, "repeats": list(chosen.repeats), "device": str(choose_device(config.device))}
 
 
-def _measure_costs(settings: Row, files: Mapping[str, Path]) -> tuple[dict[str, Row], list[str]]:
-    """Costs of each run, and a sentence on how they were measured."""
+def _measure_costs(settings: Row, words: Mapping[str, str]) -> tuple[dict[str, Row], list[str]]:
+    """Costs of each run and style, and a sentence on how they were measured."""
     if not settings:
         return {}, []
-    rows = {name: measure_apart({"name": name, "checkpoint": str(file), **settings}) for name, file in files.items()}
+    rows = {name: measure_apart({"name": name, "checkpoint": word, **settings}) for name, word in words.items()}
     last = next(reversed(rows.values()))
     threads = f", {last['threads']} {'threads' if last['threads'] > 1 else 'thread'}" if last["threads"] else ""
     where = f"{last['device']}{threads}, torch {last['torch']}"
@@ -178,17 +182,17 @@ def _search_training(
     """The nearest training picture of every input and output; without them, the reason.
 
     Inputs are looked for among what every run translates in training, outputs among the pictures of the style that
-    their run was shown; folders count as trained on the first run's data.
+    their run was shown; folders count as trained on the first run's data. Of styles it is not known.
     """
     from lit_ghibli.inference.nearest_training import search, training_pictures
 
-    if not config.leakage:
+    if not config.leakage or outcomes.keys() == {UNTOUCHED}:
         return [], ""
     found, opened = [], {}
     first = next(iter(trained_on.values()), data)
     for name, outcome in outcomes.items():
         data = trained_on.get(name, first)
-        data = data if config.photos else merged(data, config.data)
+        data = data if config.photos or "_target_" in config.data else merged(data, config.data)
         key = json.dumps(data, sort_keys=True)
         trained = name if name in trained_on else next(iter(trained_on), "folders")
         try:
@@ -202,16 +206,21 @@ def _search_training(
     return found, ""
 
 
-def _lede(runs: int, folders: int, count: int) -> str:
-    parts = [f"{number} {word}{'s' * (number > 1)}" for number, word in ((runs, "run"), (folders, "folder")) if number]
+def _lede(numbers: Mapping[str, int], count: int) -> str:
+    *parts, last = [f"{number} {word}{'s' * (number > 1)}" for word, number in numbers.items() if number]
     return (
-        f"{' and '.join(parts)}, measured by the same metrics on the same {count} held-out "
+        f"{', '.join(parts)}{' and ' * bool(parts)}{last}, measured by the same metrics on the same {count} held-out "
         f"picture{'s' * (count > 1)}, beside the untouched inputs as the mark to beat."
     )
 
 
 def _notes(
-    config: DictConfig, subjects: Sequence["Subject"], held_out: "HeldOut", stamp: Mapping[str, Any]
+    config: DictConfig,
+    subjects: Sequence["Subject"],
+    held_out: "HeldOut",
+    stamp: Mapping[str, Any],
+    *,
+    searched: bool,
 ) -> list[str]:
     """What a reader has to know of the numbers."""
     notes = [
@@ -226,7 +235,7 @@ def _notes(
         )
     if held_out.without:
         notes.append(f"{len(held_out.without)} inputs are left out, of which a folder has no picture.")
-    if config.leakage:
+    if searched:
         notes.append(
             f"Near-duplicates: pictures whose perceptual hash is at most {config.duplicate_distance} of 64 bits from "
             "that of a training picture; see below."

@@ -1,4 +1,4 @@
-"""`lit-ghibli evaluate`: measure a checkpoint on held-out pictures, beside the untouched inputs."""
+"""`lit-ghibli evaluate`: measure a checkpoint or a style on held-out pictures, beside the untouched inputs."""
 
 import statistics
 from pathlib import Path
@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.errors import UserError
 from lit_ghibli.inference.subjects import AS_TRAINED, INPUT, TARGET, UNTOUCHED
 from lit_ghibli.recipes import build
 from lit_ghibli.reports.grids import labelled_grid
@@ -28,26 +29,33 @@ def evaluate(config: DictConfig) -> None:
     Of a run whose best checkpoint is not its last one, the best is measured too; its pictures go to ``best/``.
     """
     from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.inference.load import load_translator
+    from lit_ghibli.inference.load import open_model
     from lit_ghibli.inference.measure import HeldOut, Run, Subject, measure, write_measures
 
     suite = new_suite(config)  # first of all: it may lack a network's weights
     paths = _find_checkpoints(config.checkpoint or checkpoints.newest_run())
+    models = [open_model(path, config.device, tile=0) for path in paths]
+    of_run = models[0].config and models[0].config["data"]
+    if of_run is None and "_target_" not in config.data:
+        raise UserError(
+            f"{paths[0]} is a style, with no held-out pictures of its own: give data=painted data.root=FOLDER of "
+            "photographs, or other data"
+        )
     name = "_".join(str(part) for part in (paths[0].stem, config.solver, config.steps) if part is not None)
-    out = Path(config.out) if config.out else paths[0].parents[1] / "evaluation" / name
-    runs, data = [], {}
-    for path in paths:
-        trained, run = load_translator(path, config.device, tile=0)
+    beside = Path("outputs") if of_run is None else paths[0].parents[1]
+    out = Path(config.out) if config.out else beside / "evaluation" / name
+    runs = []
+    for path, model in zip(paths, models, strict=True):
+        trained = model.translator
         translator = trained.with_solver(config.solver, config.steps)
         title = "output" if path == paths[0] else f"{path.stem} output"
         runs.append(Run(title, translator, None if translator is trained else trained))
-        data = data or merged(run["data"], config.data)
-    held_out = HeldOut(opened(data))
+    held_out = HeldOut(opened(merged(of_run, config.data)))
     shown = {"num_images": config.num_images, "each": True}
     untouched = measure(Subject(UNTOUCHED), held_out, suite, **shown)
     targets = held_out.first(config.num_images, lambda _, target: target)
     rows = []
-    for path, run in zip(paths, runs, strict=True):
+    for path, model, run in zip(paths, models, runs, strict=True):
         folder = out if path == paths[0] else out / path.stem
         outcome = measure(run, held_out, new_suite(config), **shown, folder=folder / "translated")
         columns = {INPUT: untouched.pictures, "output": outcome.pictures, TARGET: targets}
@@ -66,7 +74,7 @@ def evaluate(config: DictConfig) -> None:
         titles = [title for title in (INPUT, "output", AS_TRAINED, TARGET) if columns.get(title)]
         grid = [{title: np.asarray(columns[title][name]) for title in titles} for name in untouched.pictures]
         labelled_grid(grid, max_side=256).save(folder / "pictures.png")
-        origin = {"checkpoint": str(path), "checkpoint_sha256": sha256_of(path)[:16]}
+        origin = {"checkpoint": model.name, "checkpoint_sha256": model.sha256[:16]}
         rows.append({**outcome.row({"pictures": run.name}, {}, origin), **beside})
     origin = {key: rows[0][key] for key in ("checkpoint", "checkpoint_sha256")}
     print(write_measures([*rows, untouched.row({"pictures": UNTOUCHED}, {}, origin)], out))
@@ -81,8 +89,8 @@ def new_suite(config: DictConfig) -> "MetricSuite":
 
 
 def merged(data: Any, values: Any) -> dict[str, Any]:
-    """A data module's configuration with some values replaced."""
-    return OmegaConf.to_container(OmegaConf.merge(data, values), resolve=True)
+    """A data module's configuration with some values replaced, or with all, where these are a data module's."""
+    return OmegaConf.to_container(values if "_target_" in values else OmegaConf.merge(data, values), resolve=True)
 
 
 def opened(data: dict[str, Any]) -> "LightningDataModule":
@@ -93,10 +101,12 @@ def opened(data: dict[str, Any]) -> "LightningDataModule":
 
 
 def _find_checkpoints(given: str | Path) -> list[Path]:
-    """The checkpoint to measure; of a run's folder, the last one and, where it is another, the best one."""
-    from lit_ghibli import checkpoints
+    """What to measure: a style's name or a checkpoint; of a run's folder, the last and, where it is another, the best."""
+    from lit_ghibli.inference.load import find_checkpoint, is_style
 
-    last = checkpoints.find(given)
+    if is_style(given):
+        return [Path(given)]
+    last = find_checkpoint(given)
     best = last.with_name("best.ckpt")
     if not Path(given).is_dir() or not best.is_file() or sha256_of(best) == sha256_of(last):
         return [last]

@@ -24,13 +24,18 @@ def mos_build(config: DictConfig) -> None:
         raise UserError(f"{out / KEY} exists: answers to that study need it; choose another --out, or overwrite=true")
     from lit_ghibli.data.image_files import open_image  # here, so that --help answers at once
     from lit_ghibli.data.matched_pictures import choose_evenly, match
+    from lit_ghibli.inference.load import is_style, open_model
 
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    matched = match(Path(config.inputs), parse_methods(plain["methods"]))
+    methods = parse_methods(plain["methods"])
+    painters = {name: open_model(path).translator for name, path in methods.items() if is_style(path)}
+    matched = match(Path(config.inputs), {name: path for name, path in methods.items() if name not in painters})
 
     sets, unequal = [], []
     for name, (photo, paths) in choose_evenly(matched, config.sets, config.seed).items():
-        images = {method: open_image(path) for method, path in paths.items()}
+        images = {
+            method: painters[method](photo) if method in painters else open_image(paths[method]) for method in methods
+        }
         unequal += [name] if len({image.size for image in images.values()}) > 1 else []
         photograph, *pictures = (
             embed(image, config.side, config.quality) for image in (open_image(photo), *images.values())
@@ -49,18 +54,22 @@ def mos_build(config: DictConfig) -> None:
 
 
 def parse_methods(given: Any) -> dict[str, Path]:
-    """Folder by method of ``{name: folder}``, of a list of ``name:folder``, or of one such text.
+    """Folder or style by method of ``{name: folder}``, of a list of ``name:folder`` and styles, or of one such text.
 
     Raises:
-        UserError: A text is no ``name:folder``, or a name comes twice.
+        UserError: A text is neither ``name:folder`` nor a style, or a name comes twice.
     """
+    from lit_ghibli.inference.load import is_style, like_styles
+
     if isinstance(given, Mapping):
         return {str(name): Path(str(folder)) for name, folder in given.items()}
     methods: dict[str, Path] = {}
     for text in given if isinstance(given, list) else [given]:
         name, colon, folder = (str(part) for part in str(text).partition(":"))
-        if not (name and colon and folder):
-            raise UserError(f"methods takes NAME:FOLDER; got {text!r}")
+        if is_style(name) and not colon:
+            folder = name
+        elif not (name and colon and folder):
+            raise UserError(f"methods takes NAME:FOLDER; got {text!r}, which is no style either{like_styles(name)}")
         if name in methods:
             raise UserError(f"methods names {name!r} twice")
         methods[name] = Path(folder)

@@ -21,14 +21,17 @@ _MEASURE = "--measure"  # makes this module the process that measures one networ
 @command("profile")
 def profile(config: DictConfig) -> None:
     """Write ``profile.csv``, ``.json`` and ``.md`` with a row for each of ``methods`` and ``checkpoints``."""
-    from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.inference.load import choose_device
+    from lit_ghibli.inference.load import (
+        choose_device,
+        find_checkpoint,
+        is_style,
+    )  # here, so that --help answers at once
 
     check_settings(config)
     settings = {key: config[key] for key in ("size", "batch_size", "warm_up", "threads")}
     settings |= {"repeats": list(config.repeats), "device": str(choose_device(config.device))}
     with TemporaryDirectory(prefix="lit_ghibli_") as folder:
-        measured = [(str(path), checkpoints.find(path)) for path in config.checkpoints]
+        measured = [(word, word if is_style(word) else find_checkpoint(word)) for word in config.checkpoints]
         measured += [(name, _fresh(name, config, Path(folder) / f"{name}.ckpt")) for name in config.methods]
         rows = [measure_apart({"name": name, "checkpoint": str(path), **settings}) for name, path in measured]
     write_table(rows, config.out, "profile")
@@ -40,12 +43,12 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     """The row of one checkpoint; its peak of memory is right in a process that does nothing else."""
     import torch
 
-    from lit_ghibli.inference.load import load_translator
+    from lit_ghibli.inference.load import open_model
     from lit_ghibli.inference.profiling import machine, profile, scenes
 
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
-    translator, _ = load_translator(Path(settings["checkpoint"]), settings["device"], tile=0)
+    translator = open_model(settings["checkpoint"], settings["device"], tile=0).translator
     photos = scenes(settings["batch_size"], settings["size"]).to(translator.device)
     numbers = profile(translator.network, photos, warm_up=settings["warm_up"], repeats=settings["repeats"])
     conditions = {key: settings[key] for key in ("size", "batch_size")}

@@ -1,4 +1,4 @@
-"""`lit-ghibli pseudo-pair`: photographs beside what a trained run makes of them, the good pairs selected."""
+"""`lit-ghibli pseudo-pair`: photographs beside what a run or a style makes of them, the good pairs selected."""
 
 import itertools
 from collections import Counter
@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
+from lit_ghibli.recipes import build
 from lit_ghibli.reports.contact_sheet import Entry, contact_sheet, thumbnail
 from lit_ghibli.reports.tables import markdown_table
 
@@ -20,24 +21,24 @@ _QUANTILES = {"lowest": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "highest":
 @command("pseudo-pair")
 def pseudo_pair(config: DictConfig) -> None:
     """Make the pseudo-paired set ``out`` from ``photos``, or go on with it."""
-    from lit_ghibli import checkpoints  # here, so that --help answers at once
-    from lit_ghibli.checksums import sha256_of
-    from lit_ghibli.inference.load import load_translator
+    from lit_ghibli.inference.load import open_model  # here, so that --help answers at once
     from lit_ghibli.inference.pair_selection import Thresholds
     from lit_ghibli.inference.pseudo_pairs import find_photos, make_pairs
     from lit_ghibli.inference.records import Records
 
     thresholds = Thresholds(**{name: config[name] for name in Thresholds.__dataclass_fields__})
-    checkpoint, out = checkpoints.find(config.teacher), Path(config.out).expanduser()
+    out = Path(config.out).expanduser()
     photos = find_photos(Path(config.photos).expanduser(), out)
-    translator, _ = load_translator(checkpoint, config.device, config.tile)
+    teacher = open_model(config.teacher, config.device, config.tile, build(config.painter))
+    translator = teacher.translator
     segment = None
     if config.segmentation is not None:
         from lit_ghibli.networks.segmentation import Segmentation
 
         segment = Segmentation(config.segmentation).to(translator.device)
-    records = Records(out / "records.jsonl", teacher=f"sha256:{sha256_of(checkpoint)}", tile=config.tile)
-    print(f"{len(photos)} photographs with {checkpoint} on {translator.device}")
+    whose = "" if teacher.config else f"{teacher.name} "
+    records = Records(out / "records.jsonl", teacher=f"{whose}sha256:{teacher.sha256}", tile=config.tile)
+    print(f"{len(photos)} photographs with {teacher.name} on {translator.device}")
     rows = make_pairs(translator, photos, out, records, thresholds, segment)
     _draw_sheets(rows, photos, out)
     _print_summary(rows, out)

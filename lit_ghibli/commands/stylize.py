@@ -43,7 +43,8 @@ def stylize(config: Any) -> None:
         raise UserError("checkpoint= and style= are two ways to say in what style: give one of them")
     inputs, out = _split_output(inputs, config.out)
     if STDIO in inputs:
-        return _pipe(inputs, out, config)
+        _pipe(inputs, out, config)
+        return
     name = "picture" if config.checkpoint else config.style or DEFAULT
     plan = plan_outputs(inputs, out, name=name, overwrite=config.overwrite)
     translator, what, as_trained = _translator(config)

@@ -3,16 +3,43 @@
 What reads runs is imported where it is needed: a style opens in a fraction of the time that Lightning takes.
 """
 
+import hashlib
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lit_ghibli.errors import UserError
+from lit_ghibli.checksums import sha256_of
+from lit_ghibli.errors import UserError, did_you_mean
 from lit_ghibli.images import to_unit
 from lit_ghibli.inference.styles import PAINTER, find_styles, load_style
 from lit_ghibli.inference.translator import Translator
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a word stands for that turns photographs into pictures: a run, a checkpoint or a style.
+
+    Attributes:
+        name: Of a run, its checkpoint's path.
+        translator: Its function on pictures.
+        config: The run's configuration; None of a style, which keeps none.
+        origin: The file of its weights; of the painter, its settings.
+    """
+
+    name: str
+    translator: Translator
+    config: dict[str, Any] | None
+    origin: Any
+
+    @property
+    def sha256(self) -> str:
+        """By which this is told from others, whatever they are called."""
+        if isinstance(self.origin, Path):
+            return sha256_of(self.origin)
+        return hashlib.sha256(repr(self.origin).encode()).hexdigest()
 
 
 def choose_device(device: str) -> torch.device:
@@ -61,20 +88,63 @@ def load(
     Raises:
         UserError: There is no such run, its files cannot be used, or an argument cannot.
     """
-    chosen = choose_device(device)
     options = {"strength": strength, "keep_colors": keep_colors, "stroke": stroke}
-    if is_style(run):
-        return load_painter(chosen, **options) if run == PAINTER else load_style(str(run), chosen, **options)
-    if (strength, keep_colors, stroke) != (1.0, False, 1.0):
-        raise UserError(f"{run}: strength, keep_colors and stroke are of styles, and this is a run")
-    from lit_ghibli import checkpoints
-
-    return load_translator(checkpoints.find(run), device, tile)[0].with_solver(solver, steps)
+    if not is_style(run):
+        if (strength, keep_colors, stroke) != (1.0, False, 1.0):
+            raise UserError(f"{run}: strength, keep_colors and stroke are of styles, and this is a run")
+        options = {}
+    return open_model(run, device, tile, **options).translator.with_solver(solver, steps)
 
 
-def is_style(word: Any) -> bool:
+def open_model(
+    word: str | PathLike[str], device: str = "auto", tile: int = 1024, painter: Any = None, **options: Any
+) -> Model:
+    """Load what a word stands for.
+
+    Args:
+        word: As for :func:`load`.
+        device: As for :func:`load`.
+        tile: As for :func:`load`.
+        painter: That of the word ``painter``; None for that of ``conf/painter/meadow.yaml``.
+        options: Of a style: as for :func:`~lit_ghibli.inference.styles.load_style`.
+
+    Raises:
+        UserError: As from :func:`load`.
+    """
+    if not is_style(word):
+        path = find_checkpoint(word)
+        return Model(str(path), *load_translator(path, device, tile), path)
+    name, chosen = str(word), choose_device(device)
+    if name != PAINTER:
+        return Model(name, load_style(name, chosen, **options), None, find_styles()[name])
+    if painter is None:
+        from lit_ghibli.recipes import build_painter
+
+        painter = build_painter()
+    return Model(name, load_painter(chosen, painter, **options), None, painter)
+
+
+def is_style(word: str | PathLike[str]) -> bool:
     """Whether a word names a style rather than a path."""
     return not Path(word).exists() and (str(word) == PAINTER or str(word) in find_styles())
+
+
+def like_styles(word: str | PathLike[str]) -> str:
+    """The end of a message about a word that stands for nothing: the styles that are called alike."""
+    return did_you_mean(str(word), [*find_styles(), PAINTER])
+
+
+def find_checkpoint(word: str | PathLike[str]) -> Path:
+    """The checkpoint of a run's folder, or the file itself.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    from lit_ghibli import checkpoints
+
+    if not Path(word).exists():
+        raise checkpoints.CheckpointError(f"{word}: no such run or checkpoint, and no style{like_styles(word)}")
+    return checkpoints.find(word)
 
 
 def load_painter(device: torch.device | str, painter: Any = None, **options: Any) -> Translator:

@@ -1,4 +1,4 @@
-"""Painting a photograph of any size at the size that a style was made for, and enlarging the picture with sharp edges."""
+"""Painting photographs of any size at the size that a style was made for, and enlarging with sharp edges."""
 
 import math
 from collections.abc import Callable

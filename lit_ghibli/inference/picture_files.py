@@ -23,6 +23,7 @@ def plan_outputs(
         out: Folder for the pictures; of one photograph also the picture's file; None for beside each photograph, or
             folder, with ``name`` behind its own.
         overwrite: Allow pictures that exist already to be replaced.
+        name: What stands behind a photograph's own name where ``out`` is None.
 
     Returns:
         Output file by photograph, in order.

@@ -39,7 +39,8 @@ def profile(network: nn.Module, images: Tensor, *, warm_up: int, repeats: Sequen
           allocations. On the CPU, by how much the passes raise the high-water mark of the whole process: right only
           for the first call in a process that has done nothing large before, and None where there is no Linux.
         - ``parameters_m``: millions of parameters.
-        - ``tflop``: `count_flops` of one pass, in 10**12.
+        - ``tflop``: `count_flops` of one pass, in 10**12; None of what has no parameters, whose work is all arithmetic
+          that does not count.
         - ``tflop_per_s``: that over the mean time of most passes. Our quicker convolutions reach the result in fewer
           operations than the definition's, so that this can exceed what the processor is capable of.
         - ``nfe``: number of evaluations of the ODE's vector field in a pass; None without one.
@@ -52,13 +53,13 @@ def profile(network: nn.Module, images: Tensor, *, warm_up: int, repeats: Sequen
     before = high_water(images.device)
     seconds = _time_passes(network, images, warm_up, max(repeats))
     after = high_water(images.device)  # before the operations are counted, which needs memory too
-    tflop = count_flops(network, images) / 1e12
+    tflop = count_flops(network, images) / 1e12 if weights else None
     return {
         **{f"seconds_{count}": mean(seconds[:count]) for count in repeats},
         "peak_mib": None if before is None else (after - before + sum(tensor.nbytes for tensor in weights)) / _MIB,
         "parameters_m": sum(parameter.numel() for parameter in network.parameters()) / 1e6,
         "tflop": tflop,
-        "tflop_per_s": tflop / mean(seconds),
+        "tflop_per_s": tflop and tflop / mean(seconds),
         "nfe": getattr(network, "nfe", None),
     }
 

@@ -1,4 +1,4 @@
-"""What is measured beside each other: runs, checkpoints and folders of pictures, each with a name."""
+"""What is measured beside each other: runs, checkpoints, styles and folders of pictures, each with a name."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,15 +14,22 @@ _RUN_HOLDS = ("checkpoints", ".hydra")  # what tells a run's folder from one of 
 def find_subjects(words: Iterable[str]) -> dict[str, Path]:
     """What was given, by its name: the one before a colon, or one made of the path.
 
+    Returns:
+        Paths, and names of styles, which are no paths.
+
     Raises:
         UserError: Nothing is given, something does not exist, or two things have one name.
     """
+    from lit_ghibli.inference.load import is_style, like_styles  # here, so that --help answers at once
+
     given = [_split_name(word) for word in words]
     if not given:
-        raise UserError("what is to be compared? Give runs, checkpoints or folders of pictures, each as [NAME:]PATH")
+        raise UserError(
+            "what is to be compared? Give runs, checkpoints, styles or folders of pictures, each as [NAME:]PATH"
+        )
     for _, path in given:
-        if not path.exists():
-            raise UserError(f"{path}: no such run, checkpoint or folder of pictures")
+        if not path.exists() and not is_style(path):
+            raise UserError(f"{path}: no such run, checkpoint or folder of pictures, and no style{like_styles(path)}")
     short = Counter(name or _short_name(path) for name, path in given)
     names = [name or (str(path) if short[_short_name(path)] > 1 else _short_name(path)) for name, path in given]
     for name, count in Counter([*names, UNTOUCHED, TARGET, INPUT]).items():
@@ -31,9 +38,9 @@ def find_subjects(words: Iterable[str]) -> dict[str, Path]:
     return {name: path for name, (_, path) in zip(names, given, strict=True)}
 
 
-def is_run(path: Path) -> bool:
-    """Whether a path is a run's folder or a checkpoint, rather than a folder of pictures."""
-    return path.is_file() or any((path / name).exists() for name in _RUN_HOLDS)
+def is_model(path: Path) -> bool:
+    """Whether this is a style, a run's folder or a checkpoint, rather than a folder of pictures."""
+    return not path.is_dir() or any((path / name).exists() for name in _RUN_HOLDS)
 
 
 def _split_name(word: str) -> tuple[str | None, Path]:

@@ -24,6 +24,9 @@ from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.training.updates import check_weights, weighted_sum
 
 
+DistillAdam = partial(Adam, lr=2e-3, betas=(0.9, 0.99), fused=True)
+
+
 class Distill(Translation):
     """A network trained on pairs of photographs and a teacher's pictures.
 
@@ -41,16 +44,16 @@ class Distill(Translation):
     def __init__(
         self,
         generator: Callable[[], nn.Module] = PaintingNetwork,
-        optimizer: Callable[..., Optimizer] = partial(Adam, lr=2e-3, fused=True),
+        optimizer: Callable[..., Optimizer] = DistillAdam,
         weights: Mapping[str, float] | None = None,
-        epochs: int = 30,
-        decay_epochs: int = 30,
+        epochs: int = 12,
+        decay_epochs: int = 12,
         metrics: MetricSuite | None = None,
     ) -> None:
         super().__init__()
         self.generator = generator()
         self.optimizer = optimizer
-        self.weights = check_weights({"l1": 1.0, "edges": 1.0} if weights is None else weights, {"l1", "edges"})
+        self.weights = check_weights({"l1": 1.0, "edges": 4.0} if weights is None else weights, {"l1", "edges"})
         self.epochs, self.decay_epochs = epochs, decay_epochs
         self.metrics = metrics
 

@@ -63,4 +63,5 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
 
     def forward(self, features: Tensor) -> Tensor:
+        """``(N, channels, H, W)`` to the same shape."""
         return features + self.second(torch.relu(self.first(features)))
