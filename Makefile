@@ -23,7 +23,9 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: setup ## train three methods on rendered scenes for some minutes; ends with a page that compares them
+demo: setup ## paint a photograph; train three methods on rendered scenes for some minutes, and compare them
+	$(BIN)/lit-ghibli stylize lit_ghibli/photographs/mountains.jpg $(DEMO)_painted.jpg overwrite=true
+	@echo "a painted photograph: $(DEMO)_painted.jpg"; echo
 	$(BIN)/lit-ghibli sweep experiments/demo jobs=2 --out $(DEMO)
 	$(BIN)/lit-ghibli scenes --out $(DEMO)/scenes count=4 size=256 first=100000
 	$(BIN)/lit-ghibli stylize $(DEMO)/scenes/photo --out $(DEMO)/stylized checkpoint="$$(ls -d $(DEMO)/cells/*CycleGAN*)" overwrite=true

@@ -23,7 +23,6 @@ from lit_ghibli.networks.painting import PaintingNetwork
 from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.training.updates import check_weights, weighted_sum
 
-
 DistillAdam = partial(Adam, lr=2e-3, betas=(0.9, 0.99), fused=True)
 
 

@@ -16,7 +16,7 @@ _TO_LAB = (
 
 
 def to_oklab(picture: Tensor) -> Tensor:
-    """A picture (B, 3, H, W) of sRGB in [0, 1] as OKLab: lightness in [0, 1], a (green to red) and b (blue to yellow)."""
+    """An sRGB picture (B, 3, H, W) in [0, 1] as OKLab: lightness in [0, 1], a (green to red) and b (blue to yellow)."""
     linear = torch.where(picture > 0.04045, ((picture.clamp_min(0) + 0.055) / 1.055) ** 2.4, picture / 12.92)
     cones = _mix(linear, picture.new_tensor(_TO_CONES))
     return _mix(cones.clamp_min(0) ** (1 / 3), picture.new_tensor(_TO_LAB))
