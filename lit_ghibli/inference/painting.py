@@ -15,7 +15,7 @@ from lit_ghibli.painter.oklab import from_oklab, to_oklab
 
 _LARGEST_ENLARGEMENT = 2.0  # of small photographs: beyond, there is nothing to paint but the blur
 _STRIP = 256  # rows that are enlarged at a time, which bounds the memory
-_SHARPENING = 2.5  # pixels of the painted picture per unit of the gradient's gradient
+_SHARPENING = 5.0  # pixels of the painted picture per unit of the gradient's gradient
 _FURTHEST = 0.6  # pixels of the painted picture: edges are drawn together from no further
 
 
@@ -25,6 +25,8 @@ class Painting(nn.Module):
     Args:
         paint: From ``(N, 3, h, w)`` in ``[-1, 1]``, sides multiples of 4, to the same.
         pixels: How many the picture has that is painted.
+        soft: Draw edges together at that size, too: a network that has learned the mean of many possible strokes leaves
+            them softer than the painter does.
         strength: From 0, the photograph, to 1.
         keep_colors: Take only lightness from the picture, and the colours of the photograph.
         stroke: How broad the strokes are, 1 as the style was made.
@@ -39,6 +41,7 @@ class Painting(nn.Module):
         self,
         paint: Callable[[Tensor], Tensor],
         pixels: int,
+        soft: bool = False,
         strength: float = 1.0,
         keep_colors: bool = False,
         stroke: float = 1.0,
@@ -47,7 +50,7 @@ class Painting(nn.Module):
         for name, value, low, high in (("strength", strength, 0, 1), ("stroke", stroke, 0.5, 2)):
             if not low <= value <= high:
                 raise UserError(f"{name} must lie in {low} ... {high}; got {value}")
-        self.paint, self.pixels = paint, pixels / stroke**2
+        self.paint, self.pixels, self.soft = paint, pixels / stroke**2, soft
         self.strength, self.keep_colors = strength, keep_colors
 
     @torch.no_grad()
@@ -59,6 +62,8 @@ class Painting(nn.Module):
         small = F.interpolate(photo, size=size, mode="bicubic", antialias=True).clamp(-1, 1)
         padded = pad_to_multiple(small, 4).contiguous(memory_format=torch.channels_last)
         picture = self.paint(padded)[..., : size[0], : size[1]].clamp(-1, 1)
+        if self.soft:
+            picture = sharpen(picture, *size)
         if self.keep_colors:
             lightness, colors = to_oklab(to_unit(picture))[:, :1], to_oklab(to_unit(small))[:, 1:]
             picture = from_oklab(torch.cat([lightness, colors], dim=1)) * 2 - 1
@@ -67,16 +72,20 @@ class Painting(nn.Module):
 
 
 def enlarge(picture: Tensor, height: int, width: int) -> Tensor:
-    """Resize a painted picture ``(N, 3, h, w)``; what is enlarged keeps edges and outlines sharp.
-
-    Bicubic interpolation whose points of reading are moved away from edges, so that the ramp of an edge narrows: warp
-    sharpening, as drawn pictures have been enlarged with for long. Arad and Gotsman, Enhancement by image-dependent
-    warping (1999).
-    """
+    """Resize a painted picture ``(N, 3, h, w)``; what is enlarged keeps edges and outlines sharp."""
     if (height, width) == tuple(picture.shape[-2:]):
         return picture
     if height * width < picture.shape[-2] * picture.shape[-1]:
         return F.interpolate(picture, size=(height, width), mode="bicubic", antialias=True).clamp(-1, 1)
+    return sharpen(picture, height, width)
+
+
+def sharpen(picture: Tensor, height: int, width: int) -> Tensor:
+    """Read a picture ``(N, 3, h, w)`` in ``[-1, 1]`` at as many points, or more, with narrower ramps at its edges.
+
+    The points are moved away from edges: warp sharpening, as drawn pictures have been enlarged with for long. Source:
+    Arad and Gotsman, Enhancement by image-dependent warping (1999).
+    """
     moved = _away_from_edges(picture)
     sides = picture.shape[-2:]
     scale_y, scale_x = sides[0] / height, sides[1] / width

@@ -94,7 +94,7 @@ def load_style(name: str, device: torch.device | str = "cpu", **options: Any) ->
     except RuntimeError as error:
         raise StyleError(f"{styles[name]}: its weights do not fit its card: {error}") from error
     network = network.eval().to(device, memory_format=torch.channels_last)
-    return Translator(Painting(network, card.pixels, **options), device, tile=0)
+    return Translator(Painting(network, card.pixels, soft=True, **options), device, tile=0)
 
 
 def read_card(path: Path) -> Card:
