@@ -101,7 +101,7 @@ def opened(data: dict[str, Any]) -> "LightningDataModule":
 
 
 def _find_checkpoints(given: str | Path) -> list[Path]:
-    """What to measure: a style's name or a checkpoint; of a run's folder, the last and, where it is another, the best."""
+    """What to measure: a style or a checkpoint; of a run's folder, the last and, where it is another, the best one."""
     from lit_ghibli.inference.load import find_checkpoint, is_style
 
     if is_style(given):

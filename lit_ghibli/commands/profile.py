@@ -21,11 +21,8 @@ _MEASURE = "--measure"  # makes this module the process that measures one networ
 @command("profile")
 def profile(config: DictConfig) -> None:
     """Write ``profile.csv``, ``.json`` and ``.md`` with a row for each of ``methods`` and ``checkpoints``."""
-    from lit_ghibli.inference.load import (
-        choose_device,
-        find_checkpoint,
-        is_style,
-    )  # here, so that --help answers at once
+    # Here, so that --help answers at once.
+    from lit_ghibli.inference.load import choose_device, find_checkpoint, is_style
 
     check_settings(config)
     settings = {key: config[key] for key in ("size", "batch_size", "warm_up", "threads")}

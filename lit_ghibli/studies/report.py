@@ -108,12 +108,15 @@ def _translations(folders: Mapping[str, Path], entry: Entry, out: Path, count: i
     """Rows of translations between their inputs and their targets."""
     from lit_ghibli import checkpoints
     from lit_ghibli.images import to_pixels
+    from lit_ghibli.inference.load import is_style
     from lit_ghibli.inference.measure import HeldOut, match_folders
 
     if entry.checkpoint:
         checkpoint = out / entry.checkpoint
     else:  # a cell that evaluates a checkpoint of somebody else's
         checkpoint = Path(read_rows(out / entry.folder, "evaluate", evaluated=True)[0]["checkpoint"])
+    if is_style(checkpoint):  # which keeps no data
+        return []
     run = checkpoints.load(checkpoint, mmap=True)[checkpoints.CONFIG_KEY]
     datamodule = instantiate_trusted(run["data"])
     datamodule.setup("validate")

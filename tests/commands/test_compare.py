@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.styles import made_style
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -18,7 +19,7 @@ from lit_ghibli.data import sources
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.measure import Outcome
 from lit_ghibli.inference.nearest_training import Found
-from lit_ghibli.inference.subjects import UNTOUCHED, _split_name, find_subjects, is_run
+from lit_ghibli.inference.subjects import UNTOUCHED, _split_name, find_subjects, is_model
 from lit_ghibli.recipes import config_dir
 from lit_ghibli.scenes.scene import render_pair
 from lit_ghibli.trust import instantiate_trusted
@@ -32,6 +33,7 @@ TRAINED += ["method.generator.base_channels=4", "method.generator.num_blocks=1",
 @pytest.fixture(autouse=True)
 def _hydra(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIT_GHIBLI_STYLES", str(tmp_path / "styles"))
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir(), version_base="1.3"):
         yield
@@ -105,6 +107,8 @@ def test_names_are_given_or_made():
         (["x:here", "x:there"], "two columns would be called 'x'"),
         (["here", "here"], "two columns would be called 'here'"),
         (["target:here"], "two columns would be called 'target'"),
+        (["paintre"], "paintre: no such run, checkpoint or folder of pictures, and no style; did you mean painter?"),
+        (["painter", "painter"], "two columns would be called 'painter'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(words, message):
@@ -115,13 +119,22 @@ def test_what_cannot_be_compared_is_refused(words, message):
     assert message in str(error.value)
 
 
+def test_a_styles_name_is_a_subject_unless_it_is_a_path():
+    made_style(Path("styles"))
+    expected = {"mine": Path("mine"), "x": Path("mine"), "painter": Path("painter")}
+    assert find_subjects(["mine", "x:mine", "painter"]) == expected
+    assert all(is_model(path) for path in expected.values())
+    Path("mine").mkdir()
+    assert not is_model(find_subjects(["mine"])["mine"])
+
+
 def test_a_run_is_told_from_a_folder_of_pictures():
     Path("run/checkpoints").mkdir(parents=True)
     Path("begun/.hydra").mkdir(parents=True)
     Path("pictures").mkdir()
     Path("file.ckpt").touch()
     names = ("run", "begun", "pictures", "file.ckpt")
-    assert [is_run(Path(name)) for name in names] == [True, True, False, True]
+    assert [is_model(Path(name)) for name in names] == [True, True, False, True]
 
 
 # --- held-out pictures ---------------------------------------------------------
@@ -137,12 +150,16 @@ def test_held_out_pictures_are_the_runs_unless_others_are_given():
     assert (given["eval_size"], given["on_bad_file"]) == (32, "error")
     alone = compare.data_config(composed("data.root=/x", "on_bad_file=skip"), None)
     assert (alone["root"], alone["test_photo"], alone["on_bad_file"]) == ("/x", "testA", "skip")
+    painted = compare.data_config(composed("data=painted", "data.root=/x", "data.load_size=32"), of_run)
+    assert (painted["root"], painted["eval_size"], painted["seed"]) == ("/x", 32, 0)
+    assert painted["_target_"].endswith("from_painted")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give photos=FOLDER and targets=FOLDER, or data.root=FOLDER with testA/ and testB/"),
+        ([], "give data=painted data.root=FOLDER of photographs, or photos=FOLDER and targets=FOLDER, or data.root="),
+        (["photos=p", "targets=p", "data=painted"], "photos= and data= are two ways"),
         (["photos=p"], "photos is given alone"),
         (["photos=p", "targets=nowhere"], "targets=nowhere: no such folder"),
     ],
@@ -256,3 +273,39 @@ def test_folders_alone_are_compared_on_given_photographs():
     page = Path("out/compare.html").read_text()
     assert "1 inputs are left out, of which a folder has no picture." in page
     assert "Not checked, since training pictures cannot be read" in page
+
+
+def test_styles_stand_beside_runs_without_what_only_a_run_has(monkeypatch):
+    made_style(Path("styles"))
+    made_run(Path("run"))
+    asked = {}
+
+    def measured(settings):
+        asked[settings["name"]] = settings["checkpoint"]
+        row = {"method": settings["name"], "seconds_5": 0.5, "peak_mib": 2.0, "parameters_m": 1.5, "tflop": None}
+        conditions = {"size": settings["size"], "batch_size": 1, "device": "a chip", "threads": 2, "torch": "9"}
+        return {**row, "tflop_per_s": None, "nfe": None, **conditions}
+
+    monkeypatch.setattr(compare, "measure_apart", measured)
+    call(compare, "compare", "subjects=[mine,run,chain:painter]", "out=out", QUICK)
+    assert asked == {"mine": "mine", "run": "run/checkpoints/last.ckpt", "chain": "painter"}
+    rows = {row["name"]: row for row in read_csv("out/metrics.csv")}
+    assert list(rows) == [UNTOUCHED, "mine", "run", "chain"]
+    assert [row["near_duplicates"] for row in rows.values()] == ["0", "", "0", ""]
+    assert [row["source"] for row in rows.values()] == ["-", "mine", "run/checkpoints/last.ckpt", "painter"]
+    assert len({row["l1"] for row in rows.values()}) == 4
+    assert {row["peak_mib"] for name, row in rows.items() if name != UNTOUCHED} == {"2.0"}
+    assert "1 run and 2 styles, measured by the same metrics" in Path("out/compare.html").read_text()
+
+
+def test_styles_alone_are_compared_on_given_data():
+    made_style(Path("styles"))
+    with pytest.raises(UserError, match=r"neither styles nor folders .* give data=painted"):
+        call(compare, "compare", "subjects=[mine]", "out=out", QUICK)
+    words = ["data=scenes", "++data.count=5", "++data.test_count=2", "++data.size=32", "++data.crop_size=32"]
+    call(compare, "compare", "subjects=[mine]", "out=out", "costs=false", *words, QUICK)
+    rows = {row["name"]: row for row in json.loads(Path("out/metrics.json").read_text())}
+    assert [row["images"] for row in rows.values()] == [2, 2]
+    assert "near_duplicates" not in rows["mine"], "nothing was trained here"
+    assert not Path("out/nearest.csv").exists()
+    assert "Near-duplicates" not in Path("out/compare.html").read_text()

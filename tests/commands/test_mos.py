@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.opinions import answers, made_key, write
+from helpers.styles import made_style
 from PIL import Image
 
 from lit_ghibli.commands.mos_build import parse_methods
@@ -31,6 +32,42 @@ def test_forms_of_methods():
         parse_methods(["x/y"])
     with pytest.raises(UserError, match="names 'a' twice"):
         parse_methods(["a:x", "a:y"])
+
+
+def test_a_style_is_a_method_of_its_own_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIT_GHIBLI_STYLES", str(tmp_path / "styles"))
+    made_style(tmp_path / "styles")
+    assert parse_methods(["a:x", "mine"]) == {"a": Path("x"), "mine": Path("mine")}
+    assert parse_methods("painter") == {"painter": Path("painter")}
+    with pytest.raises(UserError, match="'mien', which is no style either; did you mean mine"):
+        parse_methods(["mien"])
+
+
+def test_styles_paint_what_is_rated(cli, tmp_path):
+    made_style(tmp_path / "styles")
+    fill(tmp_path / "photos", "1.jpg", "2.jpg", "3.jpg")
+    fill(tmp_path / "mine", "1.png", "3.png")  # a folder, whatever styles there are
+    words = [
+        "mos",
+        "build",
+        "inputs=photos",
+        "methods=[mine,ours:mine,theirs:other,painter]",
+        "sets=2",
+        "checks.repeated=1",
+    ]
+    made_style(tmp_path / "styles", "other")
+    styles = {"LIT_GHIBLI_STYLES": str(tmp_path / "styles")}
+    refused = cli(*words, "--out", "study", cwd=tmp_path, **styles)
+    assert "methods takes NAME:FOLDER; got 'mine'" in refused.stderr
+    result = cli(
+        *words[:3], "methods=[ours:mine,theirs:other,painter]", *words[4:], "--out", "study", cwd=tmp_path, **styles
+    )
+    assert result.returncode == 0, result.stderr
+    assert "2 of the 2 photographs of which every method has a picture" in result.stdout
+    key = json.loads((tmp_path / "study/key.json").read_text(encoding="utf-8"))
+    assert key["methods"] == ["ours", "theirs", "painter"]
+    assert all(len(image_set["pictures"]) == 3 for image_set in key["sets"])
 
 
 def test_a_study_is_built_and_kept(cli, tmp_path):

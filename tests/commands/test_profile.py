@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.styles import made_style
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -128,10 +129,21 @@ def test_modules_first_imported_for_a_translator_are_whole(tmp_path):
     assert row["peak_mib"] < 200, "the program itself, which takes more, does not count"
 
 
+def test_styles_are_measured_and_filters_have_no_parameters(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIT_GHIBLI_STYLES", str(tmp_path))
+    made_style(tmp_path)
+    torch.set_num_threads(1)
+    style, painter = (profile.measure({**SETTINGS, "checkpoint": word}) for word in ("mine", "painter"))
+    assert style["parameters_m"] > 0
+    assert style["tflop"] > 0
+    assert (painter["parameters_m"], painter["tflop"], painter["tflop_per_s"]) == (0, None, None)
+    assert painter["seconds_2"] > 0
+
+
 def test_a_process_that_fails_shows_why(capfd):
     with pytest.raises(UserError, match="x: the process that measured it failed; its message is above"):
         profile.measure_apart({**SETTINGS, "checkpoint": "nowhere"})
-    assert "lit-ghibli profile: nowhere: no such checkpoint file" in capfd.readouterr().err
+    assert "lit-ghibli profile: nowhere: no such run or checkpoint" in capfd.readouterr().err
 
 
 def test_a_process_that_is_killed_is_said_to_be(monkeypatch):

@@ -1,19 +1,22 @@
 """`lit-ghibli pseudo-pair`, as a real process and without."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
 import torch
+from helpers.styles import made_style
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from lit_ghibli import checkpoints
+from lit_ghibli.checksums import sha256_of
 from lit_ghibli.commands import pseudo_pair as entry
 from lit_ghibli.data.image_files import open_image
-from lit_ghibli.inference.load import load_translator
+from lit_ghibli.inference.load import load_translator, open_model
 from lit_ghibli.recipes import config_dir
 from lit_ghibli.scenes.scene import render_pair
 from lit_ghibli.trust import instantiate_trusted
@@ -121,6 +124,33 @@ def test_another_checkpoint_is_refused(teacher, photos, tmp_path):
         run(tmp_path / "other.ckpt", photos, tmp_path / "out", *loose)
     checkpoints.link(teacher / "checkpoints" / "last.ckpt", tmp_path / "same.ckpt")
     run(tmp_path / "same.ckpt", photos, tmp_path / "out", *loose)  # what counts is the content
+
+
+def test_a_style_or_the_painter_needs_no_run(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIT_GHIBLI_STYLES", str(tmp_path / "styles"))
+    style, out = made_style(tmp_path / "styles"), tmp_path / "out"
+    loose = ("min_structure=0", "min_style=0", "max_style=null")
+    run("mine", photos, out, *loose)
+    begun_with = json.loads((out / "records.jsonl").read_text().splitlines()[1])["teacher"]
+    assert begun_with == f"mine sha256:{sha256_of(style)}"
+    painted = open_model("mine", "cpu").translator(open_image(photos / "0.png"))
+    assert np.array_equal(open_image(out / "pairB" / "0.png"), painted)
+    made_style(tmp_path / "styles", seed=1)
+    for other in ("mine", "painter"):  # another style of the same name, and another teacher
+        with pytest.raises(SystemExit, match=r"was begun with teacher=mine sha256:.*or another folder with out="):
+            run(other, photos, out, *loose)
+    with pytest.raises(SystemExit, match="mien: no such run or checkpoint, and no style; did you mean mine"):
+        run("mien", photos, out, *loose)
+
+
+def test_a_painter_is_told_by_its_settings(photos, tmp_path):
+    loose = ("min_structure=0", "min_style=0", "max_style=null")
+    run("painter", photos, tmp_path, *loose, "painter=ink")
+    run("painter", photos, tmp_path, *loose, "painter=ink")
+    with pytest.raises(SystemExit, match="was begun with teacher=painter sha256:"):
+        run("painter", photos, tmp_path, *loose, "painter=ink", "painter.outlines.opacity=0.9")
+    with pytest.raises(SystemExit, match="was begun with teacher=painter sha256:"):
+        run("painter", photos, tmp_path, *loose)
 
 
 def test_meaning_is_compared_with_weights_from_a_file(teacher, photos, tmp_path):
