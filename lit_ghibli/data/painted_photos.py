@@ -55,7 +55,7 @@ class PaintedPhotos(Folders):
         test = [path for path in photos if path.is_relative_to(root / "test")] or photos[: self.held_out]
         rest = [path for path in photos if path not in test]
         share = {"pairs": 0, "unpaired": len(rest) // 2, "semi": len(rest) // 3}[self.use]
-        if not rest or (self.use != "pairs" and share < 1):
+        if training and (not rest or (self.use != "pairs" and share < 1)):
             raise FolderError(
                 f"{root} has {len(photos)} photographs, of which {len(test)} are held out: too few are left to train "
                 "on; add some, or hold out fewer with data.held_out"
