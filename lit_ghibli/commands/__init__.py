@@ -58,9 +58,11 @@ COMMANDS = {
         passed_on=r"(?!(paintings|name|photos|held_out|steps|out|overwrite|overrides|painter)\b)",
     ),
     "nst": Command("paint a picture's content in the style of others, by optimisation", words="inputs", goes_on=True),
-    "evaluate": Command("measure a checkpoint on held-out pictures", added=("data.",)),
+    "evaluate": Command("measure a checkpoint or a style on held-out pictures", added=("data.",)),
     "compare": Command(
-        "put runs and folders of pictures side by side, on one page", words="subjects", added=("data.", "profile.")
+        "put runs, styles and folders of pictures side by side, on one page",
+        words="subjects",
+        added=("data.", "profile."),
     ),
     "sweep": Command(
         "run a study: a grid or a search of trainings, with tables, plots and pictures at its end",
@@ -78,7 +80,9 @@ COMMANDS = {
     ),
     "mos build": Command("make a page on which people rate the pictures of several methods, blind"),
     "mos score": Command("turn such people's answers into mean opinion scores", words="inputs"),
-    "pseudo-pair": Command("pair photographs with what a run makes of them, and keep the good pairs", goes_on=True),
+    "pseudo-pair": Command(
+        "pair photographs with what a run or a style makes of them, and keep the good pairs", goes_on=True
+    ),
     "scenes": Command("write rendered landscapes as files, to try things with"),
     "data fetch": Command("download a published data set", words="name", single=True, goes_on=True),
     "data check": Command("look for bad, doubled, leaked and unequal pictures in the folders of a training"),

@@ -279,7 +279,7 @@ def test_a_composed_training_has_its_name_and_folder(tmp_path, monkeypatch):
     ("words", "replies"),
     [
         ([""], {"train", "help", "data", "mos"}),
-        (["sty"], {"stylize"}),
+        (["sty"], {"style", "stylize"}),
         (["data", ""], {"fetch", "check"}),
         (["help", "tr"], {"train"}),
         (["train", "metho"], {"method=", "method.", "method/bottleneck="}),
@@ -317,7 +317,7 @@ def test_bash_completes_commands_keys_choices_and_files(tmp_path):
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout.split()
 
-    assert complete("styl") == ["stylize"]
+    assert complete("styli") == ["stylize"]
     assert complete("train", "method", "=", "cyc") == ["cyclegan"]
     assert complete("stylize", "holi") == ["holiday/"]
 
