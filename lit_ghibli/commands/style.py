@@ -24,18 +24,24 @@ def style(config: DictConfig) -> None:
     from lit_ghibli.painter.fitting import as_config, fit, look, verdict
     from lit_ghibli.recipes import build
 
-    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", str(config.name)):
-        raise UserError(f"name={config.name}: a name has letters, digits, - and _ only")
-    there = find_styles().get(config.name)
-    if config.name == PAINTER or (there and there.parent == SHIPPED):
-        raise UserError(f"name={config.name}: a style of this name ships with the suite: choose another")
+    name = str(config.name)
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
+        raise UserError(f"name={name}: a name has letters, digits, - and _ only")
+    there = find_styles().get(name)
+    if name == PAINTER or (there and there.parent == SHIPPED):
+        raise UserError(f"name={name}: a style of this name ships with the suite: choose another")
     if there and not config.overwrite:
-        raise UserError(f"name={config.name}: {there} exists already: choose another name, or add overwrite=true")
+        raise UserError(f"name={name}: {there} exists already: choose another name, or add overwrite=true")
     if not isinstance(config.steps, int) or config.steps < _EPOCHS:
         raise UserError(f"steps must be a whole number of at least {_EPOCHS}; got {config.steps}")
     photos = Path(config.photos or SHIPPED.parent / "photographs").expanduser()
     paintings = list_images(Path(config.paintings).expanduser())
     pictures = list_images(photos)
+    if not (isinstance(config.held_out, int) and 1 <= config.held_out < len(pictures)):
+        raise UserError(
+            f"held_out={config.held_out}: {photos} has {len(pictures)} photographs; at least one has to be held out, "
+            "and one to be left"
+        )
     painter = build(config.painter)
     print(f"looking at {min(len(paintings), _MOST)} of {len(paintings)} paintings", flush=True)
     wanted = look(_opened(paintings), painter)
@@ -44,10 +50,10 @@ def style(config: DictConfig) -> None:
     if warning := verdict(wanted, before):
         print(f"note: {warning}")
     painter = fit(painter, wanted, before, drawn)
-    out = Path(config.out or f"outputs/styles/{config.name}")
+    out = Path(config.out or f"outputs/styles/{name}")
     run = _train(config, painter_words(as_config(painter)), photos, len(pictures), out)
-    _write(config, run, photos, own_styles() / f"{config.name}.safetensors")
-    _show(config.name, run)
+    _write(config, run, photos, own_styles() / f"{name}.safetensors")
+    _show(name, run)
 
 
 def painter_words(values: dict[str, Any]) -> list[str]:
@@ -73,8 +79,7 @@ def _train(config: DictConfig, words: list[str], photos: Path, count: int, out: 
     from lit_ghibli.commands.train import train_here
     from lit_ghibli.overrides import quote
 
-    trained_on = max(count - config.held_out, 1)
-    crops = max(round(config.steps * 8 / _EPOCHS / trained_on), 1)
+    crops = max(round(config.steps * 8 / _EPOCHS / (count - config.held_out)), 1)
     return train_here(
         "experiment=style",
         f"name={config.name}",

@@ -5,6 +5,7 @@ through without them where it is plain, and Hydra composes, or says what is wron
 """
 
 import os
+import re
 import sys
 import tempfile
 import time
@@ -29,23 +30,27 @@ _HYDRA_COMPOSES = ("checkpoint", "solver", "steps", "device")  # keys with which
 
 def stylize(config: Any) -> None:
     """Translate ``inputs``; a bad file does not keep the others from being translated."""
-    from lit_ghibli.inference.styles import DEFAULT, describe_styles
+    from lit_ghibli.inference.styles import DEFAULT, PAINTER, describe_styles, find_style
 
     if config.style == "?":
         print(describe_styles())
         return
-    inputs = [config.inputs] if isinstance(config.inputs, str) else list(config.inputs)
+    inputs = [config.inputs] if isinstance(config.inputs, str) else [str(given) for given in config.inputs]
     if not inputs:
         raise UserError("no photographs given: lit-ghibli stylize photo.jpg painted.jpg")
-    if not 1 <= config.quality <= 100:
-        raise UserError(f"quality must lie in 1 ... 100; got {config.quality}")
+    if not (isinstance(config.quality, int) and 1 <= config.quality <= 100):
+        raise UserError(f"quality must be a whole number in 1 ... 100; got {config.quality}")
+    if config.on_bad_file not in ("error", "skip"):
+        raise UserError(f"on_bad_file is error or skip; got {config.on_bad_file}")
     if config.checkpoint and config.style:
         raise UserError("checkpoint= and style= are two ways to say in what style: give one of them")
-    inputs, out = _split_output(inputs, config.out)
-    if STDIO in inputs:
+    name = "picture" if config.checkpoint else str(config.style or DEFAULT)
+    if not config.checkpoint and name != PAINTER:
+        find_style(name)  # what is wrong is said before anything is planned
+    inputs, out = _split_output(inputs, None if config.out is None else str(config.out))
+    if STDIO in (*inputs, out):
         _pipe(inputs, out, config)
         return
-    name = "picture" if config.checkpoint else config.style or DEFAULT
     plan = plan_outputs(inputs, out, name=name, overwrite=config.overwrite)
     translator, what, as_trained = _translator(config)
     print(f"{len(plan)} photograph{'s' * (len(plan) > 1)} with {what} on {translator.device}")
@@ -61,7 +66,7 @@ def stylize(config: Any) -> None:
         difference = describe_solver(translator, as_trained, open_image(good[0]))
         print(f"{good[0]} (only the first, to save time): {difference}")
     if bad:
-        message = f"{len(bad)} of {len(plan)} files could not be read:\n" + "\n".join(f"  {line}" for line in bad)
+        message = f"{len(bad)} of {len(plan)} files could not be translated:\n" + "\n".join(f"  {line}" for line in bad)
         if config.on_bad_file == "error":
             raise FolderError(message)
         print(message)
@@ -69,9 +74,11 @@ def stylize(config: Any) -> None:
 
 def _split_output(inputs: list[str], out: str | None) -> tuple[list[str], str | None]:
     """The photographs, and where to: also the second of two words is the picture's file."""
-    if out is not None or len(inputs) != 2 or Path(inputs[1]).suffix.lower() not in EXTENSIONS:
+    if out is not None or len(inputs) != 2:
         return inputs, out
-    if Path(inputs[0]).is_dir():
+    if inputs[1] == STDIO:
+        return inputs[:1], STDIO
+    if Path(inputs[1]).suffix.lower() not in EXTENSIONS or Path(inputs[0]).is_dir():
         return inputs, out
     if Path(inputs[1]).exists():
         raise UserError(
@@ -82,21 +89,37 @@ def _split_output(inputs: list[str], out: str | None) -> tuple[list[str], str | 
 
 
 def _pipe(inputs: list[str], out: str | None, config: Any) -> None:
-    """From standard input to a file or to standard output, where nothing else is then written."""
-    if len(inputs) > 1:
-        raise UserError("- is standard input, one photograph: give no others with it")
+    """From standard input, or to standard output, where nothing else is then written; or both."""
+    if len(inputs) > 1 or Path(inputs[0]).is_dir():
+        raise UserError("- is one photograph of standard input, or one picture of standard output: give no others")
+    to_file = out not in (None, STDIO)
+    if to_file and Path(out).suffix.lower() not in EXTENSIONS:
+        raise UserError(f"{out}: name the picture's file, which ends in {', '.join(EXTENSIONS)}, or - for the output")
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
-        photo = Path(folder, "standard input")
-        photo.write_bytes(sys.stdin.buffer.read())
-        open_image(photo)  # what is wrong with it is said before anything is loaded
-        picture = Path(out) if out not in (None, STDIO) else Path(folder, f"picture.{file_kind(photo)}")
-        plan = plan_outputs([photo], picture, name="", overwrite=config.overwrite)
+        photo = Path(inputs[0])
+        if inputs == [STDIO]:
+            photo = Path(folder, "photograph")
+            photo.write_bytes(sys.stdin.buffer.read())
+        try:
+            open_image(photo)  # what is wrong with it is said before anything is loaded
+        except ImageFileError as error:
+            raise ImageFileError("standard input" if inputs == [STDIO] else photo, error.reason) from error
+        picture = Path(out) if to_file else Path(folder, f"picture.{file_kind(photo)}")
+        plan = plan_outputs([photo], picture, overwrite=config.overwrite)
         _, bad = _translate(plan, _translator(config)[0], config.quality)
         if bad:
             raise FolderError(bad[0])
-        if picture.parent == Path(folder):
-            sys.stdout.flush()
-            sys.__stdout__.buffer.write(picture.read_bytes())
+        if not to_file:
+            _write_output(picture.read_bytes())
+
+
+def _write_output(content: bytes) -> None:
+    try:
+        sys.__stdout__.buffer.write(content)
+        sys.__stdout__.flush()
+    except BrokenPipeError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # Python flushes once more at its end
+        raise UserError("standard output was closed before the picture was written") from error
 
 
 def _translator(config: Any) -> tuple[Translator, str, Translator | None]:
@@ -105,7 +128,7 @@ def _translator(config: Any) -> tuple[Translator, str, Translator | None]:
     from lit_ghibli.inference.styles import DEFAULT, PAINTER, load_style
 
     options = {"strength": config.strength, "keep_colors": config.keep_colors, "stroke": config.stroke}
-    style = config.style or DEFAULT
+    style = str(config.style or DEFAULT)
     if config.checkpoint:
         from lit_ghibli import checkpoints
 
@@ -122,6 +145,11 @@ def _translator(config: Any) -> tuple[Translator, str, Translator | None]:
         from lit_ghibli.recipes import build
 
         return load_painter(device, build(config.painter), **options), "the painter", None
+    if hasattr(config, "painter"):  # Hydra composes it, given or not
+        from lit_ghibli.commands._hydra import job_overrides
+
+        if given := [word for word in job_overrides() if re.match(r"\+*painter\b", word)]:
+            raise UserError(f"{given[0]}: the painter's settings are of style=painter, and this is style={style}")
     return load_style(style, device, **options), f"style {style}", None
 
 
@@ -162,10 +190,10 @@ def _composed_plainly(words: list[str]) -> SimpleNamespace | None:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             return None
-        number = isinstance(value, int | float) and isinstance(values.get(key), int | float)
-        alike = isinstance(value, type(values.get(key))) or (number and not isinstance(value, bool))
-        plain = isinstance(value, str) and values.get(key) is None
-        if key not in values or key in ("defaults", "hydra", *_HYDRA_COMPOSES) or "${" in text or not (alike or plain):
+        kind = type(values.get(key))
+        alike = type(value) in (kind, {float: int}.get(kind)) or (type(value), kind) == (str, type(None))
+        other_grammar = "${" in text or "\\" in text or not text.isprintable()  # which YAML reads in another way
+        if key not in values or key in ("defaults", "hydra", *_HYDRA_COMPOSES) or other_grammar or not alike:
             return None
         values[key] = value
     return None if values["style"] == "painter" else SimpleNamespace(**values)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from PIL import Image
+
 from lit_ghibli.data.cache import PackedImages
 from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images
 from lit_ghibli.data.sources import Domain, Files, Folders, Splits
@@ -15,12 +18,27 @@ from lit_ghibli.painter.painter import Painter
 log = logging.getLogger(__name__)
 
 
+class _Paint:
+    """The painter as a step whose ``repr`` changes with what it paints, not only with its settings."""
+
+    def __init__(self, painter: Painter) -> None:
+        self.painter = painter
+        ramp = np.add.outer(np.arange(0, 128, 4), np.arange(0, 128, 4)).astype(np.uint8)
+        self.sample = hashlib.sha256(painter(Image.fromarray(ramp).convert("RGB")).tobytes()).hexdigest()
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return self.painter(image)
+
+    def __repr__(self) -> str:
+        return f"{self.painter} {self.sample}"
+
+
 @dataclass(kw_only=True)
 class PaintedPhotos(Folders):
     """Photographs below a folder; some are held out, each with its painted version.
 
-    Held out is the subfolder ``test``, where there is one; else some photographs, which depend on the names of the
-    files alone, so that they stay when others are added.
+    Held out is the subfolder ``test``, where there is one; else those photographs whose names come first in an order of
+    their own, so that all but few of them stay when others are added.
 
     Attributes:
         painter: Paints the resized photographs.
@@ -76,5 +94,7 @@ class PaintedPhotos(Folders):
 
     def _open(self, root: Path, paths: list[Path], painted: bool, crops: int | None = None) -> PackedImages:
         size = self.eval_size if crops == 0 else self.load_size
-        pictures = self._decode(Files(root, paths), Domain(None, None, after=[self.painter] if painted else []), size)
+        pictures = self._decode(
+            Files(root, paths), Domain(None, None, after=[_Paint(self.painter)] if painted else []), size
+        )
         return pictures if crops == 0 else pictures.take(list(range(len(pictures))) * self.crops)

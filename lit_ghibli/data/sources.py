@@ -155,7 +155,7 @@ class Folders:
         root: Folder that holds the others.
         load_size: Pixels that training pictures are resized to before the crop.
         eval_size: Pixels that held-out pictures are resized to.
-        resize: ``squash`` makes squares, ``short_side`` keeps the aspect.
+        resize: ``squash`` makes squares; ``short_side`` and ``area`` keep the aspect.
         min_side: Pictures with a side shorter than this are bad files.
         on_bad_file: ``error`` stops and lists all of them; ``skip`` goes on without them.
         cache: Where decoded pictures are kept: ``disk`` or ``ram``.
@@ -216,10 +216,12 @@ class Folders:
         return Splits(*opened, stands_in, pair_input, pair_target)
 
     def _decode(self, files: Files | None, domain: Domain, size: int) -> PackedImages | None:
+        # Of equal area, long pictures are low: those to train on must still hold a crop.
+        fitting = [AtLeast(self.min_side)] if self.resize == "area" and size == self.load_size else []
         return files and cached_folder(
             files.folder,
             files.paths,
-            steps=[*domain.before, AtLeast(self.min_side), Resize(size, self.resize), *domain.after],
+            steps=[*domain.before, AtLeast(self.min_side), Resize(size, self.resize), *fitting, *domain.after],
             on_bad_file=self.on_bad_file,
             storage=self.cache,
             cache_dir=self.cache_dir,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from lit_ghibli.data.image_files import EXTENSIONS, UPRIGHT, FolderError, list_images
+from lit_ghibli.data.image_files import EXTENSIONS, UPRIGHT, FolderError, ImageFileError, list_images
 from lit_ghibli.files import write_atomically
 
 # The same turn backwards: only quarter turns have another inverse than themselves.
@@ -35,13 +35,15 @@ def plan_outputs(
     plan: dict[Path, Path] = {}
     for given in map(Path, inputs):
         if out is None:
-            beside = given.absolute().with_name(f"{given.absolute().stem}_{name}{given.suffix}")
-            plan |= plan_outputs([given], beside, overwrite=overwrite)
+            plan |= plan_outputs([given], _beside(given, name), overwrite=overwrite)
             continue
         out = Path(out)
-        if given.is_file() and len(inputs) == 1 and out.suffix.lower() in EXTENSIONS and not out.is_dir():
-            plan[given] = out
-            continue
+        if given.is_file() and len(inputs) == 1 and not out.is_dir():
+            if out.suffix.lower() in EXTENSIONS:
+                plan[given] = out
+                continue
+            if out.suffix.lower() in Image.registered_extensions():
+                raise FolderError(f"{out}: pictures are written to files that end in {', '.join(EXTENSIONS)}")
         if out.exists() and not out.is_dir():
             raise FolderError(f"{out} is a file: choose a folder with --out")
         if given.is_dir():
@@ -67,14 +69,31 @@ def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int)
         original: File of the photograph: its EXIF data, with the orientation, is kept.
         path: Its extension decides the format.
         quality: Of JPEG and WebP, 1 ... 100.
+
+    Raises:
+        ImageFileError: Its format cannot hold the picture.
+        FolderError: The file cannot be written.
     """
     exif = _read_exif(original)
     orientation = exif.get(ExifTags.Base.Orientation, 1)
     if orientation in _BACK:
         picture = picture.transpose(_BACK[orientation])
     kind = Image.registered_extensions()[path.suffix.lower()]
-    with write_atomically(path, "w+b") as file:
-        picture.save(file, kind, quality=quality, **({"exif": exif} if len(exif) else {}))
+    try:
+        with write_atomically(path, "w+b") as file:
+            picture.save(file, kind, quality=quality, **({"exif": exif} if len(exif) else {}))
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise FolderError(f"{path} cannot be written: {error.strerror}") from error
+        raise ImageFileError(path, f"cannot be written as {kind} ({error})") from error
+
+
+def _beside(given: Path, name: str) -> Path:
+    """The place beside a photograph or a folder, with ``name`` behind its own."""
+    if given.is_dir():
+        folder = given.resolve() if given.name in ("", "..") else given
+        return folder.parent / f"{folder.name}_{name}"
+    return given.with_name(f"{given.stem}_{name}{given.suffix}")
 
 
 def _read_exif(path: Path) -> Image.Exif:

@@ -52,7 +52,7 @@ class Card:
 def own_styles() -> Path:
     """The user's folder of styles: ``$LIT_GHIBLI_STYLES``, else one in the user's data folder."""
     named = os.environ.get("LIT_GHIBLI_STYLES")
-    return Path(named) if named else Path.home() / ".local/share/lit_ghibli/styles"
+    return Path(named).expanduser() if named else Path.home() / ".local/share/lit_ghibli/styles"
 
 
 def find_styles() -> dict[str, Path]:
@@ -62,11 +62,31 @@ def find_styles() -> dict[str, Path]:
 
 
 def describe_styles() -> str:
-    """A line for every style."""
+    """A line for every style, also for a file that is none."""
     lines = {PAINTER: "the chain of filters that the others learned from: slower, at full quality"}
-    lines = {name: read_card(path).description for name, path in find_styles().items()} | lines
+    lines = {name: _describe(path) for name, path in find_styles().items()} | lines
     width = max(map(len, lines))
     return "\n".join(f"  {name:<{width}}  {line}" for name, line in lines.items())
+
+
+def _describe(path: Path) -> str:
+    try:
+        return read_card(path).description
+    except StyleError as error:
+        return str(error)
+
+
+def find_style(name: str) -> Path:
+    """The file of a style.
+
+    Raises:
+        StyleError: There is no such style.
+    """
+    styles = find_styles()
+    if name not in styles:
+        hint = "; a run is given as checkpoint=" if Path(name).exists() else did_you_mean(name, [*styles, PAINTER])
+        raise StyleError(f"style={name}: there is no such style{hint}; style=? lists all")
+    return styles[name]
 
 
 def load_style(name: str, device: torch.device | str = "cpu", **options: Any) -> Translator:
@@ -81,18 +101,15 @@ def load_style(name: str, device: torch.device | str = "cpu", **options: Any) ->
         StyleError: There is no such style, or its file cannot be used.
         UserError: An option is out of its range.
     """
-    styles = find_styles()
-    if name not in styles:
-        near = did_you_mean(name, [*styles, PAINTER])
-        raise StyleError(f"style={name}: there is no such style{near}; style=? lists all")
-    card = read_card(styles[name])
+    path = find_style(name)
+    card = read_card(path)
     from safetensors.torch import load_file
 
-    network = PaintingNetwork(**card.network)
     try:
-        network.load_state_dict({key: value.float() for key, value in load_file(styles[name]).items()})
-    except RuntimeError as error:
-        raise StyleError(f"{styles[name]}: its weights do not fit its card: {error}") from error
+        network = PaintingNetwork(**card.network)
+        network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+    except (RuntimeError, TypeError) as error:
+        raise StyleError(f"{path}: its weights do not fit its card: {error}") from error
     network = network.eval().to(device, memory_format=torch.channels_last)
     return Translator(Painting(network, card.pixels, soft=True, **options), device, tile=0)
 

@@ -23,7 +23,7 @@ GanAdam = partial(Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
 
 _SERVED_BY = {
     ("photo", "anime"): "data=unpaired, painted or scenes",
-    ("input", "target"): "data=two_folders, side_by_side, derived or scene_pairs or painted_pairs",
+    ("input", "target"): "data=two_folders, side_by_side, derived, scene_pairs or painted_pairs",
     ("pair_a", "pair_b", "photo", "anime"): "data=pseudo_paired, painted_semi or semi_scenes",
 }
 

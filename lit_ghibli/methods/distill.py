@@ -21,7 +21,7 @@ from lit_ghibli.methods.base import Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.painting import PaintingNetwork
 from lit_ghibli.training.schedules import linear_decay
-from lit_ghibli.training.updates import check_weights, weighted_sum
+from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
 DistillAdam = partial(Adam, lr=2e-3, betas=(0.9, 0.99), fused=True)
 
@@ -50,6 +50,7 @@ class Distill(Translation):
         metrics: MetricSuite | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.generator = generator()
         self.optimizer = optimizer
         self.weights = check_weights({"l1": 1.0, "edges": 4.0} if weights is None else weights, {"l1", "edges"})
@@ -58,14 +59,17 @@ class Distill(Translation):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """One update."""
-        picture = self.generator(batch["input"])
+        optimizer = self.optimizers()
         terms = {}
-        if self.weights["l1"]:
-            terms["l1"] = F.l1_loss(picture, batch["target"])
-        if self.weights["edges"]:
-            terms["edges"] = edges_loss(picture, batch["target"])
-        loss = weighted_sum(terms, self.weights)
-        return {"loss": loss, **self.report(terms)}
+        with update(self, optimizer):
+            picture = self.generator(batch["input"])
+            if self.weights["l1"]:
+                terms["l1"] = F.l1_loss(picture, batch["target"])
+            if self.weights["edges"]:
+                terms["edges"] = edges_loss(picture, batch["target"])
+            self.manual_backward(weighted_sum(terms, self.weights))
+            optimizer.step()
+        return self.report(terms)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         optimizer = self.optimizer(self.generator.parameters())

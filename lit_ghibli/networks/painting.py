@@ -22,7 +22,7 @@ class PaintingNetwork(nn.Module):
 
     size_multiple = minimum_size = 4
 
-    def __init__(self, channels: int = 24, deep_channels: int = 48, dilations: Sequence[int] = (1, 2, 1, 2)) -> None:
+    def __init__(self, channels: int = 20, deep_channels: int = 48, dilations: Sequence[int] = (1, 2, 1, 2)) -> None:
         super().__init__()
         self.unshuffle, self.shuffle = nn.PixelUnshuffle(2), nn.PixelShuffle(2)
         self.first = nn.Conv2d(12, channels, 3, padding=1)

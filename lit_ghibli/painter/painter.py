@@ -7,11 +7,13 @@ strokes keep their size relative to it.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_picture, to_picture, to_unit
 from lit_ghibli.painter.filters import blur
 from lit_ghibli.painter.flow import Flow, flow
@@ -22,6 +24,7 @@ from lit_ghibli.painter.outlines import outlines
 from lit_ghibli.painter.palette import Palette
 
 REFERENCE = 640 * 480  # pixels
+_THINNEST = 0.6  # pixels: thinner lines, of small pictures, would fall between them
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,9 @@ class Strokes:
     flow: float
     radius: float
     sharpness: float
+
+    def __post_init__(self) -> None:
+        _check("strokes", self, {"flow": (0.1, 20), "radius": (0.1, 50), "sharpness": (1, 16)})
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,11 @@ class Fills:
     calm: float
     growth: float
     beta_max: float
+
+    def __post_init__(self) -> None:
+        _check(
+            "fills", self, {"weight": (1e-5, 1), "growth": (1.1, 10), "calm": (1e-6, 1), "texture_contrast": (1e-6, 1)}
+        )
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,9 @@ class Outlines:
     darkness: float
     opacity: float
 
+    def __post_init__(self) -> None:
+        _check("outlines", self, {"width": (0.1, 20), "darkness": (0, 1), "opacity": (0, 1)})
+
 
 @dataclass(frozen=True)
 class Painter:
@@ -100,7 +114,10 @@ class Painter:
 
     @torch.no_grad()
     def paint(self, photo: Tensor) -> Tensor:
-        """Paint photographs (B, 3, H, W) in [0, 1]; the pictures are of the same shape and range."""
+        """Paint photographs (B, 3, H, W) in [0, 1], each by itself; the pictures are of the same shape and range."""
+        return torch.cat([self._paint(each) for each in photo.split(1)])
+
+    def _paint(self, photo: Tensor) -> Tensor:
         unit = math.sqrt(photo.shape[-2] * photo.shape[-1] / REFERENCE)
         strokes, lines = self.strokes, self.outlines
         photo = blur(photo, strokes.denoise * unit)
@@ -109,9 +126,8 @@ class Painter:
         picture = l0_smooth(picture, self._flatness(picture, forms, unit), self.fills.growth, self.fills.beta_max)
         picture = picture.clamp(0, 1)
         forms = flow(picture, strokes.flow * unit)
-        ink = outlines(
-            picture, forms, lines.width * unit, lines.threshold, lines.gain, lines.length * unit, lines.crowding
-        )
+        width = max(lines.width * unit, _THINNEST)
+        ink = outlines(picture, forms, width, lines.threshold, lines.gain, lines.length * unit, lines.crowding)
         lab = self.palette(to_oklab(picture))
         lab[:, :1] *= 1 - lines.opacity * (1 - lines.darkness) * ink
         return from_oklab(lab)
@@ -125,3 +141,9 @@ class Painter:
         texture = (contrast / fills.texture_contrast).clamp(0, 1)
         # A hundredth at least: without any price the solver's first step would not be small enough.
         return fills.weight * (1 + fills.texture * texture) * calm.clamp_min(0.01)
+
+
+def _check(part: str, settings: Any, ranges: dict[str, tuple[float, float]]) -> None:
+    for name, (low, high) in ranges.items():
+        if not low <= getattr(settings, name) <= high:
+            raise UserError(f"painter.{part}.{name} must lie in {low:g} ... {high:g}; got {getattr(settings, name)}")
