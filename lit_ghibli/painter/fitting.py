@@ -117,9 +117,7 @@ def fit(painter: Painter, paintings: Look, photos: Look, drawn: float) -> Painte
     """
     if paintings.spread < ONE_COLOR:
         raise UserError("the pictures are of one colour: there is no palette to take from them")
-    lift = _within(paintings.black - photos.black, 0, 0.15)
-    target = _within((paintings.lightness - lift) / (1 - lift), 0.05, 0.95)
-    gamma = _within(math.log(target) / math.log(_within(photos.lightness, 0.05, 0.95)), 0.6, 1.4)
+    gamma, lift = _gamma_and_lift(paintings, photos)
     factor = _within(paintings.chroma / max(photos.chroma, 1e-3), 0, 1.6)
     bands = []
     for centre, share, hue, chroma, before in zip(
@@ -157,6 +155,20 @@ def as_config(painter: Painter) -> dict:
     target = f"{HueBand.__module__}.{HueBand.__qualname__}"
     palette["bands"] = [{"_target_": target, **band} for band in palette["bands"]]
     return {"palette": palette, "outlines": {"opacity": painter.outlines.opacity}}
+
+
+def _gamma_and_lift(paintings: Look, photos: Look) -> tuple[float, float]:
+    """What makes the photographs' black and median lightness those of the paintings.
+
+    Either follows from the other, so that taking turns comes to both; gamma goes first, since it lightens black, too.
+    """
+    gamma, lift = 1.0, 0.0
+    for _ in range(30):
+        target = _within((paintings.lightness - lift) / (1 - lift), 0.05, 0.95)
+        gamma = _within(math.log(target) / math.log(_within(photos.lightness, 0.05, 0.95)), 0.6, 1.4)
+        black = _within(photos.black, 0, 0.95) ** gamma
+        lift = _within((paintings.black - black) / (1 - black), 0, 0.15)
+    return gamma, lift
 
 
 def _tint(paintings: tuple[float, float], photos: tuple[float, float], factor: float) -> tuple[float, float]:
