@@ -6,7 +6,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import nn
 
-from lit_ghibli.data.image_files import FolderError, open_image
+from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
 from lit_ghibli.inference.translator import Translator
 
@@ -129,7 +129,7 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(Image.Image, "save", half)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(ImageFileError, match=r"a\.png cannot be written as PNG \(no space left\)"):
         save_like(quadrants(), original, target, quality=95)
     assert target.read_bytes() == before
     assert list(target.parent.iterdir()) == [target]
@@ -197,8 +197,49 @@ def test_existing_pictures_are_replaced_on_request_only(tmp_path):
 
 
 def test_a_file_is_no_folder_for_pictures(tmp_path):
-    photo = touch(tmp_path / "1.png")
-    assert "is a file" in failure(photo, out=photo)
+    photo, file = touch(tmp_path / "1.png"), tmp_path / "notes"
+    file.touch()
+    assert "is a file" in failure(photo, out=file)
+
+
+def test_pictures_are_written_in_formats_that_are_read(tmp_path):
+    assert "x.gif: pictures are written to files that end in .jpg" in failure(
+        touch(tmp_path / "1.png"), out=tmp_path / "x.gif"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a.b.png", "a.b_ink.png"),
+        ("2.10/1.png", "2.10/1_ink.png"),
+        ("2.10", "2.10_ink/1.png"),
+        (".", "../holiday_ink/2.10/1.png"),
+        ("2.10/..", "../holiday_ink/2.10/1.png"),
+    ],
+)
+def test_without_a_folder_pictures_lie_beside_what_was_given(tmp_path, monkeypatch, given, expected):
+    (tmp_path / "holiday").mkdir()
+    monkeypatch.chdir(tmp_path / "holiday")
+    touch(Path("a.b.png"))
+    touch(Path("2.10/1.png"))
+    plan = plan_outputs([given], None, overwrite=False, name="ink")
+    assert Path(expected).resolve() in {path.resolve() for path in plan.values()}
+
+
+def test_a_picture_beside_is_never_a_photograph_that_was_given(tmp_path):
+    photos = [touch(tmp_path / name) for name in ("a.png", "a_ink.png")]
+    with pytest.raises(FolderError, match="would overwrite a photograph"):
+        plan_outputs(photos, None, overwrite=True, name="ink")
+
+
+def test_what_cannot_be_written_is_told(tmp_path):
+    original = touch(tmp_path / "a.png")
+    with pytest.raises(ImageFileError, match=r"b\.webp cannot be written as WEBP"):
+        save_like(Image.new("RGB", (17_000, 2)), original, tmp_path / "b.webp", quality=90)
+    with pytest.raises(FolderError, match=r"cannot be written: "):
+        save_like(quadrants(), original, original / "b.png", quality=90)
+    assert list(tmp_path.iterdir()) == [original]
 
 
 def test_the_translator_runs_in_evaluation_mode():

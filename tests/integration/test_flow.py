@@ -58,10 +58,9 @@ def test_stylize_writes_a_picture_for_every_photograph(workplace, run, cli):
             (photos / name).write_bytes(b"no picture")
         else:
             Image.fromarray(render_pair(0, 0, 64)[0]).resize(size).save(photos / name)
-    # No checkpoint is given: the newest run below outputs/ is taken.
-    result = cli("stylize", str(photos), "--out", "out dir", "device=cpu", cwd=workplace)
+    result = cli("stylize", str(photos), "--out", "out dir", "device=cpu", "checkpoint=newest", cwd=workplace)
     assert result.returncode == 1
-    assert "1 of 3 files could not be read" in result.stderr
+    assert "1 of 3 files could not be translated" in result.stderr
     assert "broken.jpg is not an image" in result.stderr
     assert "Traceback" not in result.stderr
     assert "outputs/sweep/1/checkpoints/last.ckpt" in result.stdout
@@ -205,7 +204,7 @@ def test_mistakes_end_in_one_message_and_status_1(tmp_path, cli):
 
     result = cli("stylize", "photo.jpg", cwd=tmp_path)
     assert result.returncode == 1
-    assert "no value for 'out'" in result.stderr
+    assert "photo.jpg: no such photograph" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
 
