@@ -79,10 +79,22 @@ def test_posterize_leaves_two_to_the_bits_levels():
     assert levels.tolist() == [0, 64, 128, 192]
 
 
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (48, 64), (30, 30), (300, 20), (7, 5)])
+def test_an_area_keeps_the_aspect_and_has_about_as_many_pixels_as_the_square(width, height):
+    resized = Resize(24, "area")(noise(width, height))
+    # Sides of the same ratio whose product is 24 * 24, each rounded by half a pixel at most.
+    assert abs(resized.width - 24 * (width / height) ** 0.5) <= 0.5
+    assert abs(resized.height - 24 * (height / width) ** 0.5) <= 0.5
+
+
+def test_an_area_leaves_a_side_of_one_pixel_at_least():
+    assert Resize(4, "area")(noise(2000, 2)).size == (126, 1)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Resize(8, "crop"), "data.resize must be 'squash' or 'short_side'; got 'crop'"),
+        (lambda: Resize(8, "crop"), "data.resize must be squash, short_side or area; got 'crop'"),
         (lambda: Resize(0, "squash"), "got 0"),
         (lambda: LowResolution(1), "data.derive.factor must be a whole number, at least 2; got 1"),
         (lambda: LowResolution(2.5), "got 2.5"),

@@ -38,6 +38,6 @@ def spy_on_gradients(method: LightningModule) -> list[dict[str, dict[str, torch.
         steps.append({name: values for name, values in found.items() if values})
         return step(*arguments, **options)
 
-    for optimizer in method.optimizers():
-        optimizer.optimizer.step = partial(spy, step=optimizer.optimizer.step)
+    for optimizer in method.trainer.optimizers:
+        optimizer.step = partial(spy, step=optimizer.step)
     return steps

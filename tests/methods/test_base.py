@@ -3,6 +3,7 @@ from functools import partial
 import pytest
 import torch
 from helpers.by_hand import connect, loops
+from omegaconf import OmegaConf
 
 from lit_ghibli.data.iterations import IterationsDataModule
 from lit_ghibli.errors import UserError
@@ -14,6 +15,7 @@ from lit_ghibli.methods.pix2pix import Pix2Pix
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.networks.unet import UnetGenerator
+from lit_ghibli.recipes import build, compose
 
 
 class Counting(Method):
@@ -56,6 +58,11 @@ def test_schedules_advance_at_the_end_of_an_epoch():
     assert method.optimizers().param_groups[0]["lr"] == 0.5
 
 
+def test_no_method_leaves_its_steps_to_the_loop_which_would_step_its_schedule_too(tiny_of_any_method):
+    config = OmegaConf.to_container(compose("train", tiny_of_any_method), resolve=True)
+    assert not build(config["method"]).automatic_optimization
+
+
 def test_a_resumed_method_goes_on_with_its_count_and_its_draws():
     method, checkpoint = connect(Counting()), {"loops": loops(12)}
     method.on_save_checkpoint(checkpoint)
@@ -81,7 +88,7 @@ def test_data_that_a_method_cannot_train_on_are_refused():
     cyclegan = CycleGAN(partial(ResnetGenerator, num_blocks=1, **small), partial(PatchDiscriminator, **small))
     pix2pix.check_data(Served("input", "target", crop_size=256))
     cyclegan.check_data(Served("photo", "anime", crop_size=100))
-    with pytest.raises(UserError, match=r"photo, anime.*input, target.*data=unpaired or data=scenes"):
+    with pytest.raises(UserError, match=r"photo, anime.*input, target.*data=unpaired, painted or scenes"):
         cyclegan.check_data(Served("input", "target", crop_size=256))
     with pytest.raises(UserError, match=r"input, target.* photo, anime.* data=two_folders"):
         pix2pix.check_data(Served("photo", "anime", crop_size=256))
