@@ -24,7 +24,7 @@ def here(tmp_path, monkeypatch) -> Path:
     for name, kind in (("photos", 0), ("paintings", 1)):
         Path(name).mkdir()
         for number in range(3):
-            Image.fromarray(render_pair(0, number, 96)[kind]).save(Path(name, f"{number}.png"))
+            Image.fromarray(render_pair(0, number, 160)[kind]).save(Path(name, f"{number}.png"))
     Path("red").mkdir()
     Image.new("RGB", (64, 48), "red").save("red/1.png")
     Path("empty").mkdir()
