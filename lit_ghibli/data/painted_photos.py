@@ -79,7 +79,7 @@ class PaintedPhotos(Folders):
                 "on; add some, or hold out fewer with data.held_out"
             )
         check_disjoint(rest, test)
-        splits = Splits(None, None, self._open(root, test, False, 0), self._open(root, test, True, 0))
+        splits = Splits(None, None, *(self._open(root, test, painted, cropped=False) for painted in (False, True)))
         if not training:
             return splits
         if self.use == "pairs":
@@ -92,9 +92,7 @@ class PaintedPhotos(Folders):
             splits.pair_input, splits.pair_target = (self._open(root, pairs, painted) for painted in (False, True))
         return splits
 
-    def _open(self, root: Path, paths: list[Path], painted: bool, crops: int | None = None) -> PackedImages:
-        size = self.eval_size if crops == 0 else self.load_size
-        pictures = self._decode(
-            Files(root, paths), Domain(None, None, after=[_Paint(self.painter)] if painted else []), size
-        )
-        return pictures if crops == 0 else pictures.take(list(range(len(pictures))) * self.crops)
+    def _open(self, root: Path, paths: list[Path], painted: bool, cropped: bool = True) -> PackedImages:
+        steps = [_Paint(self.painter)] if painted else []
+        pictures = self._decode(Files(root, paths), Domain(None, None, after=steps), cropped)
+        return pictures.take(list(range(len(pictures))) * self.crops) if cropped else pictures

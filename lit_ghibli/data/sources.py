@@ -209,15 +209,16 @@ class Folders:
         held_out = [
             domain.test or Files(domain.train.folder, domain.train.paths[:_SHOWN]) for domain in (inputs, targets)
         ]
-        requests = [(domain.train if training else None, domain, self.load_size) for domain in (inputs, targets)]
-        requests += [(files, domain, self.eval_size) for files, domain in zip(held_out, (inputs, targets), strict=True)]
-        requests += [(domain.pair, domain, self.load_size) for domain in (inputs, targets)]
+        requests = [(domain.train if training else None, domain, True) for domain in (inputs, targets)]
+        requests += [(files, domain, False) for files, domain in zip(held_out, (inputs, targets), strict=True)]
+        requests += [(domain.pair, domain, True) for domain in (inputs, targets)]
         *opened, pair_input, pair_target = try_all(partial(self._decode, *request) for request in requests)
         return Splits(*opened, stands_in, pair_input, pair_target)
 
-    def _decode(self, files: Files | None, domain: Domain, size: int) -> PackedImages | None:
+    def _decode(self, files: Files | None, domain: Domain, cropped: bool) -> PackedImages | None:
+        size = self.load_size if cropped else self.eval_size
         # Of equal area, long pictures are low: those to train on must still hold a crop.
-        fitting = [AtLeast(self.min_side)] if self.resize == "area" and size == self.load_size else []
+        fitting = [AtLeast(self.min_side)] if self.resize == "area" and cropped else []
         return files and cached_folder(
             files.folder,
             files.paths,

@@ -44,7 +44,7 @@ class Strokes:
     sharpness: float
 
     def __post_init__(self) -> None:
-        _check("strokes", self, {"flow": (0.1, 20), "radius": (0.1, 50), "sharpness": (1, 16)})
+        _check("strokes", self, {"denoise": (0, 20), "flow": (0.1, 20), "radius": (0.1, 50), "sharpness": (1, 16)})
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,8 @@ class Fills:
     beta_max: float
 
     def __post_init__(self) -> None:
-        _check(
-            "fills", self, {"weight": (1e-5, 1), "growth": (1.1, 10), "calm": (1e-6, 1), "texture_contrast": (1e-6, 1)}
-        )
+        ranges = {"weight": (1e-5, 1), "texture": (0, 100), "texture_contrast": (1e-6, 1), "calm": (1e-6, 1)}
+        _check("fills", self, ranges | {"growth": (1.1, 10), "beta_max": (1, 1e8)})
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,8 @@ class Outlines:
     opacity: float
 
     def __post_init__(self) -> None:
-        _check("outlines", self, {"width": (0.1, 20), "darkness": (0, 1), "opacity": (0, 1)})
+        ranges = {"width": (0.1, 20), "threshold": (0, 1), "gain": (0, 1e4), "length": (0, 100), "crowding": (0, 100)}
+        _check("outlines", self, ranges | {"darkness": (0, 1), "opacity": (0, 1)})
 
 
 @dataclass(frozen=True)
