@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lit_ghibli import checkpoints
 from lit_ghibli.inference.load import load_translator
+from lit_ghibli.inference.painting import PIXELS
 from lit_ghibli.inference.styles import SHIPPED, Card, write_style
-from lit_ghibli.painter.painter import REFERENCE
 from lit_ghibli.reports.tables import last_values
 
 DESCRIPTIONS = {
@@ -19,12 +19,14 @@ DESCRIPTIONS = {
 }
 
 for name, description in DESCRIPTIONS.items():
+    if not (Path(sys.argv[1]) / name).exists():
+        continue
     run = Path(sys.argv[1]) / name
     translator, config = load_translator(checkpoints.find(run), "cpu", 0)
     metrics = last_values(run / "metrics.csv")
     card = Card(
         description=description,
-        pixels=REFERENCE,
+        pixels=PIXELS,
         network={key: value for key, value in config["method"]["generator"].items() if not key.startswith("_")},
         data="26 photographs with free licences (experiments/styles/README.md), painted; 12 others held out",
         licence="Apache-2.0",

@@ -95,14 +95,14 @@ def _train(config: DictConfig, words: list[str], photos: Path, count: int, out: 
 def _write(config: DictConfig, run: Any, photos: Path, path: Path) -> None:
     from lit_ghibli import checkpoints
     from lit_ghibli.inference.load import load_translator
+    from lit_ghibli.inference.painting import PIXELS
     from lit_ghibli.inference.styles import Card, write_style
-    from lit_ghibli.painter.painter import REFERENCE
 
     translator, trained = load_translator(checkpoints.find(run), "cpu", 0)
     network = {key: value for key, value in trained["method"]["generator"].items() if not key.startswith("_")}
     card = Card(
         description=f"from the paintings in {Path(config.paintings).name}",
-        pixels=REFERENCE,
+        pixels=PIXELS,
         network=network,
         data=f"{photos.name}, painted",
         recipe=typed_command("style"),

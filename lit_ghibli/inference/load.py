@@ -155,12 +155,13 @@ def load_painter(device: torch.device | str, painter: Any = None, **options: Any
         painter: A :class:`~lit_ghibli.painter.painter.Painter`; None for that of ``conf/painter/meadow.yaml``.
         options: As for :func:`~lit_ghibli.inference.styles.load_style`.
     """
-    from lit_ghibli.inference.painting import Painting
-    from lit_ghibli.painter.painter import REFERENCE
+    from lit_ghibli.inference.painting import PIXELS, Painting
     from lit_ghibli.recipes import build_painter
 
     painter = painter or build_painter()
-    return Translator(Painting(lambda photo: painter.paint(to_unit(photo)) * 2 - 1, REFERENCE, **options), device, 0)
+    return Translator(
+        Painting(lambda photo: painter.paint(to_unit(photo), unit=1.0) * 2 - 1, PIXELS, **options), device, 0
+    )
 
 
 def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dict[str, Any]]:

@@ -13,6 +13,7 @@ from lit_ghibli.networks.sizes import pad_to_multiple
 from lit_ghibli.painter.filters import blur, derivatives, pixel_grid
 from lit_ghibli.painter.oklab import from_oklab, to_oklab
 
+PIXELS = 400_000  # that styles paint: somewhat more than the 640x480 of their training, for finer strokes
 _LARGEST_ENLARGEMENT = 2.0  # of small photographs: beyond, there is nothing to paint but the blur
 _STRIP = 256  # rows that are enlarged at a time, which bounds the memory
 _SHARPENING = 5.0  # pixels of the painted picture per unit of the gradient's gradient

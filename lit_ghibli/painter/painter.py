@@ -113,12 +113,15 @@ class Painter:
         return to_picture(self.paint(to_unit(from_picture(photo))) * 2 - 1)
 
     @torch.no_grad()
-    def paint(self, photo: Tensor) -> Tensor:
-        """Paint photographs (B, 3, H, W) in [0, 1], each by itself; the pictures are of the same shape and range."""
-        return torch.cat([self._paint(each) for each in photo.split(1)])
+    def paint(self, photo: Tensor, unit: float | None = None) -> Tensor:
+        """Paint photographs (B, 3, H, W) in [0, 1], each by itself; the pictures are of the same shape and range.
 
-    def _paint(self, photo: Tensor) -> Tensor:
-        unit = math.sqrt(photo.shape[-2] * photo.shape[-1] / REFERENCE)
+        Lengths are multiplied by ``unit``; None for the photograph's side over that of a picture of `REFERENCE` pixels.
+        """
+        unit = unit or math.sqrt(photo.shape[-2] * photo.shape[-1] / REFERENCE)
+        return torch.cat([self._paint(each, unit) for each in photo.split(1)])
+
+    def _paint(self, photo: Tensor, unit: float) -> Tensor:
         strokes, lines = self.strokes, self.outlines
         photo = blur(photo, strokes.denoise * unit)
         forms = flow(photo, strokes.flow * unit)
