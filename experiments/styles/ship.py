@@ -19,8 +19,6 @@ DESCRIPTIONS = {
 }
 
 for name, description in DESCRIPTIONS.items():
-    if not (Path(sys.argv[1]) / name).exists():
-        continue
     run = Path(sys.argv[1]) / name
     translator, config = load_translator(checkpoints.find(run), "cpu", 0)
     metrics = last_values(run / "metrics.csv")

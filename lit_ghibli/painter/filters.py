@@ -3,6 +3,8 @@
 Everything takes and returns batches (B, C, H, W) of float tensors; distances are in pixels, and borders are mirrored.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,24 +17,24 @@ def blur(picture: Tensor, sigma: float) -> Tensor:
         radius = min(round(3 * sigma), picture.shape[axis] - 1)
         if radius < 1:
             continue
-        offsets = torch.arange(-radius, radius + 1, dtype=picture.dtype, device=picture.device)
-        kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-        picture = _along(picture, kernel / kernel.sum(), axis)
+        half = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(radius + 1)]
+        total = half[0] + 2 * sum(half[1:])
+        picture = _along(picture, [weight / total for weight in half], axis)
     return picture
 
 
-def _along(picture: Tensor, kernel: Tensor, axis: int) -> Tensor:
-    """Correlation with an odd kernel along one axis, borders mirrored.
+def _along(picture: Tensor, half: list[float], axis: int) -> Tensor:
+    """Correlation with a symmetric kernel along one axis, given from its centre outwards; borders mirrored.
 
     A sum of shifted pictures: torch's depthwise convolution takes several times as long on a CPU.
     """
-    radius = len(kernel) // 2
+    radius = len(half) - 1
     size = picture.shape[axis]
     padded = F.pad(picture, (radius, radius, 0, 0) if axis == -1 else (0, 0, radius, radius), mode="reflect")
-    result = kernel[radius] * picture
+    result = half[0] * picture
     for distance in range(1, radius + 1):
         pair = padded.narrow(axis, radius - distance, size) + padded.narrow(axis, radius + distance, size)
-        result.add_(pair, alpha=float(kernel[radius + distance]))
+        result.add_(pair, alpha=half[distance])
     return result
 
 
