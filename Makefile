@@ -24,7 +24,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup ## paint a photograph; train three methods on rendered scenes for some minutes, and compare them
-	$(BIN)/lit-ghibli stylize lit_ghibli/photographs/mountains.jpg $(DEMO)_painted.jpg overwrite=true
+	$(BIN)/lit-ghibli stylize lit_ghibli/photographs/mountains.jpg --out $(DEMO)_painted.jpg overwrite=true
 	@echo "a painted photograph: $(DEMO)_painted.jpg"; echo
 	$(BIN)/lit-ghibli sweep experiments/demo jobs=2 --out $(DEMO)
 	$(BIN)/lit-ghibli scenes --out $(DEMO)/scenes count=4 size=256 first=100000
