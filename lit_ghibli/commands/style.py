@@ -13,7 +13,6 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import flatten, spell
 
 _MOST = 60  # pictures of a folder that are looked at
-_EPOCHS = 12
 
 
 @command("style")
@@ -32,8 +31,8 @@ def style(config: DictConfig) -> None:
         raise UserError(f"name={name}: a style of this name ships with the suite: choose another")
     if there and not config.overwrite:
         raise UserError(f"name={name}: {there} exists already: choose another name, or add overwrite=true")
-    if not isinstance(config.steps, int) or config.steps < _EPOCHS:
-        raise UserError(f"steps must be a whole number of at least {_EPOCHS}; got {config.steps}")
+    if not isinstance(config.steps, int) or config.steps < 1:
+        raise UserError(f"steps must be a whole number of at least 1; got {config.steps}")
     photos = Path(config.photos or SHIPPED.parent / "photographs").expanduser()
     paintings = list_images(Path(config.paintings).expanduser())
     pictures = list_images(photos)
@@ -78,15 +77,17 @@ def _opened(paths: list[Path]) -> Iterator[Any]:
 def _train(config: DictConfig, words: list[str], photos: Path, count: int, out: Path) -> Any:
     from lit_ghibli.commands.train import train_here
     from lit_ghibli.overrides import quote
+    from lit_ghibli.recipes import compose
 
-    crops = max(round(config.steps * 8 / _EPOCHS / (count - config.held_out)), 1)
+    recipe = compose("train", ["experiment=style", *config.overrides])
+    pictures = config.steps / recipe.method.epochs * recipe.data.batch_size
     return train_here(
         "experiment=style",
         f"name={config.name}",
         f"run_dir={quote(str(out))}",
         f"data.root={quote(str(photos))}",
         f"data.held_out={config.held_out}",
-        f"data.crops={crops}",
+        f"data.crops={max(round(pictures / (count - config.held_out)), 1)}",
         *words,
         *config.overrides,
     )
@@ -98,12 +99,10 @@ def _write(config: DictConfig, run: Any, photos: Path, path: Path) -> None:
     from lit_ghibli.inference.painting import PIXELS
     from lit_ghibli.inference.styles import Card, write_style
 
-    translator, trained = load_translator(checkpoints.find(run), "cpu", 0)
-    network = {key: value for key, value in trained["method"]["generator"].items() if not key.startswith("_")}
+    translator, _ = load_translator(checkpoints.find(run), "cpu", 0)
     card = Card(
         description=f"from the paintings in {Path(config.paintings).name}",
         pixels=PIXELS,
-        network=network,
         data=f"{photos.name}, painted",
         recipe=typed_command("style"),
         figures={name: value for name, value in run.metrics.items() if name.startswith("val/")},

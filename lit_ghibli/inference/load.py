@@ -147,18 +147,16 @@ def find_checkpoint(word: str | PathLike[str]) -> Path:
     return checkpoints.find(word)
 
 
-def load_painter(device: torch.device | str, painter: Any = None, **options: Any) -> Translator:
+def load_painter(device: torch.device | str, painter: Any, **options: Any) -> Translator:
     """The painter as a function on pictures.
 
     Args:
         device: Where it runs.
-        painter: A :class:`~lit_ghibli.painter.painter.Painter`; None for that of ``conf/painter/meadow.yaml``.
+        painter: A :class:`~lit_ghibli.painter.painter.Painter`.
         options: As for :func:`~lit_ghibli.inference.styles.load_style`.
     """
     from lit_ghibli.inference.painting import PIXELS, Painting
-    from lit_ghibli.recipes import build_painter
 
-    painter = painter or build_painter()
     return Translator(
         Painting(lambda photo: painter.paint(to_unit(photo), unit=1.0) * 2 - 1, PIXELS, **options), device, 0
     )

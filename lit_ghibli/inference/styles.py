@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Card:
     Attributes:
         description: What its pictures look like, in one line.
         pixels: How many the picture has that it paints, whatever the photograph has.
-        network: Arguments of :class:`PaintingNetwork`.
+        network: Arguments of :class:`PaintingNetwork`, which :func:`write_style` notes.
         data: What it was trained on.
         licence: Of the weights.
         recipe: The command that made it.
@@ -41,7 +41,7 @@ class Card:
 
     description: str
     pixels: int
-    network: dict[str, Any]
+    network: dict[str, Any] = field(default_factory=dict)
     data: str = ""
     licence: str = ""
     recipe: str = ""
@@ -136,4 +136,4 @@ def write_style(path: Path, network: PaintingNetwork, card: Card) -> None:
     weights = {key: value.detach().half().contiguous() for key, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(path, "wb") as file:
-        file.write(save(weights, {_CARD: json.dumps(asdict(card))}))
+        file.write(save(weights, {_CARD: json.dumps(asdict(replace(card, network=network.arguments)))}))

@@ -24,6 +24,7 @@ class PaintingNetwork(nn.Module):
 
     def __init__(self, channels: int = 20, deep_channels: int = 48, dilations: Sequence[int] = (1, 2, 1, 2)) -> None:
         super().__init__()
+        self.arguments = {"channels": channels, "deep_channels": deep_channels, "dilations": list(dilations)}
         self.unshuffle, self.shuffle = nn.PixelUnshuffle(2), nn.PixelShuffle(2)
         self.first = nn.Conv2d(12, channels, 3, padding=1)
         self.before = ResidualBlock(channels, 1)

@@ -13,11 +13,9 @@ from torch import Tensor
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.painter.filters import derivatives
-from lit_ghibli.painter.flow import flow
 from lit_ghibli.painter.oklab import to_oklab
-from lit_ghibli.painter.outlines import outlines
 from lit_ghibli.painter.painter import Painter
-from lit_ghibli.painter.palette import HueBand, Palette
+from lit_ghibli.painter.palette import HueBand, Palette, turned
 
 BANDS = 8  # hues about the circle that are looked at
 LEAST_SHARE = 0.02  # of the paintings' colours that a band has to have
@@ -63,29 +61,19 @@ class Look:
 def look(pictures: Iterable[Tensor], painter: Painter) -> Look:
     """Measure pictures ``(1, 3, H, W)`` in [0, 1], all of about the painter's reference size."""
     colors, flat, ink = [], [], []
-    lines = painter.outlines
     for picture in pictures:
         lab = to_oklab(picture).flatten(2)[0]
         colors.append(lab[:, :: max(lab.shape[1] // 20_000, 1)])
         change = torch.hypot(*(d.mean(1) for d in derivatives(picture)))
         flat.append((change < FLAT).float().mean())
-        drawn = outlines(
-            picture,
-            flow(picture, painter.strokes.flow),
-            lines.width,
-            lines.threshold,
-            lines.gain,
-            lines.length,
-            lines.crowding,
-        )
-        ink.append(drawn.mean())
+        ink.append(painter.ink(picture).mean())
     lightness, a, b = torch.cat(colors, dim=1)
     chroma, hue = torch.hypot(a, b), torch.atan2(b, a)
     shares, hues, chromas = [], [], []
     for centre in _centres():
-        near = torch.exp(-0.5 * (_turned(hue - centre) / (math.pi / BANDS)) ** 2)
+        near = torch.exp(-0.5 * (turned(hue - centre) / (math.pi / BANDS)) ** 2)
         weight = near * chroma
-        around = weight * (_turned(hue - centre).abs() < NEAR)
+        around = weight * (turned(hue - centre).abs() < NEAR)
         mean = torch.atan2((around * torch.sin(hue - centre)).sum(), (around * torch.cos(hue - centre)).sum())
         shares.append(float(weight.sum() / chroma.sum().clamp_min(1e-6)))
         hues.append(centre + float(mean))
@@ -182,7 +170,3 @@ def _centres() -> list[float]:
 
 def _within(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
-
-
-def _turned(angle: Tensor) -> Tensor:
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi

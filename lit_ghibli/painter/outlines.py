@@ -7,10 +7,10 @@ logarithm of luminance, so that ink follows contrast and dark areas are not fill
 import torch
 from torch import Tensor
 
+from lit_ghibli.images import luminance
 from lit_ghibli.painter.filters import blur, pixel_grid, sample
 from lit_ghibli.painter.flow import Flow
 
-LUMINANCE = (0.299, 0.587, 0.114)
 CROWD = 0.2  # share of inked pixels of a crowd
 
 
@@ -28,8 +28,7 @@ def outlines(
         length: pixels over which a line is smoothed along the flow, each way.
         crowding: how far lines fade where many of them stand close together, as in leaves; 0 not at all.
     """
-    luminance = (picture * picture.new_tensor(LUMINANCE)[:, None, None]).sum(1, keepdim=True)
-    log = torch.log(luminance.clamp_min(0) + 0.1)
+    log = torch.log(luminance(picture).clamp_min(0) + 0.1)
     drop = along_flow(blur(log, 1.6 * width) - blur(log, width), flow, max(round(length), 1))
     ramp = ((drop - threshold) * gain).clamp(0, 1)
     ink = ramp**2 * (3 - 2 * ramp)

@@ -128,12 +128,16 @@ class Painter:
         picture = kuwahara(photo, forms, strokes.radius * unit, strokes.sharpness)
         picture = l0_smooth(picture, self._flatness(picture, forms, unit), self.fills.growth, self.fills.beta_max)
         picture = picture.clamp(0, 1)
-        forms = flow(picture, strokes.flow * unit)
-        width = max(lines.width * unit, _THINNEST)
-        ink = outlines(picture, forms, width, lines.threshold, lines.gain, lines.length * unit, lines.crowding)
         lab = self.palette(to_oklab(picture))
-        lab[:, :1] *= 1 - lines.opacity * (1 - lines.darkness) * ink
+        lab[:, :1] *= 1 - lines.opacity * (1 - lines.darkness) * self.ink(picture, unit)
         return from_oklab(lab)
+
+    def ink(self, picture: Tensor, unit: float = 1.0) -> Tensor:
+        """How much ink the outlines of a picture (B, 3, H, W) in [0, 1] take, (B, 1, H, W) from 0 to 1."""
+        lines = self.outlines
+        forms = flow(picture, self.strokes.flow * unit)
+        width = max(lines.width * unit, _THINNEST)
+        return outlines(picture, forms, width, lines.threshold, lines.gain, lines.length * unit, lines.crowding)
 
     def _flatness(self, picture: Tensor, forms: Flow, unit: float) -> Tensor:
         """Lambda of every pixel (B, 1, H, W): little in calm areas, more in dense texture."""

@@ -57,9 +57,9 @@ class Palette:
         turn = torch.zeros_like(hue)
         certain = chroma / (chroma + 0.02)  # the hue of a grey is noise
         for band in self.bands:
-            share = certain * torch.exp(-0.5 * (_turned(hue - band.hue) / band.width) ** 2)
+            share = certain * torch.exp(-0.5 * (turned(hue - band.hue) / band.width) ** 2)
             factor += band.chroma * share
-            turn += band.pull * share * _turned(band.target - hue)
+            turn += band.pull * share * turned(band.target - hue)
         chroma = self.chroma_limit * torch.tanh(chroma * factor / self.chroma_limit)
         hue = hue + turn
         lightness = lightness.clamp(0, 1)
@@ -69,6 +69,6 @@ class Palette:
         return torch.stack([self.lift + (1 - self.lift) * lightness**self.gamma, a, b], dim=1)
 
 
-def _turned(angle: Tensor) -> Tensor:
+def turned(angle: Tensor) -> Tensor:
     """The same angle in [-pi, pi)."""
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
