@@ -42,12 +42,12 @@ class _QuickInstanceNorm(nn.InstanceNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if input.device.type == "cpu":
-            return F.group_norm(input, self.num_features, eps=self.eps)
+            return F.group_norm(input, self.num_features, self.weight, self.bias, self.eps)
         return super().forward(input)
 
 
 class InstanceNorm(_RecordedNorm, _QuickInstanceNorm):
-    """Instance normalisation without affine parameters or running statistics.
+    """Instance normalisation without running statistics.
 
     Every channel of every image is brought to mean 0 and variance 1 over its own positions. With
     ``statistics`` set, that mean and variance are used instead: the tiles of a huge photograph are
@@ -55,6 +55,7 @@ class InstanceNorm(_RecordedNorm, _QuickInstanceNorm):
 
     Args:
         num_features: channels of the input.
+        affine: whether to scale and shift the channels by learned numbers, which start at 1 and 0.
 
     Attributes:
         statistics: ``None``, or (mean, biased variance) for each call of a forward pass, ``(N or 1, C, 1, 1)``.
@@ -65,8 +66,8 @@ class InstanceNorm(_RecordedNorm, _QuickInstanceNorm):
 
     _dims = (2, 3)
 
-    def __init__(self, num_features: int) -> None:
-        super().__init__(num_features, affine=False, track_running_stats=False)
+    def __init__(self, num_features: int, affine: bool = False) -> None:
+        super().__init__(num_features, affine=affine, track_running_stats=False)
 
 
 class BatchNorm(_RecordedNorm, nn.BatchNorm2d):
@@ -92,11 +93,34 @@ class BatchNorm(_RecordedNorm, nn.BatchNorm2d):
         super().__init__(num_features, affine=True, track_running_stats=False)
 
 
+class LayerNorm(_RecordedNorm, nn.GroupNorm):
+    """Layer normalisation over all channels and positions of an image together, then a scale and shift by channel.
+
+    Not PyTorch's layer norm, whose statistics are those of each position. With ``statistics`` set, that mean and
+    variance are used instead. Statistics are float32 also under autocast.
+
+    Args:
+        num_features: channels of the input.
+
+    Attributes:
+        statistics: ``None``, or (mean, biased variance) for each call of a forward pass, ``(N or 1, 1, 1, 1)``.
+        recording: while true, ``statistics`` grows by those of each input, which is normalised as usual.
+
+    Source: Ba et al. 2016, Eq. 3, as TensorFlow 1's ``contrib.layers.layer_norm`` has it for images, its epsilon too.
+    """
+
+    _dims = (1, 2, 3)
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(1, num_features, eps=1e-12)
+
+
 def normalization_layer(name: str, num_features: int) -> nn.Module:
     """Build a normalisation layer from its name.
 
     Args:
-        name: ``instance`` (not affine), ``batch`` (affine, statistics of the batch at hand) or ``none``.
+        name: ``instance`` (not affine), ``batch`` (affine, statistics of the batch at hand), ``layer`` (affine) or
+            ``none``.
         num_features: channels of the layer's input.
 
     Raises:
@@ -106,9 +130,11 @@ def normalization_layer(name: str, num_features: int) -> nn.Module:
         return InstanceNorm(num_features)
     if name == "batch":
         return BatchNorm(num_features)
+    if name == "layer":
+        return LayerNorm(num_features)
     if name == "none":
         return nn.Identity()
-    raise ValueError(f"norm is {name!r}; it must be 'instance', 'batch' or 'none'")
+    raise ValueError(f"norm is {name!r}; it must be 'instance', 'batch', 'layer' or 'none'")
 
 
 def _recorded_norms(network: nn.Module) -> dict[str, _RecordedNorm]:

@@ -21,12 +21,27 @@ def test_every_channel_of_every_image_is_normalised():
     assert not InstanceNorm(3).state_dict()
 
 
-def batch_norm(num_features):
+def trained(norm):
     """With scales and shifts as after some training."""
-    norm = BatchNorm(num_features)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     return norm
+
+
+def batch_norm(num_features):
+    return trained(BatchNorm(num_features))
+
+
+def affine_instance_norm(num_features):
+    return trained(InstanceNorm(num_features, affine=True))
+
+
+def test_affine_instance_norm_scales_and_shifts_what_it_has_normalised():
+    norm = affine_instance_norm(3)
+    x = torch.randn(2, 3, 8, 6) * 5 + 7
+    expected = InstanceNorm(3)(x) * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+    torch.testing.assert_close(norm(x), expected)
+    assert norm.state_dict().keys() == {"weight", "bias"}
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -41,7 +56,7 @@ def test_batch_norm_takes_the_statistics_of_the_batch_at_hand_in_both_modes(trai
     assert norm.state_dict().keys() == {"weight", "bias"}
 
 
-@pytest.mark.parametrize("layer", [InstanceNorm, batch_norm])
+@pytest.mark.parametrize("layer", [InstanceNorm, affine_instance_norm, batch_norm])
 def test_frozen_statistics_normalise_another_image_alike(layer):
     network = nn.Sequential(nn.Conv2d(3, 4, 1), layer(4))
     photo = torch.randn(1, 3, 16, 16)
