@@ -187,7 +187,7 @@ def _composed_plainly(words: list[str]) -> SimpleNamespace | None:
         return None
     for key, text in given.items():
         try:
-            value = yaml.safe_load(text)
+            value = text if text == "?" else yaml.safe_load(text)
         except yaml.YAMLError:
             return None
         kind = type(values.get(key))

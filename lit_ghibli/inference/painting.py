@@ -11,6 +11,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.images import to_unit
 from lit_ghibli.networks.sizes import pad_to_multiple
 from lit_ghibli.painter.filters import blur, derivatives, pixel_grid
+from lit_ghibli.painter.l0 import l0_smooth
 from lit_ghibli.painter.oklab import from_oklab, to_oklab
 
 PIXELS = 400_000  # that styles paint: somewhat more than the 640x480 of their training, for finer strokes
@@ -18,6 +19,8 @@ _LARGEST_ENLARGEMENT = 2.0  # of small photographs: beyond, there is nothing to 
 _STRIP = 256  # rows that are enlarged at a time, which bounds the memory
 _SHARPENING = 5.0  # pixels of the painted picture per unit of the gradient's gradient
 _FURTHEST = 0.6  # pixels of the painted picture: edges are drawn together from no further
+# Of the L0 smoothing of a network's picture. Few rounds leave gradients as they are: a sky gets no bands.
+_FLATNESS, _GROWTH, _BETA_MAX = 0.003, 6.0, 5e3
 
 
 class Painting(nn.Module):
@@ -26,8 +29,8 @@ class Painting(nn.Module):
     Args:
         paint: From ``(N, 3, h, w)`` in ``[-1, 1]``, sides multiples of 4, to the same.
         pixels: How many the picture has that is painted.
-        soft: Draw edges together at that size, too: a network that has learned the mean of many possible strokes leaves
-            them softer than the painter does.
+        finish: Draw edges together and lay fills flat: a network that has learned the mean of many possible strokes
+            leaves both softer than the painter does.
         strength: From 0, the photograph, to 1.
         keep_colors: Take only lightness from the picture, and the colours of the photograph.
         stroke: How broad the strokes are, 1 as the style was made.
@@ -42,7 +45,7 @@ class Painting(nn.Module):
         self,
         paint: Callable[[Tensor], Tensor],
         pixels: int,
-        soft: bool = False,
+        finish: bool = False,
         strength: float = 1.0,
         keep_colors: bool = False,
         stroke: float = 1.0,
@@ -51,7 +54,7 @@ class Painting(nn.Module):
         for name, value, low, high in (("strength", strength, 0, 1), ("stroke", stroke, 0.5, 2)):
             if not low <= value <= high:
                 raise UserError(f"{name} must lie in {low} ... {high}; got {value}")
-        self.paint, self.pixels, self.soft = paint, pixels / stroke**2, soft
+        self.paint, self.pixels, self.finish = paint, pixels / stroke**2, finish
         self.strength, self.keep_colors = strength, keep_colors
 
     @torch.no_grad()
@@ -63,13 +66,18 @@ class Painting(nn.Module):
         small = F.interpolate(photo, size=size, mode="bicubic", antialias=True).clamp(-1, 1)
         padded = pad_to_multiple(small, 4).contiguous(memory_format=torch.channels_last)
         picture = self.paint(padded)[..., : size[0], : size[1]].clamp(-1, 1)
-        if self.soft:
-            picture = sharpen(picture, *size)
+        if self.finish:
+            picture = lay_flat(sharpen(picture, *size))
         if self.keep_colors:
             lightness, colors = to_oklab(to_unit(picture))[:, :1], to_oklab(to_unit(small))[:, 1:]
             picture = from_oklab(torch.cat([lightness, colors], dim=1)) * 2 - 1
         picture = enlarge(picture, height, width)
         return picture if self.strength == 1 else photo.lerp(picture, self.strength)
+
+
+def lay_flat(picture: Tensor) -> Tensor:
+    """Smooth the remains of texture in a painted picture ``(N, 3, h, w)`` in ``[-1, 1]`` into flat fills."""
+    return l0_smooth(to_unit(picture), _FLATNESS, _GROWTH, _BETA_MAX).clamp(0, 1) * 2 - 1
 
 
 def enlarge(picture: Tensor, height: int, width: int) -> Tensor:

@@ -111,7 +111,7 @@ def load_style(name: str, device: torch.device | str = "cpu", **options: Any) ->
     except (RuntimeError, TypeError) as error:
         raise StyleError(f"{path}: its weights do not fit its card: {error}") from error
     network = network.eval().to(device, memory_format=torch.channels_last)
-    return Translator(Painting(network, card.pixels, soft=True, **options), device, tile=0)
+    return Translator(Painting(network, card.pixels, finish=True, **options), device, tile=0)
 
 
 def read_card(path: Path) -> Card:

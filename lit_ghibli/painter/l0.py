@@ -5,7 +5,6 @@ Source: Xu, Lu, Xu and Jia, Image smoothing via L0 gradient minimization (2011),
 
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 
@@ -20,9 +19,7 @@ def l0_smooth(picture: Tensor, weight: float | Tensor, growth: float = 2.0, beta
     """
     height, width = picture.shape[-2:]
     # A transform of a prime size takes fifty times as long as one of the next product of small primes.
-    picture = F.pad(
-        picture, (0, next_fast_len(width, True) - width, 0, next_fast_len(height) - height), mode="replicate"
-    )
+    picture = F.pad(picture, (0, _fast_length(width) - width, 0, _fast_length(height) - height), mode="replicate")
     if torch.is_tensor(weight):
         weight = F.pad(weight, (0, picture.shape[-1] - width, 0, picture.shape[-2] - height), mode="replicate")
     rows, columns = picture.shape[-2:]
@@ -43,3 +40,12 @@ def l0_smooth(picture: Tensor, weight: float | Tensor, growth: float = 2.0, beta
         )
         beta *= growth
     return smooth[..., :height, :width]
+
+
+def _fast_length(length: int) -> int:
+    """The next product of 2, 3 and 5."""
+    rest = length
+    for prime in (2, 3, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return length if rest == 1 else _fast_length(length + 1)

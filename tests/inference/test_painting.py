@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import to_unit
 from lit_ghibli.inference import painting
-from lit_ghibli.inference.painting import Painting, enlarge
+from lit_ghibli.inference.painting import Painting, enlarge, lay_flat
 from lit_ghibli.painter.oklab import to_oklab
 
 
@@ -69,6 +69,25 @@ def test_strips_leave_no_seams(monkeypatch):
 def test_pictures_of_a_batch_are_enlarged_alike():
     pair = torch.cat([blobs(20, 24), blobs(20, 24, 1)])
     torch.testing.assert_close(enlarge(pair, 50, 60)[1:], enlarge(pair[1:], 50, 60))
+
+
+# --- flat fills ---------------------------------------------------------------
+
+
+def test_remains_of_texture_go_and_a_step_and_a_sky_stay():
+    noise = torch.rand(1, 3, 48, 60, generator=torch.Generator().manual_seed(0)) * 0.06 - 0.03
+    step = torch.where(torch.arange(60) < 30, -0.5, 0.5).expand(1, 3, 48, 60)
+    flat = lay_flat(step + noise)
+    assert (flat - step).abs().mean() < 0.3 * noise.abs().mean()
+    assert (flat[..., 30] - flat[..., 29]).min() > 0.95
+    sky = torch.linspace(-0.2, 0.2, 200)[:, None].expand(1, 3, 200, 60)
+    inside = lay_flat(sky)[..., 40:-40, :]  # its ends are joined
+    assert inside.diff(dim=-2).abs().max() < 2.5 * 0.4 / 199, "no bands"
+
+
+def test_fills_of_a_batch_are_laid_alike():
+    pair = torch.cat([blobs(20, 24), blobs(20, 24, 1)])
+    torch.testing.assert_close(lay_flat(pair)[1:], lay_flat(pair[1:]))
 
 
 # --- painting ------------------------------------------------------------------
