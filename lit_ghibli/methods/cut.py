@@ -30,7 +30,7 @@ from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.patch_mlp import PatchMlp, compared_channels
 from lit_ghibli.networks.patchgan import PatchDiscriminator
-from lit_ghibli.networks.resnet import TAPS, ResnetGenerator
+from lit_ghibli.networks.resnet import SUITE_TAPS, ResnetGenerator
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
 
@@ -67,7 +67,7 @@ class CUT(Translation):
         weights: Mapping[str, float] | None = None,
         identity: bool = True,
         flip_equivariance: bool = False,
-        nce_layers: Sequence[str] = TAPS,
+        nce_layers: Sequence[str] = SUITE_TAPS,
         num_patches: int = 256,
         temperature: float = 0.07,
         epochs: int = 400,

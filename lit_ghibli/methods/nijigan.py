@@ -44,7 +44,7 @@ from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.patch_mlp import PatchMlp, compared_channels
 from lit_ghibli.networks.patchgan import PatchDiscriminator
-from lit_ghibli.networks.resnet import TAPS
+from lit_ghibli.networks.resnet import SUITE_TAPS
 from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
@@ -93,7 +93,7 @@ class NijiGAN(Translation):
         optimizer_d: Callable[..., Optimizer] = GanAdam,
         weights: Mapping[str, float] | None = None,
         identity: bool = True,
-        nce_layers: Sequence[str] = TAPS,
+        nce_layers: Sequence[str] = SUITE_TAPS,
         num_patches: int = 256,
         temperature: float = 0.07,
         gamma: tuple[float, float] = (50.0, 10.0),

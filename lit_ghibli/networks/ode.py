@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torchdiffeq import odeint, odeint_adjoint
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.networks.initialization import Initialization
 from lit_ghibli.networks.outputs import Output
-from lit_ghibli.networks.resnet import BottleneckGenerator, Detailed, two_convolutions
+from lit_ghibli.networks.resnet import BottleneckGenerator, Detailed, Downsample, Upsample, two_convolutions
 
 Solver = Literal["dopri5", "midpoint", "rk4", "euler"]
 
@@ -195,7 +196,9 @@ class OdeGenerator(BottleneckGenerator):
         num_blocks: ODE blocks.
         output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
         smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
-        upsample: ``transposed`` or ``resize``.
+        upsample: ``transposed``, ``resize`` or ``bilinear``.
+        downsample: ``stride`` or ``blur``.
+        initialization: ``normal`` or ``xavier``.
         solver: ``dopri5``, ``midpoint``, ``rk4`` or ``euler``.
         steps: per block, of the solvers with fixed steps.
         rtol: relative error that dopri5 allows in a step.
@@ -216,7 +219,9 @@ class OdeGenerator(BottleneckGenerator):
         num_blocks: int = 4,
         output: Output = "tanh",
         smoothing: int = 0,
-        upsample: Literal["transposed", "resize"] = "transposed",
+        upsample: Upsample = "transposed",
+        downsample: Downsample = "stride",
+        initialization: Initialization = "normal",
         solver: Solver = "midpoint",
         steps: int = 1,
         rtol: float = 1e-3,
@@ -224,7 +229,18 @@ class OdeGenerator(BottleneckGenerator):
         adjoint: bool = False,
     ) -> None:
         block = partial(OdeBlock, solver=solver, steps=steps, rtol=rtol, atol=atol, adjoint=adjoint)
-        super().__init__(block, num_blocks, in_channels, out_channels, base_channels, output, smoothing, upsample)
+        super().__init__(
+            block,
+            num_blocks,
+            in_channels,
+            out_channels,
+            base_channels,
+            output,
+            smoothing,
+            upsample,
+            downsample,
+            initialization,
+        )
         self.solver, self.steps = solver, steps
         for number, block in enumerate(self.bottleneck):
             block.name = f"bottleneck.{number}"
@@ -273,7 +289,7 @@ class OdeGenerator(BottleneckGenerator):
         """
         fixed = self.solver in _TABLEAUS
         nested = self.steps * (len(_TABLEAUS[self.solver]) - 1) if fixed else _ADAPTIVE_STAGES
-        return 16 + 8 * nested * len(self.bottleneck) + 2 * self.output.smoothing
+        return self._ends_context + 8 * nested * len(self.bottleneck)
 
     def set_solver(self, solver: Solver, steps: int | None = None) -> None:
         """Change how all blocks are solved from now on, which needs no other weights.

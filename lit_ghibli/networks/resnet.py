@@ -6,14 +6,21 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from lit_ghibli.networks.blur_pool import BlurPool
 from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
-from lit_ghibli.networks.initialization import init_weights
+from lit_ghibli.networks.initialization import Initialization, init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
 from lit_ghibli.networks.outputs import Output, OutputLayer
 from lit_ghibli.networks.sizes import check_size
 
-TAPS = ("pixels", "down1", "down2", "bottleneck_in", "bottleneck_middle")
+Downsample = Literal["stride", "blur"]
+Upsample = Literal["transposed", "resize", "bilinear"]
+
+TAPS = ("pixels", "padded_pixels", "down1", "down2", "bottleneck_in", "first_block", "bottleneck_middle")
+SUITE_TAPS = ("pixels", "down1", "down2", "bottleneck_in", "bottleneck_middle")
+RELEASED_TAPS = ("padded_pixels", "down1", "down2", "first_block", "bottleneck_middle")
 
 
 class Detailed(NamedTuple):
@@ -28,13 +35,24 @@ def _normalized(convolution: nn.Module, channels: int) -> nn.Sequential:
     return nn.Sequential(convolution, InstanceNorm(channels), nn.ReLU(inplace=True))
 
 
+def _downsampling(in_channels: int, out_channels: int, downsample: str) -> nn.Sequential:
+    if downsample == "stride":
+        return _normalized(Conv2d(in_channels, out_channels, 3, stride=2, padding=1), out_channels)
+    if downsample == "blur":
+        return _normalized(Conv2d(in_channels, out_channels, 3, padding=1), out_channels).append(BlurPool())
+    raise ValueError(f"downsample is {downsample!r}; it must be 'stride' or 'blur'")
+
+
 def _upsampling(in_channels: int, out_channels: int, upsample: str) -> nn.Module:
     if upsample == "transposed":
         return ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
     if upsample == "resize":
         convolution = Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
         return nn.Sequential(nn.Upsample(scale_factor=2), convolution)
-    raise ValueError(f"upsample is {upsample!r}; it must be 'transposed' or 'resize'")
+    if upsample == "bilinear":
+        enlargement = nn.Upsample(scale_factor=2, mode="bilinear")
+        return nn.Sequential(enlargement, Conv2d(in_channels, out_channels, 3, padding=1))
+    raise ValueError(f"upsample is {upsample!r}; it must be 'transposed', 'resize' or 'bilinear'")
 
 
 def two_convolutions(channels: int) -> nn.Sequential:
@@ -66,13 +84,14 @@ class ResidualBlock(nn.Module):
 class BottleneckGenerator(nn.Module):
     """Generator around a bottleneck of equal blocks: c7s1-64, d128, d256, blocks, u128, u64, c7s1-3, tanh.
 
-    Weights start from N(0, 0.02). Three sub-modules in a row: ``encoder`` (``stem``, ``down1``, ``down2``),
-    ``bottleneck`` (the blocks) and ``decoder`` (``up1``, ``up2``, ``head``).
+    Three sub-modules in a row: ``encoder`` (``stem``, ``down1``, ``down2``), ``bottleneck`` (the blocks) and
+    ``decoder`` (``up1``, ``up2``, ``head``).
 
-    Features can be tapped at five depths, named in ``TAPS``: ``pixels``, the images themselves; ``down1`` and
-    ``down2``, outputs of the two strided convolutions before their norm; ``bottleneck_in``, before the first
-    block; ``bottleneck_middle``, after the first half of the blocks, rounded up. With nine blocks these are
-    layers 0, 4, 8, 12, 16 of CUT.
+    Features can be tapped at the depths that ``TAPS`` names: ``pixels``, the images themselves; ``padded_pixels``,
+    with the 3 pixels around them that the first convolution reflects; ``down1`` and ``down2``, outputs of the two
+    convolutions on the way down before their norm; ``bottleneck_in``, before the first block; ``first_block``, after
+    it; ``bottleneck_middle``, after the first half of the blocks, rounded up. ``RELEASED_TAPS`` of nine blocks with
+    ``downsample='blur'`` are layers 0, 4, 8, 12, 16 of CUT's released generator; ``SUITE_TAPS`` are like them.
 
     Deviations, options that the named recipes leave off:
 
@@ -80,6 +99,13 @@ class BottleneckGenerator(nn.Module):
       ``lit_ghibli.networks.outputs``.
     - ``upsample='resize'``: nearest-neighbour enlargement and a 3x3 convolution replace the transposed
       convolutions, whose uneven overlap shows as a checkerboard (Odena et al. 2016).
+
+    What the released code of CUT, FastCUT and Scenimefy has instead of strided and transposed convolutions, and a
+    start from N(0, 0.02):
+
+    - ``downsample='blur'``: a convolution at the full size, norm and ReLU, then ``BlurPool``.
+    - ``upsample='bilinear'``: bilinear enlargement and a 3x3 convolution.
+    - ``initialization='xavier'``: Glorot and Bengio's normal with a gain of 0.02.
 
     Args:
         make_block: number of channels -> a block that keeps the shape of its input.
@@ -89,7 +115,9 @@ class BottleneckGenerator(nn.Module):
         base_channels: channels at full resolution; the bottleneck has four times as many.
         output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
         smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
-        upsample: ``transposed`` or ``resize``.
+        upsample: ``transposed``, ``resize`` or ``bilinear``.
+        downsample: ``stride`` or ``blur``.
+        initialization: ``normal`` or ``xavier``.
 
     Attributes:
         size_multiple: heights and widths must be multiples of it, in pixels.
@@ -114,27 +142,31 @@ class BottleneckGenerator(nn.Module):
         base_channels: int = 64,
         output: Output = "tanh",
         smoothing: int = 0,
-        upsample: Literal["transposed", "resize"] = "transposed",
+        upsample: Upsample = "transposed",
+        downsample: Downsample = "stride",
+        initialization: Initialization = "normal",
     ) -> None:
         super().__init__()
         self.output = OutputLayer(output, in_channels, out_channels, smoothing)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
             "stem": _normalized(Conv2d(in_channels, full, 7, padding=3, padding_mode="reflect"), full),
-            "down1": _normalized(Conv2d(full, half, 3, stride=2, padding=1), half),
-            "down2": _normalized(Conv2d(half, quarter, 3, stride=2, padding=1), quarter),
+            "down1": _downsampling(full, half, downsample),
+            "down2": _downsampling(half, quarter, downsample),
         }
         decoder = {
             "up1": _normalized(_upsampling(quarter, half, upsample), half),
             "up2": _normalized(_upsampling(half, full, upsample), full),
             "head": Conv2d(full, self.output.channels, 7, padding=3, padding_mode="reflect"),
         }
-        self.feature_channels = dict(zip(TAPS, (in_channels, half, quarter, quarter, quarter), strict=True))
+        widths = (in_channels, in_channels, half, quarter, quarter, quarter, quarter)
+        self.feature_channels = dict(zip(TAPS, widths, strict=True))
         self.encoder = nn.Sequential(OrderedDict(encoder))
         self.bottleneck = nn.Sequential(*(make_block(quarter) for _ in range(num_blocks)))
         self.decoder = nn.Sequential(OrderedDict(decoder))
         self._middle = (num_blocks + 1) // 2
-        init_weights(self)
+        self._ends_context = 16 + 3 * (downsample == "blur") + 2 * (upsample == "bilinear") + 2 * smoothing
+        init_weights(self, initialization=initialization)
         self.output.start(self.decoder.head)
 
     def forward(self, photos: Tensor, *, picture: bool = True, features: bool = False) -> Tensor | Detailed:
@@ -164,6 +196,8 @@ class BottleneckGenerator(nn.Module):
         hidden, taps = self._encode(photos, features)
         for number, block in enumerate(blocks, start=1):
             hidden = block(hidden)
+            if features and number == 1:
+                taps["first_block"] = hidden
             if features and number == self._middle:
                 taps["bottleneck_middle"] = hidden
         return Detailed(self.output(self.decoder(hidden), photos) if picture else None, taps)
@@ -172,12 +206,13 @@ class BottleneckGenerator(nn.Module):
         """The bottleneck's input, and the taps up to there if asked for."""
         if not tap:  # nor are they kept: one of them is larger than the state that the blocks pass on
             return self.encoder(photos), {}
-        taps = {"pixels": photos}
+        taps = {"pixels": photos, "padded_pixels": F.pad(photos, (3, 3, 3, 3), mode="reflect")}
         hidden = self.encoder.stem(photos)
         for name in ("down1", "down2"):
-            convolution, norm, relu = getattr(self.encoder, name)
-            taps[name] = convolution(hidden)
-            hidden = relu(norm(taps[name]))
+            convolution, *rest = getattr(self.encoder, name)
+            taps[name] = hidden = convolution(hidden)
+            for layer in rest:
+                hidden = layer(hidden)
         return hidden, taps | {"bottleneck_in": hidden}
 
     def check_size(self, height: int, width: int) -> None:
@@ -201,7 +236,9 @@ class ResnetGenerator(BottleneckGenerator):
         num_blocks: residual blocks.
         output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
         smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
-        upsample: ``transposed`` or ``resize``.
+        upsample: ``transposed``, ``resize`` or ``bilinear``.
+        downsample: ``stride`` or ``blur``.
+        initialization: ``normal`` or ``xavier``.
 
     Source: Zhu et al. 2017, appendix 7.2; Johnson et al. 2016.
     """
@@ -214,9 +251,20 @@ class ResnetGenerator(BottleneckGenerator):
         num_blocks: int = 9,
         output: Output = "tanh",
         smoothing: int = 0,
-        upsample: Literal["transposed", "resize"] = "transposed",
+        upsample: Upsample = "transposed",
+        downsample: Downsample = "stride",
+        initialization: Initialization = "normal",
     ) -> None:
         super().__init__(
-            ResidualBlock, num_blocks, in_channels, out_channels, base_channels, output, smoothing, upsample
+            ResidualBlock,
+            num_blocks,
+            in_channels,
+            out_channels,
+            base_channels,
+            output,
+            smoothing,
+            upsample,
+            downsample,
+            initialization,
         )
-        self.context = 16 + 8 * num_blocks + 2 * smoothing
+        self.context = self._ends_context + 8 * num_blocks

@@ -11,7 +11,7 @@ HEIGHT, WIDTH = 24, 28  # of the pictures
 def fix_locations(monkeypatch) -> dict[str, torch.Tensor]:
     """Let there be the same twelve locations of each layer for whoever asks, and return them."""
     generator = torch.Generator().manual_seed(2)
-    sizes = [HEIGHT * WIDTH // factor**2 for factor in (1, 2, 4, 4, 4)]
+    sizes = [HEIGHT * WIDTH // factor**2 for factor in (1, 1, 2, 4, 4, 4, 4)]  # of some more, with blur pools
     drawn = {name: torch.randperm(size, generator=generator)[:12] for name, size in zip(TAPS, sizes, strict=True)}
     monkeypatch.setattr(patch_mlp, "draw_locations", lambda features, _: {name: drawn[name] for name in features})
     return drawn
@@ -31,18 +31,17 @@ def enliven(*heads) -> None:
 
 def features(g, images, head, locations):
     """Unit vectors of each layer, layer by layer through G's own modules: (N, P, D)."""
-    taps = {"pixels": images}
+    taps = {"pixels": images, "padded_pixels": torch.nn.functional.pad(images, [3] * 4, mode="reflect")}
     x = g.encoder.stem(images)
     for name in ("down1", "down2"):
-        taps[name] = g.encoder[["stem", "down1", "down2"].index(name)][0](x)
+        taps[name] = getattr(g.encoder, name)[0](x)
         x = getattr(g.encoder, name)(x)
     taps["bottleneck_in"] = x
-    for block in list(g.bottleneck)[:2]:  # the first two of three
-        x = block(x)
-    taps["bottleneck_middle"] = x
+    taps["first_block"] = x = g.bottleneck[0](x)
+    taps["bottleneck_middle"] = g.bottleneck[1](x)  # of three
     return {
-        name: unit(head.heads[name](maps.flatten(2)[:, :, locations[name]].transpose(1, 2)))
-        for name, maps in taps.items()
+        name: unit(projection(taps[name].flatten(2)[:, :, locations[name]].transpose(1, 2)))
+        for name, projection in head.heads.items()
     }
 
 
@@ -54,7 +53,7 @@ def over(loss, queries, keys):
     """Mean over layers, images and, inside ``loss``, locations."""
     values = [
         torch.stack([loss(q, k.detach()) for q, k in zip(queries[name], keys[name], strict=True)]).mean()
-        for name in TAPS
+        for name in queries
     ]
     return sum(values) / len(values)
 

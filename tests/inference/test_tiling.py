@@ -11,15 +11,19 @@ from lit_ghibli.networks.sizes import translate
 from lit_ghibli.scenes.scene import render_pair
 
 
-@pytest.fixture
-def network() -> ResnetGenerator:
+def lively(**options) -> ResnetGenerator:
     """Random weights, larger than a training starts from, so that the blocks matter to the output."""
     torch.manual_seed(0)
-    network = ResnetGenerator(base_channels=4, num_blocks=2).eval()
+    network = ResnetGenerator(base_channels=4, num_blocks=2, **options).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(0, 0.2)
     return network
+
+
+@pytest.fixture
+def network() -> ResnetGenerator:
+    return lively()
 
 
 def scene(height: int = 301, width: int = 270) -> torch.Tensor:
@@ -27,8 +31,10 @@ def scene(height: int = 301, width: int = 270) -> torch.Tensor:
     return from_uint8(torch.from_numpy(pixels.copy())).permute(2, 0, 1)[None, :, :height, :width].contiguous()
 
 
+@pytest.mark.parametrize("options", [{}, {"downsample": "blur", "upsample": "bilinear"}], ids=["strided", "blur"])
 @pytest.mark.parametrize("size", [(301, 270), (129, 140), (128, 257), (260, 40), (6, 300)])
-def test_tiles_equal_the_whole_with_the_same_statistics(network, size):
+def test_tiles_equal_the_whole_with_the_same_statistics(options, size):
+    network = lively(**options)
     photo = scene(*size)
     bottom, right = -size[0] % 4, -size[1] % 4
     padded = torch.nn.functional.pad(photo, (0, right, 0, bottom), mode="reflect")

@@ -14,6 +14,23 @@ def test_convolutions_are_narrow_normals_without_bias(layer):
     assert module.bias.abs().max() == 0
 
 
+@pytest.mark.parametrize(
+    ("layer", "ends"), [(nn.Conv2d(64, 192, 3), (64, 192)), (nn.ConvTranspose2d(64, 192, 3), (64, 192))], ids=str
+)
+def test_xavier_makes_wide_layers_narrower(layer, ends):
+    torch.manual_seed(0)
+    init_weights(layer, initialization="xavier")
+    # Glorot and Bengio's: gain sqrt(2 / (fan in + fan out)), 9 positions of a kernel
+    assert layer.weight.std().item() == pytest.approx(0.02 * (2 / (9 * sum(ends))) ** 0.5, rel=0.02)
+    assert layer.weight.mean().abs() < 1e-5
+    assert layer.bias.abs().max() == 0
+
+
+def test_unknown_initialization():
+    with pytest.raises(ValueError, match="'kaiming'"):
+        init_weights(nn.Conv2d(1, 1, 1), initialization="kaiming")
+
+
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(4096), nn.InstanceNorm2d(4096, affine=True)])
 def test_affine_norms_start_around_one(norm):
     torch.manual_seed(0)

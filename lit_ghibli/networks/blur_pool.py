@@ -1,0 +1,21 @@
+"""Blur pooling: to half the size without the aliasing of strided convolutions."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class BlurPool(nn.Module):
+    """Every second position of features that were blurred by [1, 2, 1] / 4 along rows and columns; reflected at edges.
+
+    It has no weights, and no entry in a state dict: the kernel is made anew in every pass.
+
+    Source: Zhang 2019, "Making Convolutional Networks Shift-Invariant Again"; used by Park et al. 2020's released code.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Blur ``(N, C, H, W)``, H and W at least 2, to ``(N, C, ceil(H / 2), ceil(W / 2))``."""
+        channels = features.shape[1]
+        row = 2 - (torch.arange(3, dtype=features.dtype, device=features.device) - 1).abs()  # without a copy to a GPU
+        kernel = (row.outer(row) / 16).expand(channels, 1, 3, 3)
+        return F.conv2d(F.pad(features, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=channels)
