@@ -1,4 +1,4 @@
-"""Instance and batch normalisation whose statistics can be recorded on one image and reused on another."""
+"""Instance, batch and layer normalisation whose statistics can be recorded on one image and reused on another."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,8 +119,7 @@ def normalization_layer(name: str, num_features: int) -> nn.Module:
     """Build a normalisation layer from its name.
 
     Args:
-        name: ``instance`` (not affine), ``batch`` (affine, statistics of the batch at hand), ``layer`` (affine) or
-            ``none``.
+        name: ``instance`` (not affine), ``batch`` (affine, statistics of the batch at hand) or ``none``.
         num_features: channels of the layer's input.
 
     Raises:
@@ -130,11 +129,9 @@ def normalization_layer(name: str, num_features: int) -> nn.Module:
         return InstanceNorm(num_features)
     if name == "batch":
         return BatchNorm(num_features)
-    if name == "layer":
-        return LayerNorm(num_features)
     if name == "none":
         return nn.Identity()
-    raise ValueError(f"norm is {name!r}; it must be 'instance', 'batch', 'layer' or 'none'")
+    raise ValueError(f"norm is {name!r}; it must be 'instance', 'batch' or 'none'")
 
 
 def _recorded_norms(network: nn.Module) -> dict[str, _RecordedNorm]:
@@ -143,7 +140,7 @@ def _recorded_norms(network: nn.Module) -> dict[str, _RecordedNorm]:
 
 @contextmanager
 def record_statistics(network: nn.Module) -> Iterator[dict[str, list[Statistics]]]:
-    """Record what every instance and batch norm of a network measures in its last forward pass inside the block.
+    """Record what every norm of a network measures in its last forward pass inside the block.
 
     Args:
         network: any module.
@@ -184,7 +181,7 @@ def frozen_statistics(network: nn.Module, statistics: dict[str, list[Statistics]
         statistics: what ``record_statistics`` filled.
 
     Raises:
-        ValueError: if the names differ from those of the network's instance and batch norms.
+        ValueError: if the names differ from those of the network's norms.
     """
     norms = _recorded_norms(network)
     if norms.keys() != statistics.keys():

@@ -6,6 +6,7 @@ from torch import nn
 from lit_ghibli.networks.normalization import (
     BatchNorm,
     InstanceNorm,
+    LayerNorm,
     frozen_statistics,
     normalization_layer,
     record_statistics,
@@ -36,6 +37,10 @@ def affine_instance_norm(num_features):
     return trained(InstanceNorm(num_features, affine=True))
 
 
+def layer_norm(num_features):
+    return trained(LayerNorm(num_features))
+
+
 def test_affine_instance_norm_scales_and_shifts_what_it_has_normalised():
     norm = affine_instance_norm(3)
     x = torch.randn(2, 3, 8, 6) * 5 + 7
@@ -56,7 +61,21 @@ def test_batch_norm_takes_the_statistics_of_the_batch_at_hand_in_both_modes(trai
     assert norm.state_dict().keys() == {"weight", "bias"}
 
 
-@pytest.mark.parametrize("layer", [InstanceNorm, affine_instance_norm, batch_norm])
+def test_layer_norm_takes_the_statistics_of_all_channels_and_positions_of_an_image():
+    norm = layer_norm(3)
+    x = torch.randn(2, 3, 8, 6) * torch.tensor([1.0, 5, 20]).view(3, 1, 1) + 7
+    for image, normalized in zip(x, norm(x), strict=True):
+        expected = (image - image.mean()) / image.var(correction=0).sqrt()
+        expected = expected * norm.weight.view(3, 1, 1) + norm.bias.view(3, 1, 1)
+        torch.testing.assert_close(normalized, expected, atol=1e-5, rtol=1e-5)
+    with record_statistics(norm) as statistics:
+        norm(x)
+    [(mean, variance)] = statistics[""]
+    torch.testing.assert_close(mean, x.mean((1, 2, 3), keepdim=True))
+    torch.testing.assert_close(variance, x.var((1, 2, 3), correction=0, keepdim=True))
+
+
+@pytest.mark.parametrize("layer", [InstanceNorm, affine_instance_norm, batch_norm, layer_norm])
 def test_frozen_statistics_normalise_another_image_alike(layer):
     network = nn.Sequential(nn.Conv2d(3, 4, 1), layer(4))
     photo = torch.randn(1, 3, 16, 16)
