@@ -1,0 +1,243 @@
+"""The generators of AnimeGANv2: layer norm, inverted residual blocks, bilinear enlargement."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from lit_ghibli.networks.convolutions import Conv2d
+from lit_ghibli.networks.normalization import LayerNorm
+from lit_ghibli.networks.sizes import check_size
+from lit_ghibli.networks.upsampling import Sampling, bilinear_upsample
+
+
+class _Block(nn.Sequential):
+    """Reflection padding, a convolution without bias, layer norm and leaky ReLU of slope 0.2; the size is kept.
+
+    With a stride of 2 the size is halved, and only the bottom and the right are padded: windows begin at every other
+    pixel from the first one. (PyTorch's padding of 1 would begin them one pixel earlier.)
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, depthwise: bool = False
+    ) -> None:
+        groups = in_channels if depthwise else 1
+        same = {"padding": kernel_size // 2, "padding_mode": "reflect"} if stride == 1 else {}
+        convolution = Conv2d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=depthwise, **same)
+        parts = {
+            "pad": nn.ReflectionPad2d((0, 1, 0, 1)),
+            "convolution": convolution,
+            "norm": LayerNorm(out_channels),
+            # In place is legal: the norm's backward needs its input, not its output.
+            "activation": nn.LeakyReLU(0.2, inplace=True),
+        }
+        if stride == 1:
+            del parts["pad"]
+        super().__init__(OrderedDict(parts))
+
+
+class _InvertedResidual(nn.Module):
+    """1x1 to twice the channels, 3x3 depthwise with bias, 1x1; added to the input where channels agree."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.expand = _Block(in_channels, 2 * in_channels, 1)
+        self.depthwise = _Block(2 * in_channels, 2 * in_channels, depthwise=True)
+        self.project = Conv2d(2 * in_channels, out_channels, 1, bias=False)
+        self.norm = LayerNorm(out_channels)
+        self.added = in_channels == out_channels
+
+    def forward(self, features: Tensor) -> Tensor:
+        branch = self.norm(self.project(self.depthwise(self.expand(features))))
+        return branch.add_(features) if self.added else branch
+
+
+class _Residual(nn.Module):
+    """1x1 to a quarter of the channels, 3x3, 1x1 without norm, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            _Block(channels, channels // 4, 1),
+            _Block(channels // 4, channels // 4),
+            Conv2d(channels // 4, channels, 1, bias=False),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.branch(features).add_(features)
+
+
+class _Upsample(nn.Module):
+    def __init__(self, sampling: Sampling) -> None:
+        super().__init__()
+        self.sampling = sampling
+
+    def forward(self, features: Tensor) -> Tensor:
+        return bilinear_upsample(features, self.sampling)
+
+    def extra_repr(self) -> str:
+        return repr(self.sampling)
+
+
+class AnimeGenerator(nn.Module):
+    """The generator of AnimeGANv2: a bottleneck of inverted residual blocks between two halvings and two doublings.
+
+    c7s1-32; d64, c64; d128, c128; c128, four inverted residual blocks, c128; u128, c128; u64, c64, c7s1-32; c1s1-3,
+    tanh. c, d and u are 3x3 convolutions with reflection padding, layer norm and leaky ReLU: of stride 1, of stride 2,
+    and after bilinear enlargement. Only depthwise convolutions have biases. 2,143,552 parameters.
+
+    Weights start from He's truncated normal, whose fan-in for depthwise convolutions counts all channels, as
+    TensorFlow 1 has it.
+
+    Args:
+        base_channels: channels at full resolution; the bottleneck has eight times as many.
+        upsample: ``legacy`` as published, or ``half_pixel`` or ``align_corners``, for weights that were trained so; see
+            ``lit_ghibli.networks.upsampling``. With ``align_corners`` what belongs where depends on the picture's size,
+            so that tiles of a large one meet up to one pixel apart.
+
+    Attributes:
+        size_multiple: heights and widths must be multiples of it, in pixels.
+        minimum_size: smallest height and width, in pixels.
+        context: an output pixel depends on inputs at most this far away, in pixels, but for the statistics of layer
+            norm.
+
+    Source: the authors' code, by the project page of AnimeGANv2; Sandler et al. 2018 for inverted residuals.
+    """
+
+    size_multiple = 4
+    minimum_size = 8
+    context = 51
+
+    def __init__(self, base_channels: int = 32, upsample: Sampling = "legacy") -> None:
+        super().__init__()
+        full, half, quarter, wide = (base_channels * factor for factor in (1, 2, 4, 8))
+        self.encoder = nn.Sequential(
+            _Block(3, full, 7),
+            _Block(full, half, stride=2),
+            _Block(half, half),
+            _Block(half, quarter, stride=2),
+            _Block(quarter, quarter),
+        )
+        self.bottleneck = nn.Sequential(
+            _Block(quarter, quarter),
+            _InvertedResidual(quarter, wide),
+            *(_InvertedResidual(wide, wide) for _ in range(3)),
+            _Block(wide, quarter),
+        )
+        self.decoder = nn.Sequential(
+            _Upsample(upsample),
+            _Block(quarter, quarter),
+            _Block(quarter, quarter),
+            _Upsample(upsample),
+            _Block(quarter, half),
+            _Block(half, half),
+            _Block(half, full, 7),
+            Conv2d(full, 3, 1, bias=False),
+        )
+        _init_weights(self)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Translate photographs.
+
+        Args:
+            photos: ``(N, 3, H, W)`` in ``[-1, 1]``; H and W multiples of 4, at least 8.
+
+        Returns:
+            Pictures ``(N, 3, H, W)`` in ``[-1, 1]``.
+
+        Raises:
+            UserError: on a height or width that is too small or no multiple of ``size_multiple``.
+        """
+        self.check_size(*photos.shape[-2:])
+        return self.decoder(self.bottleneck(self.encoder(photos))).tanh()
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
+
+        Raises:
+            UserError: on such a size.
+        """
+        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
+
+
+class LightAnimeGenerator(nn.Module):
+    """The light generator of AnimeGANv2: three halvings, four residual blocks, three doublings with skip connections.
+
+    c7s1-32; d32, c64; d64, c128; d64, c128; four residual blocks; u128 + skip, c64; u64 + skip, c32; u32 + skip,
+    c7s1-32; c1s1-3, tanh. c, d and u and the start of the weights are those of :class:`AnimeGenerator`; a skip adds
+    the encoder's features of the same size. No convolution has a bias. 698,240 parameters.
+
+    Args:
+        base_channels: channels at full resolution; the bottleneck has four times as many.
+        upsample: as in :class:`AnimeGenerator`.
+
+    Attributes:
+        size_multiple: heights and widths must be multiples of it, in pixels.
+        minimum_size: smallest height and width, in pixels.
+        context: an output pixel depends on inputs at most this far away, in pixels, but for the statistics of layer
+            norm.
+
+    Source: the authors' code, by the project page of AnimeGANv2.
+    """
+
+    size_multiple = 8
+    minimum_size = 16
+    context = 86
+
+    def __init__(self, base_channels: int = 32, upsample: Sampling = "legacy") -> None:
+        super().__init__()
+        full, half, quarter = (base_channels * factor for factor in (1, 2, 4))
+        self.stem = _Block(3, full, 7)
+        self.down1 = nn.Sequential(_Block(full, full, stride=2), _Block(full, half))
+        self.down2 = nn.Sequential(_Block(half, half, stride=2), _Block(half, quarter))
+        self.down3 = nn.Sequential(_Block(quarter, half, stride=2), _Block(half, quarter))
+        self.bottleneck = nn.Sequential(*(_Residual(quarter) for _ in range(4)))
+        self.up1 = nn.Sequential(_Upsample(upsample), _Block(quarter, quarter))
+        self.merge1 = _Block(quarter, half)
+        self.up2 = nn.Sequential(_Upsample(upsample), _Block(half, half))
+        self.merge2 = _Block(half, full)
+        self.up3 = nn.Sequential(_Upsample(upsample), _Block(full, full))
+        self.merge3 = _Block(full, full, 7)
+        self.head = Conv2d(full, 3, 1, bias=False)
+        _init_weights(self)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Translate photographs.
+
+        Args:
+            photos: ``(N, 3, H, W)`` in ``[-1, 1]``; H and W multiples of 8, at least 16.
+
+        Returns:
+            Pictures ``(N, 3, H, W)`` in ``[-1, 1]``.
+
+        Raises:
+            UserError: on a height or width that is too small or no multiple of ``size_multiple``.
+        """
+        self.check_size(*photos.shape[-2:])
+        full = self.stem(photos)
+        half = self.down1(full)
+        quarter = self.down2(half)
+        hidden = self.bottleneck(self.down3(quarter))
+        hidden = self.merge1(self.up1(hidden) + quarter)
+        hidden = self.merge2(self.up2(hidden) + half)
+        hidden = self.merge3(self.up3(hidden) + full)
+        return self.head(hidden).tanh()
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
+
+        Raises:
+            UserError: on such a size.
+        """
+        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
+
+
+@torch.no_grad()
+def _init_weights(network: nn.Module) -> None:
+    """He's variance 2 / fan-in, drawn from a normal cut off at two standard deviations, which the 1.3 makes up for."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            std = (1.3 * 2 / (layer.in_channels * layer.kernel_size[0] ** 2)) ** 0.5
+            nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
