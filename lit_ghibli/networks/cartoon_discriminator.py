@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.networks.convolutions import Conv2d
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
 
@@ -54,11 +55,11 @@ class CartoonDiscriminator(nn.Module):
             (8, 1, True),
         ):
             previous, channels = channels, multiple * base_channels
-            layers.append(nn.Conv2d(previous, channels, 3, stride=stride, padding=1, bias=bias))
+            layers.append(Conv2d(previous, channels, 3, stride=stride, padding=1, bias=bias))
             if normalized:
                 layers.append(_norm(norm, channels))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
-        layers.append(nn.Conv2d(channels, 1, 3, padding=1, bias=bias))
+        layers.append(Conv2d(channels, 1, 3, padding=1, bias=bias))
         self.layers = nn.Sequential(*layers)
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):

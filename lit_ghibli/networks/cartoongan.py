@@ -1,0 +1,113 @@
+"""CartoonGAN's generator: a ResNet generator with two convolutions in each strided stage and affine instance norm."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
+from lit_ghibli.networks.initialization import init_weights
+from lit_ghibli.networks.normalization import InstanceNorm
+from lit_ghibli.networks.outputs import Output, OutputLayer
+from lit_ghibli.networks.resnet import ResidualBlock
+from lit_ghibli.networks.sizes import check_size
+
+
+class AffineResidualBlock(ResidualBlock):
+    """``ResidualBlock`` with affine instance norm.
+
+    Args:
+        channels: of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.branch[1], self.branch[4] = (InstanceNorm(channels, affine=True) for _ in range(2))
+
+
+class CartoonGenerator(nn.Module):
+    """c7s1-64, d128, d256, eight residual blocks, u128, u64, c7s1-3, tanh, as published: 11,129,667 parameters.
+
+    A stage down is a convolution of stride 2 and one of stride 1, a stage up a transposed convolution and one of
+    stride 1, and a single instance norm and ReLU follow both. Sub-modules have the names of ``BottleneckGenerator``.
+    The convolutions start from N(0, 0.02) without biases, the scales of the norms from all of [0, 1].
+
+    Args:
+        base_channels: channels at full resolution; the bottleneck has four times as many.
+        num_blocks: residual blocks.
+        output: ``tanh``; a deviation is ``residual``, to paint over the photograph and start from it, or ``luminance``;
+            see ``lit_ghibli.networks.outputs``.
+
+    Attributes:
+        size_multiple: heights and widths must be multiples of it, in pixels.
+        minimum_size: smallest height and width, in pixels.
+        context: an output pixel depends on inputs at most this far away, in pixels, but for the statistics of instance
+            norm.
+
+    Source: Chen et al. 2018, Fig. 2 and the authors' code, whose pictures are BGR: its weights have the first
+    convolution's input channels and the last one's output channels the other way round.
+    """
+
+    size_multiple = 4
+    minimum_size = 8
+
+    def __init__(self, base_channels: int = 64, num_blocks: int = 8, output: Output = "tanh") -> None:
+        super().__init__()
+        self.output = OutputLayer(output, 3, 3)
+        full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
+        encoder = {
+            "stem": _normalized(full, Conv2d(3, full, 7, padding=3, padding_mode="reflect")),
+            "down1": _down(full, half),
+            "down2": _down(half, quarter),
+        }
+        decoder = {
+            "up1": _up(quarter, half),
+            "up2": _up(half, full),
+            "head": Conv2d(full, self.output.channels, 7, padding=3, padding_mode="reflect"),
+        }
+        self.encoder = nn.Sequential(OrderedDict(encoder))
+        self.bottleneck = nn.Sequential(*(AffineResidualBlock(quarter) for _ in range(num_blocks)))
+        self.decoder = nn.Sequential(OrderedDict(decoder))
+        self.context = 24 + 8 * num_blocks
+        init_weights(self)
+        for layer in self.modules():
+            if isinstance(layer, InstanceNorm):
+                nn.init.uniform_(layer.weight)
+        self.output.start(self.decoder.head)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Translate photographs.
+
+        Args:
+            photos: ``(N, 3, H, W)`` in ``[-1, 1]``, RGB; H and W multiples of 4, at least 8.
+
+        Returns:
+            Pictures ``(N, 3, H, W)``, in ``[-1, 1]`` for tanh.
+
+        Raises:
+            UserError: on a height or width that is too small or no multiple of ``size_multiple``.
+        """
+        self.check_size(*photos.shape[-2:])
+        return self.output(self.decoder(self.bottleneck(self.encoder(photos))), photos)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
+
+        Raises:
+            UserError: on such a size.
+        """
+        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
+
+
+def _down(in_channels: int, out_channels: int) -> nn.Sequential:
+    strided = Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+    return _normalized(out_channels, strided, Conv2d(out_channels, out_channels, 3, padding=1))
+
+
+def _up(in_channels: int, out_channels: int) -> nn.Sequential:
+    enlarging = ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
+    return _normalized(out_channels, enlarging, Conv2d(out_channels, out_channels, 3, padding=1))
+
+
+def _normalized(channels: int, *convolutions: nn.Module) -> nn.Sequential:
+    # In place is legal: the norm's backward needs its input, not its output.
+    return nn.Sequential(*convolutions, InstanceNorm(channels, affine=True), nn.ReLU(inplace=True))
