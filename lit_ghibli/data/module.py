@@ -1,5 +1,6 @@
 """The data module of pictures: training crops, and held-out pictures for validation."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from lit_ghibli.data.cache import PackedImages
-from lit_ghibli.data.sampling import EpochSampler, ResumableLoader
+from lit_ghibli.data.sampling import EpochSampler, Position, ResumableLoader
 from lit_ghibli.data.sources import Source, Splits
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8
@@ -143,6 +144,23 @@ class PictureDataModule(LightningDataModule):
             {key: from_uint8(value).unsqueeze(0) for key, value in item.items() if isinstance(value, Tensor)}
             for item in items
         ]
+
+    def training_crops(self, key: str, count: int) -> Iterator[Tensor]:
+        """``count`` training crops at even distances, fewer where there are fewer, as the first epoch shows them.
+
+        The same in every process, whatever it has drawn before.
+
+        Args:
+            key: Which picture of a sample, of :attr:`batch_keys`.
+            count: How many.
+
+        Yields:
+            ``(1, 3, crop_size, crop_size)`` in ``[-1, 1]``.
+        """
+        dataset = self.training_set()
+        count = min(count, len(dataset))
+        for number in range(count):
+            yield from_uint8(dataset[Position(0, number * len(dataset) // count)][key]).unsqueeze(0)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Turn pictures from ``uint8`` into ``[-1, 1]`` on the device, in the networks' precision."""

@@ -217,3 +217,17 @@ def test_mistakes_are_named(monkeypatch):
     monkeypatch.setattr(module, "_process", lambda: (0, 4))
     with pytest.raises(UserError, match="3 held-out images cannot be shared out among 4 processes"):
         module.val_dataloader()
+
+
+def test_training_crops_at_even_distances_are_those_of_the_first_epoch():
+    module, again = scenes(), scenes()
+    before = torch.get_rng_state()
+    crops = list(module.training_crops("photo", 3))
+    assert torch.equal(torch.get_rng_state(), before)
+    expected = [module.training_set()[Position(0, index)]["photo"] for index in (0, 2, 4)]
+    assert [crop.shape for crop in crops] == [(1, 3, 28, 28)] * 3
+    for crop, pixels in zip(crops, expected, strict=True):
+        torch.testing.assert_close(crop[0], pixels / 127.5 - 1)
+    torch.rand(3)
+    assert all(map(torch.equal, crops, again.training_crops("photo", 3)))
+    assert len(list(module.training_crops("anime", 100))) == 7
