@@ -20,7 +20,7 @@ def style(config: DictConfig) -> None:
     """Fit the painter to ``paintings``, train a network on what it paints, and write it as the style ``name``."""
     from lit_ghibli.data.image_files import list_images  # here, so that --help answers at once
     from lit_ghibli.inference.styles import PAINTER, SHIPPED, find_styles, own_styles
-    from lit_ghibli.painter.fitting import as_config, fit, look, verdict
+    from lit_ghibli.painter.fitting import as_config, fit, look, require_palette, verdict
     from lit_ghibli.recipes import build
 
     name = str(config.name)
@@ -44,6 +44,7 @@ def style(config: DictConfig) -> None:
     painter = build(config.painter)
     print(f"looking at {min(len(paintings), _MOST)} of {len(paintings)} paintings", flush=True)
     wanted = look(_opened(paintings), painter)
+    require_palette(wanted)
     before = look(_opened(pictures), painter)
     drawn = look((painter.paint(photo) for photo in _opened(pictures)), painter).ink
     if warning := verdict(wanted, before):

@@ -99,12 +99,7 @@ def fit(painter: Painter, paintings: Look, photos: Look, drawn: float) -> Painte
     """The painter with the palette of the paintings, for photographs like these, and with outlines as strong.
 
     ``drawn`` is the mean ink in what it paints of the photographs until now.
-
-    Raises:
-        UserError: The paintings are all of one colour.
     """
-    if paintings.spread < ONE_COLOR:
-        raise UserError("the pictures are of one colour: there is no palette to take from them")
     gamma, lift = _gamma_and_lift(paintings, photos)
     factor = _within(paintings.chroma / max(photos.chroma, 1e-3), 0, 1.6)
     bands = []
@@ -126,6 +121,16 @@ def fit(painter: Painter, paintings: Look, photos: Look, drawn: float) -> Painte
     opacity = painter.outlines.opacity * paintings.ink / max(drawn, 1e-4)
     lines = replace(painter.outlines, opacity=_within(opacity, 0.2, 0.95))
     return replace(painter, palette=palette, outlines=lines)
+
+
+def require_palette(paintings: Look) -> None:
+    """Refuse paintings without a palette.
+
+    Raises:
+        UserError: They are all of one colour.
+    """
+    if paintings.spread < ONE_COLOR:
+        raise UserError("the pictures are of one colour: there is no palette to take from them")
 
 
 def verdict(paintings: Look, photos: Look) -> str | None:

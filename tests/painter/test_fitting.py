@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 
 from lit_ghibli.commands.style import painter_words
 from lit_ghibli.errors import UserError
-from lit_ghibli.painter.fitting import Look, as_config, fit, look, verdict
+from lit_ghibli.painter.fitting import Look, as_config, fit, look, require_palette, verdict
 from lit_ghibli.painter.oklab import from_oklab, to_oklab
 from lit_ghibli.painter.painter import Painter
 from lit_ghibli.painter.palette import HueBand, Palette
@@ -104,7 +104,7 @@ def test_stronger_outlines_are_drawn_stronger(painter):
 def test_pictures_of_one_color_are_refused(painter):
     red = torch.tensor([0.8, 0.2, 0.2]).view(1, 3, 1, 1).expand(1, 3, 60, 80)
     with pytest.raises(UserError, match="of one colour"):
-        fitted(painter, [red, red])
+        require_palette(look([red, red], painter))
 
 
 def test_grey_pictures_are_noted_and_leave_no_hues(painter):
