@@ -19,6 +19,7 @@ from lit_ghibli.images import from_picture
 from lit_ghibli.inference.measure import compare
 from lit_ghibli.inference.profiling import scenes
 from lit_ghibli.inference.translator import Translator
+from lit_ghibli.networks.blur_pool import BlurPool
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.resnet import ResnetGenerator
 
@@ -43,8 +44,12 @@ def trained(run: Path) -> OdeGenerator:
 def resnet_like(generator: OdeGenerator) -> ResnetGenerator:
     """Nine residual blocks of the same widths, with the same encoder and decoder but for their weights."""
     base_channels = generator.encoder.stem[0].out_channels
-    upsample = "resize" if isinstance(generator.decoder.up1[0], nn.Sequential) else "transposed"
-    return ResnetGenerator(base_channels=base_channels, output=generator.output.kind, upsample=upsample).eval()
+    enlargement = generator.decoder.up1[0]
+    modes = {"nearest": "resize", "bilinear": "bilinear"}
+    upsample = modes[enlargement[0].mode] if isinstance(enlargement, nn.Sequential) else "transposed"
+    downsample = "blur" if isinstance(generator.encoder.down1[-1], BlurPool) else "stride"
+    options = {"upsample": upsample, "downsample": downsample}
+    return ResnetGenerator(base_channels=base_channels, output=generator.output.kind, **options).eval()
 
 
 def time_alternated(

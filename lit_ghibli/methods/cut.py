@@ -30,8 +30,13 @@ from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.patch_mlp import PatchMlp, compared_channels
 from lit_ghibli.networks.patchgan import PatchDiscriminator
-from lit_ghibli.networks.resnet import SUITE_TAPS, ResnetGenerator
+from lit_ghibli.networks.resnet import RELEASED_TAPS, ResnetGenerator
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
+
+# As released: blur pools, bilinear enlargement, Xavier's start
+BlurredGenerator = partial(ResnetGenerator, upsample="bilinear", downsample="blur", initialization="xavier")
+BlurredDiscriminator = partial(PatchDiscriminator, downsample="blur", initialization="xavier")
+XavierMlp = partial(PatchMlp, initialization="xavier")
 
 
 class CUT(Translation):
@@ -59,15 +64,15 @@ class CUT(Translation):
 
     def __init__(
         self,
-        generator: Callable[[], nn.Module] = ResnetGenerator,
-        discriminator: Callable[[], nn.Module] = PatchDiscriminator,
-        projection: Callable[[Mapping[str, int]], PatchMlp] = PatchMlp,
+        generator: Callable[[], nn.Module] = BlurredGenerator,
+        discriminator: Callable[[], nn.Module] = BlurredDiscriminator,
+        projection: Callable[[Mapping[str, int]], PatchMlp] = XavierMlp,
         optimizer_g: Callable[..., Optimizer] = GanAdam,
         optimizer_d: Callable[..., Optimizer] = GanAdam,
         weights: Mapping[str, float] | None = None,
         identity: bool = True,
         flip_equivariance: bool = False,
-        nce_layers: Sequence[str] = SUITE_TAPS,
+        nce_layers: Sequence[str] = RELEASED_TAPS,
         num_patches: int = 256,
         temperature: float = 0.07,
         epochs: int = 400,

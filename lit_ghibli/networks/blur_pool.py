@@ -1,8 +1,12 @@
 """Blur pooling: to half the size without the aliasing of strided convolutions."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Downsample = Literal["stride", "blur"]  # convolutions of stride 2, or of stride 1 and a blur pool
 
 
 class BlurPool(nn.Module):

@@ -2,12 +2,26 @@
 
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 Initialization = Literal["normal", "xavier"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def draw_weight(weight: Tensor, std: float, initialization: Initialization) -> None:
+    """Draw a layer's weight, in place; see :func:`init_weights`.
+
+    Raises:
+        ValueError: on another initialisation.
+    """
+    if initialization == "normal":
+        nn.init.normal_(weight, 0.0, std)
+    elif initialization == "xavier":
+        nn.init.xavier_normal_(weight, gain=std)
+    else:
+        raise ValueError(f"initialization is {initialization!r}; it must be 'normal' or 'xavier'")
 
 
 def init_weights(module: nn.Module, std: float = 0.02, initialization: Initialization = "normal") -> nn.Module:
@@ -32,14 +46,9 @@ def init_weights(module: nn.Module, std: float = 0.02, initialization: Initializ
     Source: Radford et al. 2016, section 3; Zhu et al. 2017, section 4 and the released code. ``xavier``: Glorot and
     Bengio 2010; the released code of Park et al. 2020.
     """
-    if initialization not in ("normal", "xavier"):
-        raise ValueError(f"initialization is {initialization!r}; it must be 'normal' or 'xavier'")
     for layer in module.modules():
         if isinstance(layer, _CONVOLUTIONS):
-            if initialization == "xavier":
-                nn.init.xavier_normal_(layer.weight, gain=std)
-            else:
-                nn.init.normal_(layer.weight, 0.0, std)
+            draw_weight(layer.weight, std, initialization)
         elif isinstance(layer, _NORMS) and layer.weight is not None:
             nn.init.normal_(layer.weight, 1.0, std)
         else:

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torchdiffeq import odeint, odeint_adjoint
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.networks.blur_pool import Downsample
 from lit_ghibli.networks.initialization import Initialization
 from lit_ghibli.networks.outputs import Output
-from lit_ghibli.networks.resnet import BottleneckGenerator, Detailed, Downsample, Upsample, two_convolutions
+from lit_ghibli.networks.resnet import BottleneckGenerator, Detailed, Upsample, two_convolutions
 
 Solver = Literal["dopri5", "midpoint", "rk4", "euler"]
 

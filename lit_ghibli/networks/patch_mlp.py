@@ -7,30 +7,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.networks.initialization import Initialization, draw_weight
 from lit_ghibli.networks.resnet import TAPS
 
 # A shorter vector is divided by this instead of its own length. At first the head of the pixels makes vectors around
 # 0.07 long, 5e-4 of the greyest pixel of 8 bits, and 0 of a pixel that is exactly 0: its gradient would be multiplied
-# by the default's 1e12, and Adam would take no notice of anything else for thousands of steps.
-_SHORTEST = 1e-4
+# by the default's 1e12, and Adam would take no notice of anything else for thousands of steps. Xavier's are around
+# 3e-4 and 3e-6 long.
+_SHORTEST = {"normal": 1e-4, "xavier": 5e-7}
 
 
 class PatchMlp(nn.Module):
     """A two-layer perceptron for each tapped feature map, applied to the vectors of chosen locations.
 
-    All heads exist from the start, so that optimisers and DDP see their weights. Weights are drawn from N(0, 0.02),
-    biases start at 0.
+    All heads exist from the start, so that optimisers and DDP see their weights. Biases start at 0.
 
     Args:
         channels: number of channels of each tap, by name.
         dim: length of the hidden and of the output vectors.
+        initialization: of the weights: ``normal``, from N(0, 0.02), or ``xavier``, of gain 0.02, as the released code
+            has it.
 
-    Source: Park et al. 2020, section 3 (the network H) and the released code's initialisation.
+    Source: Park et al. 2020, section 3 (the network H) and the released code.
     """
 
-    def __init__(self, channels: Mapping[str, int], dim: int = 256) -> None:
+    def __init__(self, channels: Mapping[str, int], dim: int = 256, initialization: Initialization = "normal") -> None:
         super().__init__()
-        self.heads = nn.ModuleDict({tap: _make_head(width, dim) for tap, width in channels.items()})
+        self.heads = nn.ModuleDict({tap: _make_head(width, dim, initialization) for tap, width in channels.items()})
+        self.shortest = _SHORTEST[initialization]
 
     def forward(self, features: Mapping[str, Tensor], locations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Project the feature vectors of chosen locations.
@@ -48,7 +52,13 @@ class PatchMlp(nn.Module):
         for name, taps in {"features": features, "locations": locations}.items():
             if set(taps) != set(self.heads):
                 raise ValueError(f"{name} of the taps {sorted(taps)} but heads of {sorted(self.heads)}")
-        return {tap: _project(head, features[tap], locations[tap]) for tap, head in self.heads.items()}
+        return {tap: self._project(head, features[tap], locations[tap]) for tap, head in self.heads.items()}
+
+    def _project(self, head: nn.Sequential, maps: Tensor, positions: Tensor) -> Tensor:
+        # Columns are picked before anything is transposed: only they are copied, and the gradient keeps the layout.
+        vectors = head(maps.flatten(2).index_select(2, positions).mT)
+        vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+        return F.normalize(vectors, dim=-1, eps=self.shortest)
 
     def compare(
         self, queries: Mapping[str, Tensor], keys: Mapping[str, Tensor], num_patches: int
@@ -101,15 +111,9 @@ def draw_locations(features: Mapping[str, Tensor], num_patches: int) -> dict[str
     }
 
 
-def _make_head(channels: int, dim: int) -> nn.Sequential:
+def _make_head(channels: int, dim: int, initialization: Initialization) -> nn.Sequential:
     head = nn.Sequential(nn.Linear(channels, dim), nn.ReLU(), nn.Linear(dim, dim))
     for layer in (head[0], head[2]):
-        nn.init.normal_(layer.weight, 0.0, 0.02)
+        draw_weight(layer.weight, 0.02, initialization)
         nn.init.zeros_(layer.bias)
     return head
-
-
-def _project(head: nn.Sequential, maps: Tensor, positions: Tensor) -> Tensor:
-    # Columns are picked before anything is transposed: only they are ever copied, and the gradient keeps the layout.
-    vectors = head(maps.flatten(2).index_select(2, positions).mT)
-    return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1, eps=_SHORTEST)

@@ -8,14 +8,13 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lit_ghibli.networks.blur_pool import BlurPool
+from lit_ghibli.networks.blur_pool import BlurPool, Downsample
 from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
 from lit_ghibli.networks.initialization import Initialization, init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
 from lit_ghibli.networks.outputs import Output, OutputLayer
 from lit_ghibli.networks.sizes import check_size
 
-Downsample = Literal["stride", "blur"]
 Upsample = Literal["transposed", "resize", "bilinear"]
 
 TAPS = ("pixels", "padded_pixels", "down1", "down2", "bottleneck_in", "first_block", "bottleneck_middle")

@@ -3,7 +3,8 @@
 import torch
 
 from lit_ghibli.networks import patch_mlp
-from lit_ghibli.networks.resnet import TAPS
+from lit_ghibli.networks.blur_pool import BlurPool
+from lit_ghibli.networks.resnet import RELEASED_TAPS, TAPS
 
 HEIGHT, WIDTH = 24, 28  # of the pictures
 
@@ -71,3 +72,20 @@ def moved(discriminator, real, fake):
         parameter.grad = gradient
     optimizer.step()
     return loss
+
+
+def assert_networks_are_the_released_ones(method) -> None:
+    """Blur pools, bilinear enlargement, layers 0, 4, 8, 12, 16, and Xavier's start with a gain of 0.02."""
+    generator = method.generator
+    assert sum(p.numel() for p in generator.parameters()) == 11_378_179
+    assert sum(isinstance(layer, BlurPool) for layer in generator.modules()) == 2
+    enlargements = [layer for layer in generator.modules() if isinstance(layer, torch.nn.Upsample)]
+    assert [layer.mode for layer in enlargements] == ["bilinear"] * 2
+    assert tuple(method.projection.heads) == RELEASED_TAPS
+    starts = {generator.bottleneck[0].branch[0]: 9 * 2 * 256, method.projection.heads["down2"][0]: 2 * 256}
+    for name, network in method.named_children():
+        if "discriminator" in name:
+            assert sum(isinstance(layer, BlurPool) for layer in network.modules()) == 3
+            starts[network.layers[7]] = 16 * (128 + 256)
+    for layer, fans in starts.items():
+        assert abs(layer.weight.std().item() / (0.02 * (2 / fans) ** 0.5) - 1) < 0.02

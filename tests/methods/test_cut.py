@@ -5,7 +5,16 @@ from functools import partial
 import pytest
 import torch
 from helpers.by_hand import connect, gradients, spy_on_gradients
-from helpers.contrastive import enliven, features, fix_locations, moved, nce, over, pictures
+from helpers.contrastive import (
+    assert_networks_are_the_released_ones,
+    enliven,
+    features,
+    fix_locations,
+    moved,
+    nce,
+    over,
+    pictures,
+)
 from helpers.recipes import assert_defaults_are_those_of_the_recipe, read_recipe
 from hydra.utils import instantiate
 
@@ -28,12 +37,12 @@ TINY = [
     "method.flip_equivariance=true",
 ]
 SAME_ON_ALL_RANKS = [
-    "method.num_patches=784",  # all locations of 28x28 pixels, in whatever order
+    "method.num_patches=1156",  # all locations of 28x28 pixels and the 3 around them, in whatever order
     "method.flip_equivariance=false",  # drawn by each process itself
 ]
 SMALL = {
-    "generator": partial(ResnetGenerator, base_channels=4, num_blocks=3),
-    "discriminator": partial(PatchDiscriminator, base_channels=4, num_layers=2),
+    "generator": partial(ResnetGenerator, base_channels=4, num_blocks=3, downsample="blur", upsample="bilinear"),
+    "discriminator": partial(PatchDiscriminator, base_channels=4, num_layers=2, downsample="blur"),
     "projection": partial(PatchMlp, dim=8),
     "num_patches": 12,
 }
@@ -52,10 +61,15 @@ def test_defaults_are_those_of_the_recipe():
         assert getattr(ours, name) == getattr(theirs, name), name
 
 
+def test_defaults_start_as_those_of_the_recipe():
+    """A printed network does not say how it starts."""
+    assert_networks_are_the_released_ones(CUT())
+
+
 def test_the_recipes_are_the_published_ones():
     cut, fastcut = (instantiate(read_recipe(name), _convert_="object") for name in ("cut", "fastcut"))
     for method in (cut, fastcut):
-        assert sum(p.numel() for p in method.generator.parameters()) == 11_378_179
+        assert_networks_are_the_released_ones(method)
     assert (cut.weights, fastcut.weights) == ({"gan": 1, "nce": 1}, {"gan": 1, "nce": 10})
     assert [(m.identity, m.flip_equivariance) for m in (cut, fastcut)] == [(True, False), (False, True)]
     assert [(m.epochs, m.decay_epochs) for m in (cut, fastcut)] == [(400, 200), (200, 50)]
@@ -121,10 +135,13 @@ def test_flips_are_undone_in_the_features(monkeypatch):
     with torch.no_grad():
         mirrored = features(g, g(batch["photo"].flip(-1)).flip(-1), h, locations)
         maps = g(g(batch["photo"].flip(-1)), picture=False, features=True).features
-        queries = h({name: feature.flip(-1) for name, feature in maps.items()}, locations)
+        locations = {name: locations[name] for name in h.heads}
+        queries = h({name: maps[name].flip(-1) for name in h.heads}, locations)
         keys = features(g, batch["photo"], h, locations)
         expected, plain = (over(nce, q, keys).item() for q in (queries, features(g, g(batch["photo"]), h, locations)))
-    assert mirrored["pixels"].allclose(queries["pixels"]), "as to the pixels it is the picture mirrored back"
+    assert mirrored["padded_pixels"].allclose(queries["padded_pixels"]), (
+        "as to the pixels it is the picture mirrored back"
+    )
     monkeypatch.setattr(torch, "rand", lambda *_: torch.tensor(0.4))
     assert method.training_step(batch, 0)["losses"]["nce"].item() == pytest.approx(expected, rel=1e-6)
     assert expected != pytest.approx(plain, rel=1e-3)
@@ -138,7 +155,7 @@ def test_evaluations_of_ode_blocks_are_logged():
 
 
 def test_what_fits_no_configuration_is_refused():
-    with pytest.raises(UserError, match=r"some of pixels, down1, .*got \['down3'\]"):
+    with pytest.raises(UserError, match=r"some of pixels, padded_pixels, down1, .*got \['down3'\]"):
         CUT(**SMALL, nce_layers=["down3"])
     with pytest.raises(UserError, match=r"method\.num_patches .* 2, .* got 1"):
         CUT(**SMALL | {"num_patches": 1})

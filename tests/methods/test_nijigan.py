@@ -5,7 +5,16 @@ from functools import partial
 import pytest
 import torch
 from helpers.by_hand import connect, gradients, spy_on_gradients
-from helpers.contrastive import enliven, features, fix_locations, moved, nce, over, pictures
+from helpers.contrastive import (
+    assert_networks_are_the_released_ones,
+    enliven,
+    features,
+    fix_locations,
+    moved,
+    nce,
+    over,
+    pictures,
+)
 from helpers.recipes import assert_defaults_are_those_of_the_recipe, read_recipe
 from hydra.utils import instantiate
 from torch.nn import functional as F
@@ -75,6 +84,7 @@ def test_the_recipes_are_the_published_ones():
     ode, resnet = (instantiate(read_recipe(name), _convert_="object") for name in ("nijigan", "scenimefy"))
     count = [sum(p.numel() for p in method.generator.parameters()) for method in (ode, resnet)]
     assert count == [5_477_379, 11_378_179]  # table 6.2 of 001: 5.477 M and 11.378 M
+    assert_networks_are_the_released_ones(resnet)
     supervised = {"gan": 1, "src": 0.05, "hdce": 0.1, "vgg": 0.1, "straightness": 0, "gan_pair": 1}
     assert ode.weights == resnet.weights == {**supervised, "style_nce": 0.1}
     assert [(m.epochs, m.decay_epochs) for m in (ode, resnet)] == [(25, 12), (20, 10)]
@@ -250,7 +260,7 @@ def test_vgg_is_loaded_for_training_only(tmp_path):
 def test_what_fits_no_configuration_is_refused():
     with pytest.raises(UserError, match="ODE blocks"):
         NijiGAN(**SMALL | {"generator": partial(ResnetGenerator, base_channels=4)}, weights=ALL)
-    with pytest.raises(UserError, match=r"some of pixels, down1, .*got \['down3'\]"):
+    with pytest.raises(UserError, match=r"some of pixels, padded_pixels, down1, .*got \['down3'\]"):
         NijiGAN(**SMALL, nce_layers=["down3"])
     with pytest.raises(UserError, match=r"at least 2, .* got 1"):
         NijiGAN(**SMALL | {"num_patches": 1})

@@ -47,6 +47,17 @@ def test_agrees_with_a_loop_over_locations(memory_format):
         torch.testing.assert_close(projected[tap], torch.tensor(rows, dtype=torch.float64))
 
 
+def test_weights_start_narrow_and_vectors_long_enough():
+    """Those of the darkest grey of 8 bits are still divided by their own length."""
+    torch.manual_seed(0)
+    for initialization, std in {"normal": 0.02, "xavier": 0.02 * (2 / 512) ** 0.5}.items():
+        patch_mlp = PatchMlp({"pixels": 3, "deep": 256}, initialization=initialization)
+        assert patch_mlp.heads["deep"][2].weight.std().item() == pytest.approx(std, rel=0.02)
+        grey = {"pixels": torch.full((1, 3, 1, 1), 1 / 255), "deep": torch.ones(1, 256, 1, 1)}
+        vectors = patch_mlp(grey, dict.fromkeys(grey, torch.tensor([0])))
+        assert vectors["pixels"].norm().item() == pytest.approx(1, abs=1e-4)
+
+
 def test_gradients_reach_the_chosen_locations_only_and_every_weight():
     patch_mlp, features = a_patch_mlp(), some_features()
     for maps in features.values():
