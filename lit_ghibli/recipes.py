@@ -43,6 +43,7 @@ _MISSING = object()
 
 OmegaConf.register_new_resolver("basename", lambda path: Path(path).name, replace=True)
 OmegaConf.register_new_resolver("half", lambda number: number // 2, replace=True)
+OmegaConf.register_new_resolver("share", lambda number, part, whole: number * part // whole, replace=True)
 OmegaConf.register_new_resolver("started", started, use_cache=True, replace=True)
 
 

@@ -121,6 +121,21 @@ class Translation(Method):
     optimizer_d: Callable[..., Optimizer]
     epochs: int
     decay_epochs: int
+    initialization_epochs: int = 0  # the first, of those methods in which the generator then learns by itself
+
+    @property
+    def initialization_steps(self) -> float:
+        """Iterations of the initialisation."""
+        return self.initialization_epochs and self.initialization_epochs * self.trainer.num_training_batches
+
+    @property
+    def levels(self) -> Sequence[tuple[Any, int]]:
+        """The initialisation and the rest of the training, where there are both."""
+        if not self.initialization_epochs:
+            return []
+        total = self.trainer.num_training_batches * self.trainer.max_epochs
+        initial = min(self.initialization_steps, total)
+        return [("initialisation", initial), ("all networks", total - initial)] if initial < total else []
 
     def translator(self) -> nn.Module:
         """The network that turns a photograph into a picture, the only one that inference needs."""
@@ -166,6 +181,7 @@ class Translation(Method):
             return
         fake = translate(self.translator(), batch["input"])
         self.metrics.update_fake(fake)
+        self.metrics.update_photo(fake, batch["input"])
         if "target" in batch:
             self.metrics.update_pair(fake, batch["target"])
 

@@ -32,3 +32,45 @@ def linear_decay(optimizer: Optimizer, *, epochs: int, decay_epochs: int) -> Lam
     if not 0 <= decay_epochs <= epochs:
         raise UserError(f"method.decay_epochs must lie in 0 ... method.epochs = {epochs}; got {decay_epochs}")
     return LambdaLR(optimizer, partial(constant_then_linear, epochs=epochs, decay_epochs=decay_epochs))
+
+
+def initialization_then_linear(
+    optimizer: Optimizer,
+    *,
+    epochs: int,
+    decay_epochs: int,
+    initialization_epochs: int,
+    initialization_decay_epochs: int,
+    initialization_lr: float,
+) -> LambdaLR:
+    """Schedule :func:`constant_then_linear` after an initialisation at another rate, which has that shape, too.
+
+    Args:
+        optimizer: Its learning rate is that of the training behind the initialisation.
+        epochs: Length of the whole training, initialisation included.
+        decay_epochs: How many of them, at the end, decay.
+        initialization_epochs: How many of them, the first, are the initialisation; 0 for none.
+        initialization_decay_epochs: How many of those, at their end, decay.
+        initialization_lr: Learning rate of the initialisation.
+
+    Raises:
+        UserError: One of the decays does not fit into its part of the training.
+    """
+    for prefix, decay, whole in (
+        ("", decay_epochs, epochs - initialization_epochs),
+        ("initialization_", initialization_decay_epochs, initialization_epochs),
+    ):
+        if not 0 <= decay <= whole:
+            raise UserError(
+                f"method.{prefix}decay_epochs must lie in 0 ... {whole}, which are that part of "
+                f"method.epochs = {epochs}; got {decay}"
+            )
+    start = initialization_lr / optimizer.defaults["lr"]
+
+    def factor(epoch: int) -> float:
+        if epoch < initialization_epochs:
+            lengths = {"epochs": initialization_epochs, "decay_epochs": initialization_decay_epochs}
+            return start * constant_then_linear(epoch, **lengths)
+        return constant_then_linear(epoch, epochs=epochs, decay_epochs=decay_epochs)
+
+    return LambdaLR(optimizer, factor)

@@ -14,10 +14,10 @@ from lit_ghibli.training.image_pool import ImagePool
 PLAIN = ("context", "size_multiple", "minimum_size")  # attributes of a generator that its repr lacks
 
 
-def read_recipe(name: str) -> dict[str, Any]:
-    """What ``method=name`` composes, resolved."""
+def read_recipe(name: str, *overrides: str) -> dict[str, Any]:
+    """What ``method=name`` composes with these overrides, resolved."""
     with initialize_config_dir(config_dir(), version_base="1.3"):
-        config = compose("train", [f"method={name}", "name=any", "run_dir=any"])
+        config = compose("train", [f"method={name}", "name=any", "run_dir=any", *overrides])
     return OmegaConf.to_container(config, resolve=True)["method"]
 
 

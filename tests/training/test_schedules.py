@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.training.schedules import constant_then_linear, linear_decay
+from lit_ghibli.training.schedules import constant_then_linear, initialization_then_linear, linear_decay
 
 # Factors by epoch, written out.
 TABLES = {
@@ -46,3 +46,50 @@ def test_more_decay_than_training_is_refused(decay_epochs):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     with pytest.raises(UserError, match=f"0 ... method.epochs = 3; got {decay_epochs}"):
         linear_decay(optimizer, epochs=3, decay_epochs=decay_epochs)
+
+
+def sgd():
+    return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "rates"),
+    [
+        ((6, 2, 3, 1), [2, 2, 1, 0.5, 0.5 * 2 / 3, 0.5 / 3]),
+        ((3, 1, 0, 0), [0.5, 0.5, 0.25]),
+        ((2, 0, 2, 0), [2, 2]),
+    ],
+)
+def test_an_initialisation_has_a_rate_and_a_decay_of_its_own(lengths, rates):
+    epochs, decay_epochs, initial, initial_decay = lengths
+    optimizer, seen = sgd(), []
+    scheduler = initialization_then_linear(
+        optimizer,
+        epochs=epochs,
+        decay_epochs=decay_epochs,
+        initialization_epochs=initial,
+        initialization_decay_epochs=initial_decay,
+        initialization_lr=2.0,
+    )
+    for _ in range(epochs):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert seen == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(
+    ("decays", "message"),
+    [((4, 0), r"method.decay_epochs must lie in 0 ... 3, .* 5; got 4"), ((3, 3), r"initialization_decay.* 2, .*got 3")],
+)
+def test_decays_that_do_not_fit_around_an_initialisation_are_refused(decays, message):
+    decay_epochs, initial_decay = decays
+    with pytest.raises(UserError, match=message):
+        initialization_then_linear(
+            sgd(),
+            epochs=5,
+            decay_epochs=decay_epochs,
+            initialization_epochs=2,
+            initialization_decay_epochs=initial_decay,
+            initialization_lr=2.0,
+        )
