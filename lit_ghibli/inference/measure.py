@@ -276,6 +276,7 @@ def measure(
     for name, photo, target in track(held_out.inputs(), total=len(held_out), description=f"Measuring {subject.name}"):
         output = from_uint8(to_uint8(subject.picture(name, photo)))
         suite.update_fake(output)
+        suite.update_photo(output, photo)
         if target is not None:
             suite.update_pair(output, target)
             if each:

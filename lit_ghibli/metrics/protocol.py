@@ -19,6 +19,7 @@ COMPARED = (
     "n_pairs",
     "real_set",
     "target_set",
+    "photo_set",
     "extractor",
     "extractor_weights",
     "extractor_resize",

@@ -9,7 +9,7 @@ from torchmetrics import Metric
 
 from lit_ghibli.images import to_uint8
 
-_SETS = ("pairs", "fake", "real")
+_SETS = ("pairs", "fake", "real", "photos")
 _BYTES = 6  # of each image's checksum: sums of many still fit in 64 bits
 _NO_SIDE = 2**31
 
@@ -29,8 +29,10 @@ class Seen(Metric):
         self.add_state("shortest", default=torch.tensor(_NO_SIDE), dist_reduce_fx="min")
         self.add_state("longest", default=torch.tensor(0), dist_reduce_fx="max")
 
-    def update(self, which: Literal["pairs", "fake", "real"] | None = None, images: Tensor | None = None) -> None:
-        """Count images ``(N, 3, H, W)`` in ``[-1, 1]`` of one set: outputs, real images, or the targets of pairs."""
+    def update(
+        self, which: Literal["pairs", "fake", "real", "photos"] | None = None, images: Tensor | None = None
+    ) -> None:
+        """Count images ``(N, 3, H, W)`` in ``[-1, 1]`` of one set, of pairs their targets."""
         if images is None:
             return
         place = _SETS.index(which)
@@ -42,9 +44,9 @@ class Seen(Metric):
             self.checksums[place] += sum(_checksum(image) for image in to_uint8(images).cpu())
 
     def compute(self) -> dict[str, Any]:
-        """Return ``n_pairs``, ``n_fake``, ``n_real``, ``image_size``, ``target_set`` and ``real_set``."""
+        """Return ``n_<set>`` of each set, ``image_size``, ``target_set``, ``real_set`` and ``photo_set``."""
         counts = dict(zip(_SETS, self.counts.tolist(), strict=True))
-        target_set, _, real_set = (f"{checksum:016x}" for checksum in self.checksums.tolist())
+        target_set, _, real_set, photo_set = (f"{checksum:016x}" for checksum in self.checksums.tolist())
         shortest, longest = int(self.shortest), int(self.longest)
         size = f"{shortest}" if shortest == longest else f"{shortest}-{longest}"
         return {
@@ -52,6 +54,7 @@ class Seen(Metric):
             "image_size": size if counts["fake"] else None,  # pixels on a side, of outputs
             "target_set": target_set if counts["pairs"] else None,
             "real_set": real_set if counts["real"] else None,
+            "photo_set": photo_set if counts["photos"] else None,
         }
 
 

@@ -30,8 +30,8 @@ def structure_consistency(photos: Tensor, pictures: Tensor) -> Tensor:
     Raises:
         ValueError: The shapes differ.
     """
-    _require_same_shape(photos, pictures)
-    edges = [_gradient_magnitude(_reduce(luminance(images.float()))).flatten(1) for images in (photos, pictures)]
+    require_same_shape(photos, pictures)
+    edges = [gradient_magnitude(_reduce(luminance(images.float()))).flatten(1) for images in (photos, pictures)]
     first, second = (values - values.mean(dim=1, keepdim=True) for values in edges)
     deviations = first.square().mean(dim=1).sqrt(), second.square().mean(dim=1).sqrt()
     correlation = (first * second).mean(dim=1) / (deviations[0] * deviations[1]).clamp(min=_FLAT**2)
@@ -56,7 +56,7 @@ def style_strength(photos: Tensor, pictures: Tensor) -> Tensor:
 
     Source: CIE 15, CIELAB; Mahy et al. 1994 for what is noticed.
     """
-    _require_same_shape(photos, pictures)
+    require_same_shape(photos, pictures)
     return torch.linalg.vector_norm(_lab(photos) - _lab(pictures), dim=1).mean(dim=(1, 2))
 
 
@@ -78,7 +78,7 @@ def label_agreement(labels: Tensor, others: Tensor, *, num_classes: int, min_sha
     Raises:
         ValueError: The shapes differ.
     """
-    _require_same_shape(labels, others)
+    require_same_shape(labels, others)
     classes = torch.arange(num_classes, device=labels.device).view(1, -1, 1)
     first, second = (maps.flatten(1).unsqueeze(1) == classes for maps in (labels, others))  # (N, classes, pixels)
     counted = torch.maximum(first.sum(dim=2), second.sum(dim=2)) >= min_share * first.shape[2]
@@ -94,8 +94,8 @@ def _reduce(images: Tensor) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
-def _gradient_magnitude(images: Tensor) -> Tensor:
-    """Sobel's gradient magnitude of ``(N, 1, H, W)``, borders repeated."""
+def gradient_magnitude(images: Tensor) -> Tensor:
+    """Sobel's gradient magnitude of images ``(N, 1, H, W)``, in their unit per pixel, borders repeated."""
     smooth, slope = images.new_tensor([0.25, 0.5, 0.25]), images.new_tensor([-0.5, 0.0, 0.5])
     kernels = torch.stack([torch.outer(smooth, slope), torch.outer(slope, smooth)]).unsqueeze(1)
     horizontal, vertical = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernels).unbind(dim=1)
@@ -114,6 +114,11 @@ def _lab(images: Tensor) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
-def _require_same_shape(first: Tensor, second: Tensor) -> None:
+def require_same_shape(first: Tensor, second: Tensor) -> None:
+    """Refuse photographs and pictures whose shapes differ.
+
+    Raises:
+        ValueError: They do.
+    """
     if first.shape != second.shape:
         raise ValueError(f"photographs {tuple(first.shape)} and pictures {tuple(second.shape)} must have equal shapes")

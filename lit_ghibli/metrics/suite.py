@@ -24,6 +24,7 @@ from lit_ghibli.metrics.feature_sets import FeatureSets
 from lit_ghibli.metrics.features import load_extractor
 from lit_ghibli.metrics.frechet import UNBIASED_FROM, frechet_of_features
 from lit_ghibli.metrics.kernel import bootstrap_kernel_distance, kernel_distance, sample
+from lit_ghibli.metrics.painted import contours_kept, flat_area_gained
 from lit_ghibli.metrics.perceptual import PerceptualDistance
 from lit_ghibli.metrics.picture_scores import PictureScores
 from lit_ghibli.metrics.seen import Seen
@@ -63,6 +64,11 @@ PAIR_METRICS: dict[str, Callable[[], PictureScores]] = {
     "mse": lambda: PictureScores(_squared_error, by_pixel=True),
     "l1": lambda: PictureScores(_absolute_error, by_pixel=True),
 }
+# update(output, photo), both in [0, 1]
+PHOTO_METRICS: dict[str, Callable[[], PictureScores]] = {
+    "flat": lambda: PictureScores(flat_area_gained),
+    "contours": lambda: PictureScores(contours_kept),
+}
 LPIPS = "lpips"  # of pairs too, with a network that has to be had first
 # update(images, real=...), in [0, 1]; made from the seed
 SET_METRICS: dict[str, Callable[[int], Metric]] = {
@@ -70,7 +76,7 @@ SET_METRICS: dict[str, Callable[[int], Metric]] = {
 }
 # Of features of the two sets, and what they are called where the features are not Inception's
 FEATURE_METRICS = {"fid": "frechet", "kid": "kernel"}
-NAMES = (*PAIR_METRICS, LPIPS, *SET_METRICS, *FEATURE_METRICS)
+NAMES = (*PAIR_METRICS, LPIPS, *PHOTO_METRICS, *SET_METRICS, *FEATURE_METRICS)
 # Pixels on the shorter side that a metric of pairs needs; MS-SSIM: its window, 16 times reduced
 SMALLEST = {"ssim": SSIM_WINDOW, "ms_ssim": 176, LPIPS: perceptual.SMALLEST}
 
@@ -86,6 +92,11 @@ class MetricSuite(nn.Module):
     - ``mse``: mean squared error over all values of all images.
     - ``l1``: mean absolute error over all values of all images.
     - ``lpips``: `PerceptualDistance`; with random weights it is returned as ``perceptual_random``.
+
+    Of outputs and the photographs that they were made of, means over images:
+
+    - ``flat``: `flat_area_gained`.
+    - ``contours``: `contours_kept`.
 
     Of sets (outputs, and real images of the style):
 
@@ -114,7 +125,7 @@ class MetricSuite(nn.Module):
 
     def __init__(
         self,
-        metrics: Iterable[str] = ("ssim", "psnr", "mse", "l1", "swd"),
+        metrics: Iterable[str] = ("ssim", "psnr", "mse", "l1", "flat", "contours", "swd"),
         seed: int = 0,
         features: str = "inception",
         lpips: str = "alex",
@@ -126,6 +137,7 @@ class MetricSuite(nn.Module):
         if unknown := [name for name in self.names if name not in NAMES]:
             raise ValueError(f"unknown metrics {unknown}; known: {list(NAMES)}")
         self.pair_metrics = nn.ModuleDict({n: PAIR_METRICS[n]() for n in self.names if n in PAIR_METRICS})
+        self.photo_metrics = nn.ModuleDict({n: PHOTO_METRICS[n]() for n in self.names if n in PHOTO_METRICS})
         self.set_metrics = nn.ModuleDict({n: SET_METRICS[n](seed) for n in self.names if n in SET_METRICS})
         self.titles = {name: name for name in self.names}
         self.perceptual = PerceptualDistance(lpips, str(lpips_weights)) if LPIPS in self.names else None
@@ -163,6 +175,21 @@ class MetricSuite(nn.Module):
                 metric.update(unit_output, unit_target)
         self.seen.update("pairs", target)
 
+    def update_photo(self, output: Tensor, photo: Tensor) -> None:
+        """Add outputs and the photographs that they were made of, of equal shape.
+
+        Raises:
+            TypeError: the images are not floating point.
+            ValueError: wrong or unequal shapes, or values outside [-1, 1].
+        """
+        if not self.photo_metrics:
+            return
+        unit_output, unit_photo = _unit(output, "output"), _unit(photo, "photo")
+        with torch.autocast(output.device.type, enabled=False):
+            for metric in self.photo_metrics.values():
+                metric.update(unit_output, unit_photo)
+        self.seen.update("photos", photo)
+
     def update_fake(self, images: Tensor) -> None:
         """Add outputs to the generated set."""
         self._update_set(images, real=False)
@@ -176,15 +203,15 @@ class MetricSuite(nn.Module):
     def compute(self) -> dict[str, float]:
         """Return the metrics that have data, in the order of their names.
 
-        Pair metrics are left out without a pair, set metrics where a set is empty, those of features where one has
-        fewer than two images.
+        Metrics of pairs and of photographs are left out without any, set metrics where a set is empty, those of
+        features where one has fewer than two images.
         """
         counts = self._counts()
         values: dict[str, float] = {}
         for name in self._ready(counts):
             title = self.titles[name]
-            if name in self.pair_metrics:
-                scores, weights = self.pair_metrics[name].compute()
+            if scored := self._scored(name):
+                scores, weights = scored.compute()
                 values[title] = float((scores * weights).sum() / weights.sum())
             elif name in self.set_metrics:
                 values[title] = float(self.set_metrics[name].compute())
@@ -199,14 +226,14 @@ class MetricSuite(nn.Module):
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Return 95 % bootstrap intervals, drawn with the seed, of the metrics of `compute` that have one.
 
-        These are the metrics of pairs, resampled over pictures, and the kernel distance, resampled over both sets.
-        Those with a single picture or an infinite score are left out. A Fréchet distance has none: its bias grows
-        with every resampling.
+        These are the metrics of pairs and of photographs, resampled over pictures, and the kernel distance, resampled
+        over both sets. Those with a single picture or an infinite score are left out. A Fréchet distance has none: its
+        bias grows with every resampling.
         """
         found = {}
         for name in self._ready(self._counts()):
-            if name in self.pair_metrics:
-                scores, weights = self.pair_metrics[name].compute()
+            if scored := self._scored(name):
+                scores, weights = scored.compute()
                 if len(scores) > 1 and scores.isfinite().all():
                     found[self.titles[name]] = interval(bootstrap_means(scores, weights, self.seed))
             elif name == "kid":
@@ -216,14 +243,15 @@ class MetricSuite(nn.Module):
     def protocol(self) -> dict[str, Any]:
         """Return how the numbers came to be, as a flat dict of JSON scalars: see `lit_ghibli.metrics.protocol`.
 
-        What does not apply is left out. ``real_set`` and ``target_set`` tell the pictures from any others, by their
-        content and in any order.
+        What does not apply is left out. ``real_set``, ``target_set`` and ``photo_set`` tell the pictures from any
+        others, by their content and in any order.
         """
         counts = self._counts()
         features = self.feature_sets.extractor if self.feature_sets else None
         stamp = {
             "protocol_version": protocol.VERSION,
-            **{key: counts[key] for key in ("n_real", "n_fake", "n_pairs", "image_size", "real_set", "target_set")},
+            **{key: counts[key] for key in ("n_real", "n_fake", "n_pairs", "image_size")},
+            **{key: counts[key] for key in ("real_set", "target_set", "photo_set")},
             "extractor": features and features.name,
             "extractor_weights": features and features.weights,
             "extractor_resize": features and features.resize,
@@ -239,7 +267,8 @@ class MetricSuite(nn.Module):
     def reset(self) -> None:
         """Forget all images."""
         feature_sets = [self.feature_sets] if self.feature_sets else []
-        for metric in (self.seen, *self.pair_metrics.values(), *self.set_metrics.values(), *feature_sets):
+        scored = (*self.pair_metrics.values(), *self.photo_metrics.values())
+        for metric in (self.seen, *scored, *self.set_metrics.values(), *feature_sets):
             metric.reset()
 
     def _update_set(self, images: Tensor, real: bool) -> None:
@@ -249,6 +278,10 @@ class MetricSuite(nn.Module):
         if self.feature_sets:
             self.feature_sets.update(images, real=real)
 
+    def _scored(self, name: str) -> PictureScores | None:
+        """The metric of pairs or of photographs of this name."""
+        return {**self.pair_metrics, **self.photo_metrics}.get(name)
+
     def _counts(self) -> dict[str, Any]:
         self.seen.update()  # counts nothing: torchmetrics warns of a compute before any update
         return self.seen.compute()
@@ -257,6 +290,7 @@ class MetricSuite(nn.Module):
         """Names of the metrics that have enough data."""
         smaller = min(counts["n_real"], counts["n_fake"])
         enough = dict.fromkeys(self.pair_metrics, counts["n_pairs"] > 0)
+        enough |= dict.fromkeys(self.photo_metrics, counts["n_photos"] > 0)
         enough |= dict.fromkeys(self.set_metrics, smaller > 0) | dict.fromkeys(FEATURE_METRICS, smaller > 1)
         return [name for name in self.names if enough[name]]
 

@@ -17,6 +17,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.images import to_uint8
 from lit_ghibli.metrics import suite as suite_module
 from lit_ghibli.metrics.features import FeatureExtractor, load_extractor
+from lit_ghibli.metrics.painted import contours_kept, flat_area_gained
 from lit_ghibli.metrics.perceptual import PerceptualDistance
 from lit_ghibli.metrics.sliced_wasserstein import SlicedWassersteinDistance
 from lit_ghibli.metrics.suite import NAMES, MetricSuite
@@ -102,8 +103,34 @@ def test_only_metrics_with_data_are_returned():
     assert list(suite.compute()) == ["swd"]
     suite.update_pair(images(1, 16, 16), images(1, 16, 16, seed=1))
     assert list(suite.compute()) == ["ssim", "psnr", "mse", "l1", "swd"]
+    suite.update_photo(images(1, 16, 16), images(1, 16, 16, seed=1))
+    assert list(suite.compute()) == ["ssim", "psnr", "mse", "l1", "flat", "contours", "swd"]
     suite.reset()
     assert suite.compute() == {}
+
+
+def test_photographs_are_what_flat_and_contours_compare_with():
+    photos = images(3, 24, 32)
+    pictures = torch.nn.functional.avg_pool2d(photos, 5, stride=1, padding=2)
+    suite = MetricSuite(("contours", "flat"))
+    for number in range(3):
+        suite.update_photo(pictures[number : number + 1], photos[number : number + 1])
+    unit = ((pictures + 1) / 2, (photos + 1) / 2)
+    expected = {"contours": contours_kept(*unit), "flat": flat_area_gained(*unit)}
+    assert suite.compute() == pytest.approx({name: values.mean().item() for name, values in expected.items()}, rel=1e-5)
+    assert suite.intervals().keys() == expected.keys()
+    stamp = suite.protocol()
+    suite.reset()
+    suite.update_photo(photos, photos)
+    assert suite.protocol() == stamp, "other pictures of the same photographs are other numbers alone"
+    assert suite.compute() == pytest.approx({"contours": 1, "flat": 0})
+    suite.update_photo(photos, pictures)
+    assert suite.protocol()["photo_set"] != stamp["photo_set"]
+    plain = MetricSuite(("mse",))
+    plain.update_photo(pictures, photos)
+    assert "photo_set" not in plain.protocol(), "no metric looks at them"
+    with pytest.raises(ValueError, match="equal shapes"):
+        suite.update_photo(pictures, photos[..., :-1])
 
 
 def test_nothing_enters_a_checkpoint_and_a_parent_module_moves_it():
@@ -156,7 +183,9 @@ def test_too_small_for_ssim_is_named():
 
 
 def test_unknown_metric_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"\['fog'\]; known: \['ssim', 'ms_ssim', .*'lpips', 'swd', 'fid', 'kid'\]"):
+    with pytest.raises(
+        ValueError, match=r"\['fog'\]; known: \['ssim', 'ms_ssim', .*'lpips', 'flat', .*'swd', 'fid', 'kid'\]"
+    ):
         MetricSuite(("ssim", "fog"))
     assert MetricSuite(metrics=[]).compute() == {}
     assert len(set(NAMES)) == len(NAMES)
@@ -323,12 +352,13 @@ rank, store = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
 draw = lambda seed: torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 output, target = draw(0), draw(1)
-metrics = ("ssim", "psnr", "mse", "l1", "lpips", "swd", "fid", "kid")
+metrics = ("ssim", "psnr", "mse", "l1", "lpips", "flat", "contours", "swd", "fid", "kid")
 suite, values = MetricSuite(metrics, 0, "random", "alex", "random", sys.argv[3]), []
 for first, step in ((rank, 2), (4 * rank, 1)):  # dealt out in turn, then nothing at all for the second process
     part = slice(first, None, step)
     if len(output[part]):
         suite.update_pair(output[part], target[part])
+        suite.update_photo(output[part], target[part])
         suite.update_fake(output[part])
         suite.update_real(target[part])
     values.append([suite.compute(), suite.intervals(), suite.protocol()])
@@ -347,10 +377,11 @@ def test_two_processes_agree_with_one(tmp_path):
     results = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in processes]
     assert results[0] == results[1]
 
-    metrics = ("ssim", "psnr", "mse", "l1", "lpips", "swd", "fid", "kid")
+    metrics = ("ssim", "psnr", "mse", "l1", "lpips", "flat", "contours", "swd", "fid", "kid")
     suite = MetricSuite(metrics, 0, "random", "alex", "random", tmp_path)
     output, target = images(4, 32, 32), images(4, 32, 32, seed=1)
     suite.update_pair(output, target)
+    suite.update_photo(output, target)
     suite.update_fake(output)
     suite.update_real(target)
     single = suite.compute()
