@@ -12,7 +12,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Right may import left, never the reverse. `errors` and its like stand left of all, like `images`.
 LEVELS = [
     {"images", "errors", "seeding", "checksums", "files", "overrides"},
-    {"losses", "networks", "painter", "scenes", "data", "metrics", "reports", "opinion"},
+    {"losses", "networks", "painter", "scenes", "data", "metrics", "reports", "opinion", "published"},
     {"training", "checkpoints", "recipes", "trust", "cluster"},
     {"methods", "inference"},
     {"studies"},

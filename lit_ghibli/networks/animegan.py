@@ -94,6 +94,7 @@ class AnimeGenerator(nn.Module):
         upsample: ``legacy`` as published, or ``half_pixel`` or ``align_corners``, for weights that were trained so; see
             ``lit_ghibli.networks.upsampling``. With ``align_corners`` what belongs where depends on the picture's size,
             so that tiles of a large one meet up to one pixel apart.
+        head_bias: whether the last convolution has a bias, as in a PyTorch port's published weights.
 
     Attributes:
         size_multiple: heights and widths must be multiples of it, in pixels.
@@ -108,7 +109,7 @@ class AnimeGenerator(nn.Module):
     minimum_size = 8
     context = 51
 
-    def __init__(self, base_channels: int = 32, upsample: Sampling = "legacy") -> None:
+    def __init__(self, base_channels: int = 32, upsample: Sampling = "legacy", head_bias: bool = False) -> None:
         super().__init__()
         full, half, quarter, wide = (base_channels * factor for factor in (1, 2, 4, 8))
         self.encoder = nn.Sequential(
@@ -132,7 +133,7 @@ class AnimeGenerator(nn.Module):
             _Block(quarter, half),
             _Block(half, half),
             _Block(half, full, 7),
-            Conv2d(full, 3, 1, bias=False),
+            Conv2d(full, 3, 1, bias=head_bias),
         )
         _init_weights(self)
 
