@@ -98,9 +98,9 @@ def translates(any_method: str) -> bool:
 
 @pytest.fixture(scope="module")
 def schedule_of_any_method(any_method: str) -> list[str]:
-    """For three epochs of seven batches: learning rates that fall and a head start, where any_method has such."""
+    """For three epochs of seven batches: an initialisation, falling rates, a head start, where any_method has such."""
     recipe = OmegaConf.load(CONF / f"{any_method}.yaml")
-    wanted = {"decay_epochs": 2, "head_start": 9}
+    wanted = {"initialization_epochs": 1, "decay_epochs": 2, "head_start": 9}
     return [f"method.{name}={value}" for name, value in wanted.items() if name in recipe]
 
 

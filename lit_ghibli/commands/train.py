@@ -244,7 +244,7 @@ def expand_resume(arguments: list[str]) -> list[str]:
         raise checkpoints.CheckpointError(f"{run}: not a run's folder, since it has no .hydra/overrides.yaml")
     now = [argument for argument in arguments if not argument.startswith("resume=")]
     replaced = {"resume", *(argument.split("=")[0] for argument in now)}
-    keys = [(override.split("=")[0], override) for override in OmegaConf.load(recorded)]
+    keys = [(override.split("=")[0], override) for override in OmegaConf.to_container(OmegaConf.load(recorded))]
     launched = any(argument.startswith("launcher=") for argument in now)
     kept = [each for each in keys if launched or each[0].split(".")[0] != "launcher"]  # else it goes on here
     before = [override for key, override in kept if key not in replaced]

@@ -357,6 +357,11 @@ def test_resume_takes_a_checkpoint_of_the_run(tmp_path):
     assert expand_resume([f"resume={epoch}"]) == [f'resume="{epoch}"', f'hydra.run.dir="{run}"']
 
 
+def test_resume_leaves_values_that_follow_others_as_they_were_typed(tmp_path):
+    word = "method.decay_epochs='${half:${method.epochs}}'"
+    assert expand_resume([f"resume={made_run(tmp_path, word)}"])[0] == word
+
+
 def test_resume_leaves_other_command_lines_alone():
     assert expand_resume(["seed=1", "data=scenes"]) == ["seed=1", "data=scenes"]
 

@@ -29,7 +29,6 @@ TINY = [
     "method.feature_scale.photographs=2",
     "method.content_size=32",
     "method.pool_size=3",
-    "method.initialization_epochs='${{half:${{method.epochs}}}}'",
 ]
 SAME_ON_ALL_RANKS = ["method.pool_size=0"]
 SMALL = {
