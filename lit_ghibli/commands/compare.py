@@ -15,10 +15,11 @@ from lit_ghibli.commands.profile import check_settings, measure_apart
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.subjects import INPUT, TARGET, UNTOUCHED, find_subjects, is_model
 from lit_ghibli.metrics import protocol
+from lit_ghibli.opinion.scores import read_scores
 from lit_ghibli.overrides import spell
 from lit_ghibli.recipes import compose
 from lit_ghibli.reports.page import NearestPair, Page, picture_side, render_page
-from lit_ghibli.reports.tables import Row, latex_table, write_csv
+from lit_ghibli.reports.tables import Row, label, latex_table, write_csv
 from lit_ghibli.trust import instantiate_trusted
 
 if TYPE_CHECKING:
@@ -53,10 +54,15 @@ def compare(config: DictConfig) -> None:
     held_out = HeldOut(datamodule, {name for name in inputs if any(name not in folder.paths for folder in given)})
     words = {name: model.name for name, model in models.items()}
     settings = _cost_settings(config, words)  # before anything that takes time
+    opinions = read_scores(Path(config.mos)) if config.mos else None
+    unknown = opinions.unknown(paths) if opinions else []
 
     shown = max(min(config.num_images, len(held_out)), 0)
     side = picture_side(shown * (len(subjects) + 1))
     outcomes = {each.name: measure(each, held_out, new_suite(config), num_images=shown, side=side) for each in subjects}
+    for name, outcome in outcomes.items() if opinions else ():
+        outcome.metrics[opinions.column] = opinions.values.get(name)
+        outcome.intervals |= {opinions.column: opinions.intervals[name]} if name in opinions.intervals else {}
     targets = held_out.first(shown, lambda _, target: target, side)
     costs, conditions = _measure_costs(settings, words)
     styles = models.keys() - trained_on.keys()
@@ -87,6 +93,8 @@ def compare(config: DictConfig) -> None:
         (out / "costs.tex").write_text(latex_table(table), encoding="utf-8")
     if found:
         write_csv([dict(zip(_NEAREST, each, strict=False)) for each in found], out / "nearest.csv")
+    raters = [f"{label(opinions.column)}: what people thought, from {opinions.path}."] if opinions else []
+    raters += [f"{opinions.path} also rates {', '.join(unknown)}: not compared."] if unknown else []
     most_passes = [name for name in cost_names if name.startswith("seconds_")][-1:]
     columns = {INPUT if name == UNTOUCHED else name: outcome.pictures for name, outcome in outcomes.items()}
     columns |= {TARGET: targets} if targets else {}
@@ -98,7 +106,7 @@ def compare(config: DictConfig) -> None:
         costs=cost_names,
         plotted=[name for name in ("parameters_m", *most_passes, "peak_mib") if name in cost_names],
         besides={0},
-        notes=_notes(config, subjects, held_out, stamp, searched=bool(found or reason)),
+        notes=[*raters, *_notes(config, subjects, held_out, stamp, searched=bool(found or reason))],
         protocol={"protocol": rows[0]["protocol"], **stamp},
         conditions=conditions,
         gallery={
@@ -110,7 +118,7 @@ def compare(config: DictConfig) -> None:
         footer=f"Made by lit-ghibli compare {__version__}. This file needs nothing besides itself.",
     )
     (out / "compare.html").write_text(render_page(page), encoding="utf-8")
-    print(readable)
+    print(readable, *raters, sep="\n")
     print(f"page: {out / 'compare.html'}")
 
 

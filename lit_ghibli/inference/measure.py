@@ -213,7 +213,7 @@ class Outcome:
 
     Attributes:
         images: Of how many inputs it had a picture.
-        metrics: By name.
+        metrics: By name; None where a score of people has no answers.
         intervals: Ends of the 95 % intervals of those that have one.
         stamp: The protocol by which they were taken.
         scores: `compare` of each picture and its target, by the inputs' names; where asked for and known.
@@ -222,7 +222,7 @@ class Outcome:
     """
 
     images: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     stamp: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)

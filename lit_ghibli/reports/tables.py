@@ -16,13 +16,14 @@ _LOWER = ("mse", "l1", "swd", "fid", "kid", "lpips", "peak_mib", "parameters_m",
 _LOWER += ("seconds", "host_peak_mib", "content", "style")
 _LOWER_KINDS = ("seconds_", "frechet_", "kernel_", "perceptual_")  # how further names begin
 _NO_DIRECTION = ("_std", "_sd", "_low", "_high")  # how names end that say how certain another column is
-_HIGHER = ("ssim", "ms_ssim", "psnr", "flat", "contours", "mos", "images_per_second")
+_HIGHER = ("ssim", "ms_ssim", "psnr", "flat", "contours", "mos", "share", "images_per_second")
 _LABELS = {
     "name": "Method",
     "l1": "L1",
     "psnr": "PSNR (dB)",
     "flat": "Flat area gained",
     "contours": "Contours kept",
+    "share": "Share of choices",
     "parameters_m": "Parameters (M)",
     "peak_mib": "Peak memory (MiB)",
     "tflop": "TFLOP",

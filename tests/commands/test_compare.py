@@ -190,7 +190,7 @@ def test_numbers_are_those_of_evaluate_and_of_a_folder_of_its_outputs(capsys):
     run = made_run(Path("run"))
     call(evaluate, "evaluate", f"checkpoint={run}", "out=evaluated")
     call(compare, "compare", "subjects=[run,same:evaluated/translated]", "out=out", "costs=false", "leakage=false")
-    metrics = ["ssim", "psnr", "mse", "l1", "swd"]
+    metrics = ["ssim", "psnr", "mse", "l1", "flat", "contours", "swd"]
     expected = {row["pictures"]: row for row in json.loads(Path("evaluated/metrics.json").read_text())}
     ours = {row["name"]: row for row in json.loads(Path("out/metrics.json").read_text())}
     for name, theirs in ((UNTOUCHED, "untouched input"), ("run", "output"), ("same", "output")):
@@ -203,6 +203,28 @@ def test_numbers_are_those_of_evaluate_and_of_a_folder_of_its_outputs(capsys):
     assert {path.name for path in Path("out").iterdir()} == {
         "compare.html", "metrics.csv", "metrics.json", "metrics.md", "metrics.tex"
     }  # fmt: skip
+
+
+def test_what_people_thought_is_a_column_of_every_table(capsys):
+    made_run(Path("run"))
+    rows = [{"aspect": aspect, "method": name, "mos": mos, "mos_low": mos - 1, "mos_high": mos + 0.5, "raters": 3}
+            for aspect, scores in {"style": (2, 3), "mean of aspects": (2.5, 3.25)}.items()
+            for name, mos in zip(("b", "elsewhere"), scores, strict=True)]  # fmt: skip
+    Path("scores.json").write_text(json.dumps(rows))
+    words = ["subjects=[run,b:run]", "out=out", "costs=false", "leakage=false", QUICK]
+    call(compare, "compare", *words, "mos=scores.json")
+    cells = [("", "", ""), ("", "", ""), ("2.5", "1.5", "3.0")]
+    table = read_csv("out/metrics.csv")
+    assert [(row["mos"], row["mos_low"], row["mos_high"]) for row in table] == cells
+    assert list(table[0]).index("mos") == list(table[0]).index("l1") + 1, "beside the other metrics"
+    assert [row["mos"] for row in json.loads(Path("out/metrics.json").read_text())] == [None, None, 2.5]
+    assert "2.5 [1.5, 3]" in Path("out/metrics.md").read_text()
+    assert r"MOS $\uparrow$" in Path("out/metrics.tex").read_text()
+    page = Path("out/compare.html").read_text()
+    assert page.count('<td data-value="2.5"') == 1
+    told = "scores.json also rates elsewhere: not compared."
+    assert told in page
+    assert told in capsys.readouterr().out
 
 
 def test_costs_are_measured_and_have_a_table_of_their_own(monkeypatch):
