@@ -102,17 +102,22 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> T
     return sum(weights[name] * term for name, term in terms.items())
 
 
-def check_weights(weights: Mapping[str, float], names: set[str]) -> dict[str, float]:
+def check_weights(weights: Mapping[str, float], names: set[str], setting: str = "method.weights") -> dict[str, float]:
     """Return ``weights`` as a plain dict after checking that it names exactly the terms ``names``.
+
+    Args:
+        weights: Weights by name.
+        names: Of all terms.
+        setting: What a person calls these weights, for errors.
 
     Raises:
         UserError: A name is missing or unknown, a weight is negative, or all are 0.
     """
     if set(weights) != names:
-        raise UserError(f"method.weights has the names {sorted(weights)}; this method has {sorted(names)}")
+        raise UserError(f"{setting} has the names {sorted(weights)}; this method has {sorted(names)}")
     negative = {name: weight for name, weight in weights.items() if weight < 0}
     if negative:
-        raise UserError(f"method.weights must not be negative; got {negative}")
+        raise UserError(f"{setting} must not be negative; got {negative}")
     if not any(weights.values()):
-        raise UserError("method.weights are all 0: nothing would be learned")
+        raise UserError(f"{setting} are all 0: nothing would be learned")
     return dict(weights)
