@@ -57,6 +57,9 @@ COMMANDS = {
         single=True,
         passed_on=r"(?!(paintings|name|photos|held_out|steps|out|overwrite|overrides|painter)\b)",
     ),
+    "import": Command(
+        "make a checkpoint of weights that others have published", words="file", single=True, added=("generator.",)
+    ),
     "nst": Command("paint a picture's content in the style of others, by optimisation", words="inputs", goes_on=True),
     "evaluate": Command("measure a checkpoint or a style on held-out pictures", added=("data.",)),
     "compare": Command(

@@ -37,12 +37,14 @@ Data = dict[str, Any]  # configuration of a data module
 @command("compare")
 def compare(config: DictConfig) -> None:
     """Write ``compare.html``, ``metrics.csv``, ``.json``, ``.md``, ``.tex``, ``costs.tex`` and ``nearest.csv``."""
-    from lit_ghibli.inference.load import open_model  # here, so that --help answers at once
+    from lit_ghibli.inference.importing import PROVENANCE, describe  # here, so that --help answers at once
+    from lit_ghibli.inference.load import open_model
     from lit_ghibli.inference.measure import HeldOut, Run, Subject, match_folders, measure, write_measures
 
     paths = find_subjects(config.subjects)
     models = {name: open_model(path, config.device, tile=0) for name, path in paths.items() if is_model(path)}
-    trained_on = {name: model.config["data"] for name, model in models.items() if model.config}
+    trained_on = {name: model.data for name, model in models.items() if model.data}
+    imported = {name: model.config[PROVENANCE] for name, model in models.items() if PROVENANCE in (model.config or {})}
     data = data_config(config, next(iter(trained_on.values()), None))
     datamodule = opened(data)
     inputs = datamodule.splits.test_input.names
@@ -65,8 +67,7 @@ def compare(config: DictConfig) -> None:
         outcome.intervals |= {opinions.column: opinions.intervals[name]} if name in opinions.intervals else {}
     targets = held_out.first(shown, lambda _, target: target, side)
     costs, conditions = _measure_costs(settings, words)
-    styles = models.keys() - trained_on.keys()
-    searched = {name: outcome for name, outcome in outcomes.items() if name not in styles}
+    searched = {name: outcome for name, outcome in outcomes.items() if name not in models or name in trained_on}
     found, reason = _search_training(config, trained_on, data, searched)
     near = {(each.method, each.name) for each in found if each.bits <= config.duplicate_distance}
     duplicates = Counter(method for method, _ in near)
@@ -93,6 +94,9 @@ def compare(config: DictConfig) -> None:
         (out / "costs.tex").write_text(latex_table(table), encoding="utf-8")
     if found:
         write_csv([dict(zip(_NEAREST, each, strict=False)) for each in found], out / "nearest.csv")
+    styles = len(models) - len(trained_on) - len(imported)
+    numbers = {"run": len(trained_on), "imported network": len(imported), "style": styles, "folder": len(folders)}
+    origins = [f"{name}: {describe(provenance)}." for name, provenance in imported.items()]
     raters = [f"{label(opinions.column)}: what people thought, from {opinions.path}."] if opinions else []
     raters += [f"{opinions.path} also rates {', '.join(unknown)}: not compared."] if unknown else []
     most_passes = [name for name in cost_names if name.startswith("seconds_")][-1:]
@@ -100,13 +104,13 @@ def compare(config: DictConfig) -> None:
     columns |= {TARGET: targets} if targets else {}
     page = Page(
         title=f"{len(paths)} {'methods' if len(paths) > 1 else 'method'} compared",
-        lede=_lede({"run": len(trained_on), "style": len(styles), "folder": len(folders)}, len(held_out)),
+        lede=_lede(numbers, len(held_out)),
         rows=printed,
         metrics=list(dict.fromkeys(name for outcome in outcomes.values() for name in outcome.metrics)),
         costs=cost_names,
         plotted=[name for name in ("parameters_m", *most_passes, "peak_mib") if name in cost_names],
         besides={0},
-        notes=[*raters, *_notes(config, subjects, held_out, stamp, searched=bool(found or reason))],
+        notes=[*origins, *raters, *_notes(config, subjects, held_out, stamp, searched=bool(found or reason))],
         protocol={"protocol": rows[0]["protocol"], **stamp},
         conditions=conditions,
         gallery={
@@ -118,7 +122,7 @@ def compare(config: DictConfig) -> None:
         footer=f"Made by lit-ghibli compare {__version__}. This file needs nothing besides itself.",
     )
     (out / "compare.html").write_text(render_page(page), encoding="utf-8")
-    print(readable, *raters, sep="\n")
+    print(readable, *origins, *raters, sep="\n")
     print(f"page: {out / 'compare.html'}")
 
 
@@ -143,8 +147,8 @@ def data_config(config: DictConfig, of_run: Data | None) -> Data:
         return merged(folders, config.data)
     if of_run is None and not {"root", "_target_"} & set(config.data):
         raise UserError(
-            "neither styles nor folders of pictures say which photographs are held out: give data=painted "
-            "data.root=FOLDER of photographs, or photos=FOLDER and targets=FOLDER, or "
+            "neither styles nor folders of pictures nor imported weights say which photographs are held out: give "
+            "data=painted data.root=FOLDER of photographs, or photos=FOLDER and targets=FOLDER, or "
             f"data.root=FOLDER with {folders['test_photo']}/ and {folders['test_anime']}/ in it"
         )
     return merged(folders if of_run is None else of_run, config.data)

@@ -35,14 +35,15 @@ def evaluate(config: DictConfig) -> None:
     suite = new_suite(config)  # first of all: it may lack a network's weights
     paths = _find_checkpoints(config.checkpoint or checkpoints.newest_run())
     models = [open_model(path, config.device, tile=0) for path in paths]
-    of_run = models[0].config and models[0].config["data"]
+    of_run = models[0].data
     if of_run is None and "_target_" not in config.data:
+        kind = "holds imported weights" if models[0].config else "is a style"
         raise UserError(
-            f"{paths[0]} is a style, with no held-out pictures of its own: give data=painted data.root=FOLDER of "
+            f"{paths[0]} {kind}, with no held-out pictures of its own: give data=painted data.root=FOLDER of "
             "photographs, or other data"
         )
     name = "_".join(str(part) for part in (paths[0].stem, config.solver, config.steps) if part is not None)
-    beside = Path("outputs") if of_run is None else paths[0].parents[1]
+    beside = Path("outputs") if models[0].config is None else paths[0].parents[1]
     out = Path(config.out) if config.out else beside / "evaluation" / name
     runs = []
     for path, model in zip(paths, models, strict=True):

@@ -25,10 +25,15 @@ def mos_build(config: DictConfig) -> None:
     from lit_ghibli.data.image_files import open_image  # here, so that --help answers at once
     from lit_ghibli.data.matched_pictures import choose_evenly, match
     from lit_ghibli.inference.load import is_style, open_model
+    from lit_ghibli.inference.subjects import is_model
 
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     methods = parse_methods(plain["methods"])
-    painters = {name: open_model(path).translator for name, path in methods.items() if is_style(path)}
+    painters = {
+        name: open_model(path).translator
+        for name, path in methods.items()
+        if is_style(path) or (path.exists() and is_model(path))
+    }
     matched = match(Path(config.inputs), {name: path for name, path in methods.items() if name not in painters})
 
     sets, unequal = [], []

@@ -25,7 +25,7 @@ class Model:
     Attributes:
         name: Of a run, its checkpoint's path.
         translator: Its function on pictures.
-        config: The run's configuration; None of a style, which keeps none.
+        config: The run's configuration, also of imported weights; None of a style, which keeps none.
         origin: The file of its weights; of the painter, its settings.
     """
 
@@ -33,6 +33,11 @@ class Model:
     translator: Translator
     config: dict[str, Any] | None
     origin: Any
+
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """The configuration of a run's data; None of a style and of imported weights, which know none."""
+        return self.config.get("data") if self.config else None
 
     @property
     def sha256(self) -> str:

@@ -1,6 +1,7 @@
 """Weights that others have trained: found, fetched, read without running code that a file may hold, and checked."""
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,10 +67,13 @@ def read_weights(path: Path, network: str) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except UserError:
         raise
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: refused, since it holds more than tensors and plain values: {error}") from error
     except Exception as error:  # the readers raise many kinds on damaged data
-        raise UserError(f"{path}: damaged, or no weights at all ({error}); {advice}") from error
+        if isinstance(error, pickle.UnpicklingError) and (asked := re.search(r"GLOBAL ([\w.]+)", str(error))):
+            raise UserError(
+                f"{path}: refused, since it holds more than tensors and plain values: {asked[1]}; {advice}"
+            ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: damaged, or no weights at all ({reason}); {advice}") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}; {advice}")
     return dict(state)

@@ -100,7 +100,10 @@ def _index_of(path: Path) -> Path | None:
 def _load_arrays(path: Path) -> Any:
     try:
         loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
     except Exception as error:  # the reader raises many kinds on damaged data
         raise UserError(f"{path}: damaged, or no arrays of numbers ({str(error).splitlines()[0]})") from error
 

@@ -118,6 +118,8 @@ def _translations(folders: Mapping[str, Path], entry: Entry, out: Path, count: i
     if is_style(checkpoint):  # which keeps no data
         return []
     run = checkpoints.load(checkpoint, mmap=True)[checkpoints.CONFIG_KEY]
+    if "data" not in run:  # imported weights
+        return []
     datamodule = instantiate_trusted(run["data"])
     datamodule.setup("validate")
     held_out = HeldOut(datamodule)
