@@ -137,6 +137,7 @@ class AnimeGAN(Translation):
         x, y = batch["photo"], batch["anime"]
         optimizer_g, optimizer_d, optimizer_initialization = self.optimizers()
         initializing = self.iteration < self.initialization_steps
+        optimizer = optimizer_initialization if initializing else optimizer_g
         weights = {"content": self.weights["content"]} if initializing else self.weights
         used = {name for name, weight in weights.items() if weight}
         losses, terms = {}, {}
@@ -144,7 +145,7 @@ class AnimeGAN(Translation):
             content = self.features(x) if "content" in used else None
             style = gram_matrix(self.features(grey(y)), normalize=True) if "style" in used else None
 
-        with update(self, optimizer_initialization if initializing else optimizer_g):
+        with update(self, optimizer):
             fake = self.generator(x)
             if "gan" in used:
                 with update(self, optimizer_d):
@@ -164,7 +165,7 @@ class AnimeGAN(Translation):
             if "tv" in used:
                 terms["tv"] = total_variation(fake) / 2
             self.manual_backward(weighted_sum(terms, weights))
-            (optimizer_initialization if initializing else optimizer_g).step()
+            optimizer.step()
 
         # Of the initialisation no pictures, since its outputs should equal their photographs.
         return self.report(terms | losses, **({} if initializing else {"input": x, "output": fake.detach()}))
@@ -184,18 +185,6 @@ class AnimeGAN(Translation):
     def features(self, pictures: Tensor) -> Tensor:
         """V(.) of pictures."""
         return self.feature_scale(self.vgg(pictures)[self.vgg.taps[-1]])
-
-    @property
-    def initialization_steps(self) -> float:
-        """Iterations of the initialisation."""
-        return self.initialization_epochs and self.initialization_epochs * self.trainer.num_training_batches
-
-    @property
-    def levels(self) -> list[tuple[str, int]]:
-        """The initialisation and the rest of the training, as far as there are both."""
-        total = self.trainer.num_training_batches * self.trainer.max_epochs
-        initial = min(self.initialization_steps, total)
-        return [("initialisation", initial), ("both networks", total - initial)] if 0 < initial < total else []
 
     def on_train_epoch_end(self) -> None:
         """Advance the schedules, which are of what follows the initialisation."""

@@ -8,13 +8,13 @@ import torch
 from helpers.by_hand import connect, gradients, loops, spy_on_gradients
 from helpers.contrastive import pictures
 from helpers.recipes import assert_defaults_are_those_of_the_recipe, read_recipe
-from hydra.utils import instantiate
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.losses.edge_smoothing import smooth_edges
 from lit_ghibli.methods.animegan import AnimeGAN, GanAdam, SpectralDiscriminator, color_loss, grey
 from lit_ghibli.networks.animegan import AnimeGenerator, LightAnimeGenerator
 from lit_ghibli.networks.vgg import VggFeatures
+from lit_ghibli.recipes import build
 
 TINY = [
     "data=scenes",
@@ -73,7 +73,7 @@ def test_defaults_are_those_of_the_recipe():
     ],
 )
 def test_the_recipes_are_those_of_the_authors_code(recipe, weights, discriminator_weights):
-    method = instantiate(read_recipe(recipe), _convert_="object")
+    method = build(read_recipe(recipe))
     assert sum(p.numel() for p in method.generator.parameters()) == 2_143_552
     assert sum(p.numel() for p in method.discriminator.parameters()) == 1_128_800
     assert tuple(method.weights.values()) == weights
@@ -84,7 +84,7 @@ def test_the_recipes_are_those_of_the_authors_code(recipe, weights, discriminato
 
 
 def test_the_light_generator_is_a_choice():
-    method = instantiate(read_recipe("animegan", "method/anime_generator=light"), _convert_="object")
+    method = build(read_recipe("animegan", "method/anime_generator=light"))
     assert isinstance(method.generator, LightAnimeGenerator)
 
 
@@ -212,16 +212,6 @@ def test_schedules_are_of_what_follows_the_initialisation(monkeypatch):
     assert [g for g, _, _ in rates] == pytest.approx([2e-5 * factor for factor in factors])
     assert [d for _, d, _ in rates] == pytest.approx([4e-5 * factor for factor in factors])
     assert {initialization for _, _, initialization in rates} == {2e-4}
-
-
-def test_the_initialisation_is_a_level_of_its_own_for_a_forecast():
-    method = ready(initialization_epochs=2)
-    method.trainer = trainer = SimpleNamespace(num_training_batches=8, max_epochs=5)
-    assert [length for _, length in method.levels] == [16, 24]
-    trainer.max_epochs = 2
-    assert list(method.levels) == []
-    method.initialization_epochs = 0
-    assert list(method.levels) == []
 
 
 @pytest.mark.parametrize(
