@@ -317,7 +317,15 @@ def _first_line(error: BaseException) -> str:
 
 
 def build(config: Any, **arguments: Any) -> Any:
-    """Make the object that a configuration names, with plain lists and mappings as its arguments."""
+    """Make the object that a configuration names, with plain lists and mappings as its arguments.
+
+    Where a method's generator takes its first weights from is no argument: only a new training reads them.
+    """
+    if isinstance(config, Mapping) and "weights" in (config.get("generator") or {}):
+        if isinstance(config, DictConfig):
+            config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        generator = {key: value for key, value in config["generator"].items() if key != "weights"}
+        config = {**config, "generator": generator}
     return hydra.utils.instantiate(config, **arguments, _convert_="object")
 
 

@@ -2,8 +2,8 @@
 
 It holds the resolved ``config``; ``links``, those of its values that follow others, as they were written; the
 ``seed``; and ``attempts``, one for the start and one for each time that the run was resumed, with its command and
-overrides, versions, code, machine, data and state (``running``, ``finished``, ``interrupted``, ``failed``, or
-``killed``, as the next attempt finds out).
+overrides, versions, code, machine, data, the file of a generator's first ``weights``, and state (``running``,
+``finished``, ``interrupted``, ``failed``, or ``killed``, as the next attempt finds out).
 """
 
 import json
@@ -29,7 +29,7 @@ from lit_ghibli.overrides import flatten
 FILE = "record.json"
 PLACE = ("run_dir", "resume", "launcher")  # parts of a configuration that say where a run is, not what it is
 _CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")  # of which people need the beginning only
-_COMPARED = ("versions", "code", "machine", "data")
+_COMPARED = ("versions", "code", "machine", "data", "weights")
 log = logging.getLogger(__name__)
 
 
@@ -112,6 +112,7 @@ class RunRecord(Callback):
             "code": environment.code(),
             "machine": environment.machine(trainer.strategy.root_device, trainer.world_size),
             "data": _data_of(trainer, pl_module),
+            "weights": getattr(pl_module, "started_from", None),
         }
         attempt = json.loads(json.dumps(attempt, default=str))  # as it will be read: tuples are lists
         if trainer.ckpt_path and (self.folder / FILE).is_file():
@@ -144,6 +145,7 @@ class RunRecord(Callback):
         self._attempts = record["attempts"]
         if self._attempts[-1].get("state") == "running":  # nobody was left to note its end
             self._attempts[-1]["state"] = "killed"
+        attempt["weights"] = self._attempts[-1].get("weights")  # which the checkpoint has seen
         _warn("this run goes on with another", differences(self._attempts[-1], attempt))
         changed = compare(record["config"], self.config)
         return {key: values for key, values in changed.items() if key.split(".")[0] not in PLACE}

@@ -218,6 +218,11 @@ def prepare(config: DictConfig) -> Prepared:
     datamodule = build(config.data)
     method = build(config.method, metrics=build(config.metrics))
     method.check_data(datamodule)
+    start = resolved["method"].get("generator", {}).get("weights")
+    if start and not checkpoint:
+        from lit_ghibli.inference.starting import start_from
+
+        method.started_from = start_from(method.translator(), Path(start).expanduser(), resolved["method"]["generator"])
     if config.runtime.channels_last:
         method.to(memory_format=torch.channels_last)
     if config.runtime.compile:

@@ -1,6 +1,6 @@
 """What every method shares around its algorithm: counting, exact resume, optimisers, validation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -35,10 +35,12 @@ class Method(LightningModule):
         iteration: Training steps done.
         levels: Parts of the training whose iterations differ in cost, in order, each with its number of iterations;
             none where all cost the same.
+        started_from: File and checksum of the weights that a generator started from; None where all start afresh.
     """
 
     iteration = 0
     levels: Sequence[tuple[Any, int]] = ()
+    started_from: Mapping[str, str] | None = None
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | PathLike[str], **options: Any) -> "Method":

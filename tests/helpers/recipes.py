@@ -4,11 +4,10 @@ import inspect
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from lightning import LightningModule
 from omegaconf import OmegaConf
 
-from lit_ghibli.recipes import config_dir
+from lit_ghibli.recipes import build, config_dir
 from lit_ghibli.training.image_pool import ImagePool
 
 PLAIN = ("context", "size_multiple", "minimum_size")  # attributes of a generator that its repr lacks
@@ -25,7 +24,7 @@ def assert_defaults_are_those_of_the_recipe(ours: LightningModule, name: str) ->
     """Compare a method built without arguments with what ``method=name`` composes, which is returned."""
     recipe = read_recipe(name)
     assert set(recipe) - {"_target_"} == set(inspect.signature(type(ours)).parameters) - {"metrics"}
-    theirs = instantiate(recipe, _convert_="object")
+    theirs = build(recipe)
     assert ours.networks().keys() == theirs.networks().keys()
     for key, network in ours.networks().items():
         assert repr(network) == repr(theirs.networks()[key])

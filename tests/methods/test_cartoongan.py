@@ -8,7 +8,6 @@ import torch
 from helpers.by_hand import connect, gradients, loops, spy_on_gradients
 from helpers.contrastive import pictures
 from helpers.recipes import assert_defaults_are_those_of_the_recipe, read_recipe
-from hydra.utils import instantiate
 from torch.nn import functional as F
 
 from lit_ghibli.errors import UserError
@@ -17,6 +16,7 @@ from lit_ghibli.methods.cartoongan import CartoonGAN
 from lit_ghibli.networks.cartoon_discriminator import CartoonDiscriminator
 from lit_ghibli.networks.cartoongan import CartoonGenerator
 from lit_ghibli.networks.vgg import VggFeatures
+from lit_ghibli.recipes import build
 
 TINY = [
     "data=scenes",
@@ -74,7 +74,7 @@ def test_defaults_are_those_of_the_recipe():
 
 
 def test_the_recipes_are_those_of_the_authors_code_and_of_the_paper():
-    authors, paper = (instantiate(read_recipe(name), _convert_="object") for name in ("cartoongan", "cartoongan_paper"))
+    authors, paper = (build(read_recipe(name)) for name in ("cartoongan", "cartoongan_paper"))
     for method in (authors, paper):
         assert sum(p.numel() for p in method.generator.parameters()) == 11_129_667
         assert method.weights == {"gan": 1, "content": 10}

@@ -16,7 +16,6 @@ from helpers.contrastive import (
     pictures,
 )
 from helpers.recipes import assert_defaults_are_those_of_the_recipe, read_recipe
-from hydra.utils import instantiate
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.methods.cut import CUT
@@ -24,6 +23,7 @@ from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.patch_mlp import PatchMlp
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
+from lit_ghibli.recipes import build
 
 TINY = [
     "data=scenes",
@@ -67,7 +67,7 @@ def test_defaults_start_as_those_of_the_recipe():
 
 
 def test_the_recipes_are_the_published_ones():
-    cut, fastcut = (instantiate(read_recipe(name), _convert_="object") for name in ("cut", "fastcut"))
+    cut, fastcut = (build(read_recipe(name)) for name in ("cut", "fastcut"))
     for method in (cut, fastcut):
         assert_networks_are_the_released_ones(method)
     assert (cut.weights, fastcut.weights) == ({"gan": 1, "nce": 1}, {"gan": 1, "nce": 10})

@@ -16,7 +16,6 @@ from helpers.contrastive import (
     pictures,
 )
 from helpers.recipes import assert_defaults_are_those_of_the_recipe, read_recipe
-from hydra.utils import instantiate
 from torch.nn import functional as F
 
 from lit_ghibli.errors import UserError
@@ -26,6 +25,7 @@ from lit_ghibli.networks.patch_mlp import PatchMlp
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.networks.vgg import VggFeatures
+from lit_ghibli.recipes import build
 
 TINY = [
     "data=semi_scenes",
@@ -81,7 +81,7 @@ def test_defaults_are_those_of_the_recipe():
 
 
 def test_the_recipes_are_the_published_ones():
-    ode, resnet = (instantiate(read_recipe(name), _convert_="object") for name in ("nijigan", "scenimefy"))
+    ode, resnet = (build(read_recipe(name)) for name in ("nijigan", "scenimefy"))
     count = [sum(p.numel() for p in method.generator.parameters()) for method in (ode, resnet)]
     assert count == [5_477_379, 11_378_179]  # table 6.2 of 001: 5.477 M and 11.378 M
     assert_networks_are_the_released_ones(resnet)

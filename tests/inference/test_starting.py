@@ -1,0 +1,103 @@
+"""Trainings from weights of before: whose they may be, what starts from them, and what is noted."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import published as layouts
+
+from lit_ghibli.checksums import sha256_of
+from lit_ghibli.commands.train import prepare, train_here
+from lit_ghibli.errors import UserError
+from lit_ghibli.inference.importing import import_weights
+from lit_ghibli.inference.starting import start_from
+from lit_ghibli.networks.animegan import AnimeGenerator
+from lit_ghibli.networks.resnet import ResnetGenerator
+from lit_ghibli.recipes import compose
+
+TINY = {"base_channels": 2, "num_blocks": 1, "upsample": "transposed", "downsample": "stride", "output": "tanh"}
+TRAINED = ["data=scenes", "data.count=2", "data.test_count=1", "data.size=32", "data.crop_size=32", "trainer=cpu"]
+TRAINED += ["callbacks.progress_bar.refresh_rate=0", "callbacks.image_grid.num_images=1", "metrics.metrics=[l1]"]
+TRAINED += ["method=cyclegan", "method.generator.base_channels=2", "method.generator.num_blocks=1"]
+TRAINED += ["method.discriminator.base_channels=2", "method.generator.weights=published.pth"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(shapes: layouts.Shapes) -> None:
+    torch.save(layouts.drawn(shapes), "published.pth")
+
+
+def test_published_files_imported_folders_and_checkpoints_are_the_same_start():
+    written(layouts.cyclegan(2, 1))
+    import_weights(Path("published.pth"), Path("imported"))
+    checkpoint = Path("imported/checkpoints/last.ckpt")
+    starts = {"published.pth": Path("published.pth"), "imported": checkpoint, str(checkpoint): checkpoint}
+    states = []
+    for start, file in starts.items():
+        network = ResnetGenerator(**TINY)
+        assert start_from(network, Path(start), TINY) == {"file": str(file), "sha256": sha256_of(file)}
+        states.append(network.state_dict())
+    head = layouts.drawn(layouts.cyclegan(2, 1))["model.18.weight"]
+    assert all(torch.equal(state["decoder.head.weight"], head) for state in states)
+    assert all(torch.equal(state[name], value) for state in states for name, value in states[0].items())
+
+
+ALONE = r"bottleneck\.1\.branch\.0\.weight is in it alone; give method\.generator\.num_blocks=3$"
+WRONG = [
+    (layouts.cyclegan(2, 3), {}, ALONE),
+    (layouts.cyclegan(4, 1), {}, r"shape \(4, 3, 7, 7\) there and \(2, 3, 7, 7\) here; give .*base_channels=4$"),
+    (layouts.cut(2, 1), {"upsample": "bilinear"}, "downsample is blur there and stride here; give"),
+    (
+        layouts.pix2pix(2, 3),
+        {},
+        "its UnetGenerator is another .* this ResnetGenerator.*; choose a method that has a Unet",
+    ),
+    ({"x.weight": (1,)}, {}, "published.pth: of no family that is known here"),
+]
+
+
+@pytest.mark.parametrize(("shapes", "settings", "message"), WRONG)
+def test_another_generator_is_told_with_what_to_set(shapes, settings, message):
+    written(shapes)
+    settings = TINY | settings
+    with pytest.raises(UserError, match=message) as error:
+        start_from(ResnetGenerator(**settings), Path("published.pth"), {"weights": "published.pth", **settings})
+    assert "\n" not in str(error.value)
+
+
+def test_a_layer_that_the_recipe_does_not_have_is_told_by_a_word_that_adds_it():
+    torch.save(layouts.pytorch_animegan(layouts.drawn(layouts.animegan2_pytorch(2))), "port.pt")
+    settings = {"base_channels": 2, "upsample": "legacy"}
+    with pytest.raises(UserError, match=r"give .*\.upsample=half_pixel \+method\.generator\.head_bias=true$"):
+        start_from(AnimeGenerator(**settings), Path("port.pt"), settings)
+    settings = {"base_channels": 2, "upsample": "half_pixel", "head_bias": True}
+    start_from(AnimeGenerator(**settings), Path("port.pt"), settings)
+
+
+def test_only_the_generator_that_translates_starts_from_the_file():
+    written(layouts.cyclegan(2, 1))
+    given = prepare(compose("train", [*TRAINED, "run_dir=run"])).method
+    fresh = prepare(compose("train", [*TRAINED, "run_dir=run", "method.generator.weights=null"])).method
+    changed = {name for name, value in fresh.state_dict().items() if not torch.equal(value, given.state_dict()[name])}
+    assert changed == {name for name in given.state_dict() if name.startswith("generator_ab.")}
+    assert fresh.started_from is None
+    assert given.started_from == {"file": "published.pth", "sha256": sha256_of(Path("published.pth"))}
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore:.*logging interval")
+def test_the_file_is_noted_and_not_read_again_for_resuming_or_painting():
+    written(layouts.cyclegan(2, 1))
+    run = train_here(*TRAINED, "run_dir=run", "name=x", "method.epochs=1")
+    started = {"file": "published.pth", "sha256": sha256_of(Path("published.pth"))}
+    Path("published.pth").unlink()
+    train_here("resume=run", "method.epochs=2")
+    record = json.loads(Path("run/record.json").read_text())
+    assert [attempt["weights"] for attempt in record["attempts"]] == [started, started]
+    assert record["config"]["method"]["generator"]["weights"] == "published.pth"
+    assert run.load(device="cpu")(torch.zeros(3, 8, 8)).shape == (3, 8, 8)
