@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lit_ghibli.networks.convolutions import Conv2d
 from lit_ghibli.networks.normalization import LayerNorm
+from lit_ghibli.networks.outputs import Output, OutputLayer
 from lit_ghibli.networks.sizes import check_size
 from lit_ghibli.networks.upsampling import Sampling, bilinear_upsample
 
@@ -94,6 +95,8 @@ class AnimeGenerator(nn.Module):
         upsample: ``legacy`` as published, or ``half_pixel`` or ``align_corners``, for weights that were trained so; see
             ``lit_ghibli.networks.upsampling``. With ``align_corners`` what belongs where depends on the picture's size,
             so that tiles of a large one meet up to one pixel apart.
+        output: ``tanh``; a deviation is ``residual``, to paint over the photograph and start from it, or ``luminance``;
+            see ``lit_ghibli.networks.outputs``.
         head_bias: whether the last convolution has a bias, as in a PyTorch port's published weights.
 
     Attributes:
@@ -109,8 +112,15 @@ class AnimeGenerator(nn.Module):
     minimum_size = 8
     context = 51
 
-    def __init__(self, base_channels: int = 32, upsample: Sampling = "legacy", head_bias: bool = False) -> None:
+    def __init__(
+        self,
+        base_channels: int = 32,
+        upsample: Sampling = "legacy",
+        output: Output = "tanh",
+        head_bias: bool = False,
+    ) -> None:
         super().__init__()
+        self.output = OutputLayer(output, 3, 3)
         full, half, quarter, wide = (base_channels * factor for factor in (1, 2, 4, 8))
         self.encoder = nn.Sequential(
             _Block(3, full, 7),
@@ -133,9 +143,10 @@ class AnimeGenerator(nn.Module):
             _Block(quarter, half),
             _Block(half, half),
             _Block(half, full, 7),
-            Conv2d(full, 3, 1, bias=head_bias),
+            Conv2d(full, self.output.channels, 1, bias=head_bias),
         )
         _init_weights(self)
+        self.output.start(self.decoder[-1])
 
     def forward(self, photos: Tensor) -> Tensor:
         """Translate photographs.
@@ -144,13 +155,13 @@ class AnimeGenerator(nn.Module):
             photos: ``(N, 3, H, W)`` in ``[-1, 1]``; H and W multiples of 4, at least 8.
 
         Returns:
-            Pictures ``(N, 3, H, W)`` in ``[-1, 1]``.
+            Pictures ``(N, 3, H, W)``, in ``[-1, 1]`` for tanh.
 
         Raises:
             UserError: on a height or width that is too small or no multiple of ``size_multiple``.
         """
         self.check_size(*photos.shape[-2:])
-        return self.decoder(self.bottleneck(self.encoder(photos))).tanh()
+        return self.output(self.decoder(self.bottleneck(self.encoder(photos))), photos)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
@@ -171,6 +182,7 @@ class LightAnimeGenerator(nn.Module):
     Args:
         base_channels: channels at full resolution; the bottleneck has four times as many.
         upsample: as in :class:`AnimeGenerator`.
+        output: as in :class:`AnimeGenerator`.
 
     Attributes:
         size_multiple: heights and widths must be multiples of it, in pixels.
@@ -185,8 +197,9 @@ class LightAnimeGenerator(nn.Module):
     minimum_size = 16
     context = 86
 
-    def __init__(self, base_channels: int = 32, upsample: Sampling = "legacy") -> None:
+    def __init__(self, base_channels: int = 32, upsample: Sampling = "legacy", output: Output = "tanh") -> None:
         super().__init__()
+        self.output = OutputLayer(output, 3, 3)
         full, half, quarter = (base_channels * factor for factor in (1, 2, 4))
         self.stem = _Block(3, full, 7)
         self.down1 = nn.Sequential(_Block(full, full, stride=2), _Block(full, half))
@@ -199,8 +212,9 @@ class LightAnimeGenerator(nn.Module):
         self.merge2 = _Block(half, full)
         self.up3 = nn.Sequential(_Upsample(upsample), _Block(full, full))
         self.merge3 = _Block(full, full, 7)
-        self.head = Conv2d(full, 3, 1, bias=False)
+        self.head = Conv2d(full, self.output.channels, 1, bias=False)
         _init_weights(self)
+        self.output.start(self.head)
 
     def forward(self, photos: Tensor) -> Tensor:
         """Translate photographs.
@@ -209,7 +223,7 @@ class LightAnimeGenerator(nn.Module):
             photos: ``(N, 3, H, W)`` in ``[-1, 1]``; H and W multiples of 8, at least 16.
 
         Returns:
-            Pictures ``(N, 3, H, W)`` in ``[-1, 1]``.
+            Pictures ``(N, 3, H, W)``, in ``[-1, 1]`` for tanh.
 
         Raises:
             UserError: on a height or width that is too small or no multiple of ``size_multiple``.
@@ -222,7 +236,7 @@ class LightAnimeGenerator(nn.Module):
         hidden = self.merge1(self.up1(hidden) + quarter)
         hidden = self.merge2(self.up2(hidden) + half)
         hidden = self.merge3(self.up3(hidden) + full)
-        return self.head(hidden).tanh()
+        return self.output(self.head(hidden), photos)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.

@@ -87,7 +87,8 @@ class FeatureScale(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Bring features of any shape to the magnitude."""
+        """Bring features of any shape to the magnitude, in float32 at least."""
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
         return features if self.magnitude is None else features * (self.magnitude / self.measured)
 
     def extra_repr(self) -> str:

@@ -109,6 +109,17 @@ def test_gradients_reach_every_parameter(generator):
     assert all(parameter.grad.abs().max() > 0 for parameter in network.parameters() if parameter.dim() > 1)
 
 
+@pytest.mark.parametrize("output", ["residual", "luminance"])
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_what_paints_over_the_photograph_starts_from_it(generator, output):
+    network = generator(base_channels=4, output=output)
+    photos = torch.rand(1, 3, 16, 24) * 2 - 1
+    assert torch.equal(network(photos), photos)
+    network(photos).square().sum().backward()
+    gradients = [parameter.grad.abs().max() for parameter in network.parameters()]
+    assert [bool(gradient) for gradient in gradients] == [False] * (len(gradients) - 1) + [True]  # the head's
+
+
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_sizes(generator):
     network, side = generator(base_channels=4), SIDES[generator]

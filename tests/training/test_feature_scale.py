@@ -44,10 +44,12 @@ def test_without_a_magnitude_features_stay(vgg, photographs):
     assert scale(photographs[0]) is photographs[0]
 
 
-def test_precision_is_that_of_the_features(vgg, photographs):
-    scale = FeatureScale()
+@pytest.mark.parametrize("magnitude", [100.0, None])
+def test_losses_of_few_bits_are_computed_in_more(vgg, photographs, magnitude):
+    scale = FeatureScale(magnitude)
     scale.measure(vgg, photographs)
-    assert scale(photographs[0].bfloat16()).dtype == torch.bfloat16
+    assert scale(photographs[0].bfloat16()).dtype == torch.float32
+    assert scale(photographs[0].double()).dtype == torch.float64
 
 
 def test_what_cannot_be_is_refused(vgg, photographs):
