@@ -142,6 +142,7 @@ def sha256_of_weights(path: Path) -> str:
     index = _index_of(path)
     if index is None and path.is_file():
         return sha256_of(path)
-    files = path.rglob("*.npy") if index is None else index.parent.glob(f"{glob.escape(index.stem)}.*")
+    name = "" if index is None else glob.escape(index.stem)
+    files = path.rglob("*.npy") if index is None else [index, *index.parent.glob(f"{name}.data-*")]
     lines = [f"{sha256_of(file)}  {file.name}\n" for file in sorted(files)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

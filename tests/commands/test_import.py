@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.inference.load import open_model
 from lit_ghibli.methods.imported import Imported
 from lit_ghibli.networks.whitebox import WhiteBoxGenerator
-from lit_ghibli.recipes import build
+from lit_ghibli.published.families import FAMILIES
+from lit_ghibli.recipes import build, config_dir
 from lit_ghibli.scenes.scene import render_pair
 
 import_ = importlib.import_module("lit_ghibli.commands.import").import_
@@ -82,6 +84,13 @@ def test_an_imported_checkpoint_holds_its_provenance_and_is_loaded_like_a_run(we
     large = torch.rand(1, 3, 160, 136) * 2 - 1
     whole, tiled = model.translator(large), lit_ghibli.load("ours", device="cpu", tile=128)(large)
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
+
+
+def test_every_family_is_documented_and_named_where_it_is_chosen():
+    names = {family.name for family in FAMILIES}
+    assert names <= set(re.findall(r"\b\w+\b", Path(config_dir(), "import.yaml").read_text()))
+    page = (Path(__file__).parents[2] / "docs/importing.md").read_text()
+    assert names == set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
 
 
 def test_a_checkpoint_is_replaced_only_if_that_is_asked_for(weights):
