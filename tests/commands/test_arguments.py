@@ -213,6 +213,8 @@ WRONG = [
     ("rerun", "a b", ["one run at a time", "a, b"]),
     ("rerun", "a -m seed=1,2", ["rerun takes one value"]),
     ("sweep", "a b", ["one study at a time", "a, b"]),
+    ("import", "a b", ["one file at a time", "a, b"]),
+    ("import", "a famly=cut", ["import has no 'famly'", "family"]),
     ("sweep", "a jobs=x", ["jobs must be a whole number of at least 1", "'x'"]),
 ]
 
@@ -245,6 +247,8 @@ RIGHT = [
     ("stylize", "inputs=a.jpg out=x"),
     ("mos build", "inputs=a methods=[a:b,c:d] out=x"),
     ("nst", "beta=[1e3,1e4]"),
+    ("import", "a.pth --out x family=cut generator.upsample=legacy"),
+    ("train", "method.generator.weights=a.pth"),
     ("pseudo-pair", "min_structure=null keep=0.5"),
 ]
 
