@@ -52,15 +52,15 @@ def read_published(path: Path) -> dict[str, Tensor]:
             arrays = read_tensors(index)
         except DamagedError as error:
             raise UserError(f"{index}: damaged: {error}") from error
+    elif not path.exists():
+        raise UserError(f"{path}: no such file; {_FORMS}")
     elif path.is_dir():
         files = sorted(path.rglob("*.npy"))
         arrays = {file.relative_to(path).with_suffix("").as_posix(): _load_arrays(file) for file in files}
     elif path.suffix == ".npz":
         arrays = dict(_load_arrays(path))
     else:
-        if zipfile.is_zipfile(path) and any(
-            name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()
-        ):
+        if _is_torchscript(path):
             raise UserError(
                 f"{path}: a TorchScript file, which holds a program: write its weights with "
                 "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth'), where you trust it, and give that file"
@@ -89,12 +89,13 @@ def _index_of(path: Path) -> Path | None:
         if len(found) > 1:
             raise UserError(f"{path}: holds {len(found)} checkpoints of TensorFlow; give one, such as {found[-1]}")
         return found[0] if found else None
-    if path.suffix == ".index":
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; {_FORMS}")
-        return path
-    index = path.with_suffix(".index") if path.suffix.startswith(".data-") else path.with_name(f"{path.name}.index")
-    return index if index.is_file() and (path.suffix.startswith(".data-") or not path.exists()) else None
+    if path.suffix == ".index" or path.suffix.startswith(".data-"):
+        index = path.with_suffix(".index")
+    else:
+        index = path.with_name(f"{path.name}.index")
+        if path.exists():
+            return None
+    return index if index.is_file() else None
 
 
 def _load_arrays(path: Path) -> Any:
@@ -105,7 +106,8 @@ def _load_arrays(path: Path) -> Any:
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except Exception as error:  # the reader raises many kinds on damaged data
-        raise UserError(f"{path}: damaged, or no arrays of numbers ({str(error).splitlines()[0]})") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: damaged, or no arrays of numbers ({reason})") from error
 
 
 def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:

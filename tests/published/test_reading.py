@@ -139,6 +139,7 @@ def broken(kind, folder):
         ("nothing", "holds no weights"),
         ("cut", "damaged, or no weights at all"),
         ("nowhere.pth", "no such file"),
+        ("nowhere.npz", "no such file"),
         ("nowhere.index", "no such file"),
     ],
 )
