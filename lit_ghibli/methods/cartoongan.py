@@ -14,7 +14,8 @@ In the first epochs, the initialisation, G learns (2) alone, at a rate of its ow
 
 Deviations from the authors' code: e(y) is computed from the very pictures y of a step, where they draw others; G is
 told what D says of G(x) after D's update, where they reuse D's pass over pictures of the pool; biases of convolutions
-learn, where they set them to 0 before each step.
+learn, where they set them to 0 before each step. That each term of (1) for D is backpropagated by itself changes no
+gradient.
 """
 
 import warnings
@@ -113,10 +114,8 @@ class CartoonGAN(Translation):
         self.adversarial, self.smooth_edges, self.content_size = adversarial, smooth_edges, content_size
         self.pool = ImagePool(pool_size)
         self.epochs, self.decay_epochs = epochs, decay_epochs
-        self.initialization_epochs, self.initialization_decay_epochs = (
-            initialization_epochs,
-            initialization_decay_epochs,
-        )
+        self.initialization_epochs = initialization_epochs
+        self.initialization_decay_epochs = initialization_decay_epochs
         self.initialization_lr = initialization_lr
         self.metrics = metrics
 
@@ -139,31 +138,33 @@ class CartoonGAN(Translation):
         optimizer_g, optimizer_d = self.optimizers()
         initializing = self.iteration < self.initialization_steps
         losses, terms = {}, {}
+        with torch.no_grad():  # before G's own memory is needed
+            content = self.features(x) if self.weights["content"] else None
 
         with update(self, optimizer_g):
             fake = self.generator(x)
             if self.weights["gan"] and not initializing:
                 with update(self, optimizer_d):
-                    losses["discriminator"] = self.discriminator_loss(y, self.pool.query(fake))
-                    self.manual_backward(losses["discriminator"])
+                    losses["discriminator"] = self.backward_from(y, self.pool.query(fake))
                     optimizer_d.step()
                 terms["gan"] = self.towards(self.discriminator(fake), 1.0)
             if self.weights["content"]:
-                with torch.no_grad():
-                    expected = self.features(x)
-                terms["content"] = F.l1_loss(self.features(fake), expected)
+                terms["content"] = F.l1_loss(self.features(fake), content)
             self.manual_backward(weighted_sum(terms, self.weights))
             optimizer_g.step()
 
         # Of the initialisation no pictures, since its outputs should equal their photographs.
         return self.report(terms | losses, **({} if initializing else {"input": x, "output": fake.detach()}))
 
-    def discriminator_loss(self, y: Tensor, fake: Tensor) -> Tensor:
-        """Equation (1) for D; ``fake`` is detached and may come from the pool."""
-        loss = self.towards(self.discriminator(y), 1.0) + self.towards(self.discriminator(fake), 0.0)
-        if self.smooth_edges:
-            loss = loss + self.towards(self.discriminator(smooth_edges(y)), 0.0)
-        return loss
+    def backward_from(self, y: Tensor, fake: Tensor) -> Tensor:
+        """Backpropagate (1) for D, term by term, and return it; ``fake`` is detached and may come from the pool."""
+        pictures = [(y, 1.0), (fake, 0.0)] + ([(smooth_edges(y), 0.0)] if self.smooth_edges else [])
+        total = torch.zeros((), device=y.device)
+        for shown, target in pictures:
+            loss = self.towards(self.discriminator(shown), target)
+            self.manual_backward(loss)
+            total = total + loss.detach()
+        return total
 
     def towards(self, logits: Tensor, target: float) -> Tensor:
         """How far D's logits are from 1, for real, or 0, for not."""
