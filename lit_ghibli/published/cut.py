@@ -58,6 +58,7 @@ FAMILY = Family(
     dropped=r"model\.\d+\.filt",
     constant=filters,
 )
+FASTCUT = replace(FAMILY, name="fastcut", title="FastCUT")
 SCENIMEFY = replace(
     FAMILY,
     name="scenimefy",

@@ -16,6 +16,7 @@ FAMILIES: tuple[Family, ...] = (
     cyclegan.FAMILY,
     pix2pix.FAMILY,
     cut.FAMILY,
+    cut.FASTCUT,
     cut.SCENIMEFY,
     cartoongan.FAMILY,
     *animegan.FAMILIES,
@@ -60,7 +61,7 @@ def import_published(path: Path, family: str = AUTO, options: Mapping[str, Any] 
     try:
         arguments, weights = found.convert(state, options or {})
     except UserError as error:
-        raise UserError(f"{path}: no weights of {found.title}: {error}") from error
+        raise UserError(f"{path}, read as {found.title}: {error}") from error
     target = f"{found.network.__module__}.{found.network.__qualname__}"
     return Published(found, {"_target_": target, **arguments}, weights)
 
