@@ -48,10 +48,10 @@ def start_from(network: nn.Module, path: Path, settings: Mapping[str, Any]) -> d
             for key, value in theirs.items()
             if key not in ("_target_", "_partial_", "weights") and settings.get(key, defaults.get(key)) != value
         )
-        remedy = f"give {words}" if kind == type(network).__name__ and words else f"choose a method that has a {kind}"
+        own = type(network).__name__
+        remedy = words if kind == own and words else f"weights of a {own}"
         raise UserError(
-            f"{_SETTING}.weights={path}: its {kind} is another generator than this {type(network).__name__}: "
-            f"{difference}; {remedy}"
+            f"{_SETTING}.weights={path}: its {kind} is another generator than this {own}: {difference}; give {remedy}"
         )
     network.load_state_dict(weights)
     return {"file": str(file), "sha256": sha256_of_weights(file)}
