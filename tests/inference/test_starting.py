@@ -56,7 +56,7 @@ WRONG = [
     (
         layouts.pix2pix(2, 3),
         {},
-        "its UnetGenerator is another .* this ResnetGenerator.*; choose a method that has a Unet",
+        "its UnetGenerator is another .* this ResnetGenerator.*; give weights of a Resnet",
     ),
     ({"x.weight": (1,)}, {}, "published.pth: of no family that is known here"),
 ]
