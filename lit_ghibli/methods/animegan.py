@@ -20,8 +20,8 @@ D minimises a weighted sum: neither an output, nor what has no color, nor what h
 In the first epochs, the initialisation, G learns (2) alone, by an optimiser of its own, and D rests.
 
 Deviations from the authors' code: e(y) is computed from the very pictures y of a step, where they draw others; the
-sum of (6) to (9) has no factor of 300, which Adam takes back; D looks at the pictures of all four at once, so that its
-spectral norm iterates once for all.
+sum of (6) to (9) has no factor of 300, which Adam takes back. That its terms are backpropagated one by one changes no
+gradient.
 """
 
 from collections.abc import Callable, Mapping
@@ -149,9 +149,7 @@ class AnimeGAN(Translation):
             fake = self.generator(x)
             if "gan" in used:
                 with update(self, optimizer_d):
-                    judged = self.judge(y, fake.detach())
-                    losses = {**judged, "discriminator": weighted_sum(judged, self.discriminator_weights)}
-                    self.manual_backward(losses["discriminator"])
+                    losses = self.backward_from(y, fake.detach())
                     optimizer_d.step()
                 terms["gan"] = lsgan_generator_loss(self.discriminator(fake))
             if used & {"content", "style"}:
@@ -170,17 +168,19 @@ class AnimeGAN(Translation):
         # Of the initialisation no pictures, since its outputs should equal their photographs.
         return self.report(terms | losses, **({} if initializing else {"input": x, "output": fake.detach()}))
 
-    def judge(self, y: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Those of (6) to (9) that have a weight."""
+    def backward_from(self, y: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Backpropagate those of (6) to (9) that have a weight, one by one, and return them and their weighted sum."""
         pictures = {"anime": y, "fake": fake, "grey": grey(y)}
         if self.discriminator_weights["smooth"]:
             pictures["smooth"] = grey(smooth_edges(y))
-        pictures = {name: each for name, each in pictures.items() if self.discriminator_weights[name]}
-        logits = self.discriminator(torch.cat(list(pictures.values()))).chunk(len(pictures))
-        return {
-            name: F.mse_loss(each, torch.full_like(each, float(name == "anime")))
-            for name, each in zip(pictures, logits, strict=True)
-        }
+        terms = {}
+        for name, shown in pictures.items():
+            if self.discriminator_weights[name]:
+                logits = self.discriminator(shown)
+                term = F.mse_loss(logits, torch.full_like(logits, float(name == "anime")))
+                self.manual_backward(weighted_sum({name: term}, self.discriminator_weights))
+                terms[name] = term.detach()
+        return {**terms, "discriminator": weighted_sum(terms, self.discriminator_weights)}
 
     def features(self, pictures: Tensor) -> Tensor:
         """V(.) of pictures."""

@@ -1,40 +1,65 @@
 """The generators of AnimeGANv2: layer norm, inverted residual blocks, bilinear enlargement."""
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lit_ghibli.networks.convolutions import Conv2d
+from lit_ghibli.networks.kernels.padding import reflection_pad
 from lit_ghibli.networks.normalization import LayerNorm
 from lit_ghibli.networks.outputs import Output, OutputLayer
 from lit_ghibli.networks.sizes import check_size
 from lit_ghibli.networks.upsampling import Sampling, bilinear_upsample
 
 
-class _Block(nn.Sequential):
-    """Reflection padding, a convolution without bias, layer norm and leaky ReLU of slope 0.2; the size is kept.
+class _Block(nn.Module):
+    """Leaky ReLU of slope 0.2 unless the input is past one, reflection padding, a convolution without bias, layer norm.
 
     With a stride of 2 the size is halved, and only the bottom and the right are padded: windows begin at every other
     pixel from the first one. (PyTorch's padding of 1 would begin them one pixel earlier.)
+
+    A block's activation is thus the next one's first step. There it commutes with the padding, and works in place on
+    the padded copy, which the convolution keeps for the backward pass anyway: two tensors of a layer are kept, not
+    three. In place is legal, since norms and padding do not need their output for it.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, depthwise: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        depthwise: bool = False,
+        activated: bool = False,
     ) -> None:
+        super().__init__()
+        reach = kernel_size // 2
+        self.padding, self.activated = (0, 1, 0, 1) if stride == 2 else (reach,) * 4, activated
         groups = in_channels if depthwise else 1
-        same = {"padding": kernel_size // 2, "padding_mode": "reflect"} if stride == 1 else {}
-        convolution = Conv2d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=depthwise, **same)
-        parts = {
-            "pad": nn.ReflectionPad2d((0, 1, 0, 1)),
-            "convolution": convolution,
-            "norm": LayerNorm(out_channels),
-            # In place is legal: the norm's backward needs its input, not its output.
-            "activation": nn.LeakyReLU(0.2, inplace=True),
-        }
-        if stride == 1:
-            del parts["pad"]
-        super().__init__(OrderedDict(parts))
+        self.convolution = Conv2d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=depthwise)
+        self.norm = LayerNorm(out_channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if any(self.padding):
+            features = reflection_pad(features, self.padding)
+        return self.norm(self.convolution(features if self.activated else _activate(features)))
+
+    def extra_repr(self) -> str:
+        return f"padding={self.padding}, activated={self.activated}"
+
+
+def _activate(features: Tensor) -> Tensor:
+    return F.leaky_relu(features, 0.2, inplace=True)
+
+
+class _Pointwise(Conv2d):
+    """Leaky ReLU and a 1x1 convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = False) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(_activate(input))
 
 
 class _InvertedResidual(nn.Module):
@@ -42,11 +67,11 @@ class _InvertedResidual(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.expand = _Block(in_channels, 2 * in_channels, 1)
-        self.depthwise = _Block(2 * in_channels, 2 * in_channels, depthwise=True)
-        self.project = Conv2d(2 * in_channels, out_channels, 1, bias=False)
-        self.norm = LayerNorm(out_channels)
         self.added = in_channels == out_channels
+        self.expand = _Block(in_channels, 2 * in_channels, 1, activated=self.added)  # as another such block gives it
+        self.depthwise = _Block(2 * in_channels, 2 * in_channels, depthwise=True)
+        self.project = _Pointwise(2 * in_channels, out_channels)
+        self.norm = LayerNorm(out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
         branch = self.norm(self.project(self.depthwise(self.expand(features))))
@@ -59,9 +84,9 @@ class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            _Block(channels, channels // 4, 1),
+            _Block(channels, channels // 4, 1, activated=True),
             _Block(channels // 4, channels // 4),
-            Conv2d(channels // 4, channels, 1, bias=False),
+            _Pointwise(channels // 4, channels),
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -69,15 +94,17 @@ class _Residual(nn.Module):
 
 
 class _Upsample(nn.Module):
-    def __init__(self, sampling: Sampling) -> None:
+    """Leaky ReLU, unless the input is past one, and bilinear enlargement."""
+
+    def __init__(self, sampling: Sampling, activated: bool = False) -> None:
         super().__init__()
-        self.sampling = sampling
+        self.sampling, self.activated = sampling, activated
 
     def forward(self, features: Tensor) -> Tensor:
-        return bilinear_upsample(features, self.sampling)
+        return bilinear_upsample(features if self.activated else _activate(features), self.sampling)
 
     def extra_repr(self) -> str:
-        return repr(self.sampling)
+        return f"{self.sampling!r}, activated={self.activated}"
 
 
 class AnimeGenerator(nn.Module):
@@ -123,7 +150,7 @@ class AnimeGenerator(nn.Module):
         self.output = OutputLayer(output, 3, 3)
         full, half, quarter, wide = (base_channels * factor for factor in (1, 2, 4, 8))
         self.encoder = nn.Sequential(
-            _Block(3, full, 7),
+            _Block(3, full, 7, activated=True),
             _Block(full, half, stride=2),
             _Block(half, half),
             _Block(half, quarter, stride=2),
@@ -133,17 +160,17 @@ class AnimeGenerator(nn.Module):
             _Block(quarter, quarter),
             _InvertedResidual(quarter, wide),
             *(_InvertedResidual(wide, wide) for _ in range(3)),
-            _Block(wide, quarter),
+            _Block(wide, quarter, activated=True),
         )
         self.decoder = nn.Sequential(
             _Upsample(upsample),
-            _Block(quarter, quarter),
+            _Block(quarter, quarter, activated=True),
             _Block(quarter, quarter),
             _Upsample(upsample),
-            _Block(quarter, half),
+            _Block(quarter, half, activated=True),
             _Block(half, half),
             _Block(half, full, 7),
-            Conv2d(full, self.output.channels, 1, bias=head_bias),
+            _Pointwise(full, self.output.channels, bias=head_bias),
         )
         _init_weights(self)
         self.output.start(self.decoder[-1])
@@ -201,18 +228,18 @@ class LightAnimeGenerator(nn.Module):
         super().__init__()
         self.output = OutputLayer(output, 3, 3)
         full, half, quarter = (base_channels * factor for factor in (1, 2, 4))
-        self.stem = _Block(3, full, 7)
+        self.stem = _Block(3, full, 7, activated=True)
         self.down1 = nn.Sequential(_Block(full, full, stride=2), _Block(full, half))
         self.down2 = nn.Sequential(_Block(half, half, stride=2), _Block(half, quarter))
         self.down3 = nn.Sequential(_Block(quarter, half, stride=2), _Block(half, quarter))
         self.bottleneck = nn.Sequential(*(_Residual(quarter) for _ in range(4)))
-        self.up1 = nn.Sequential(_Upsample(upsample), _Block(quarter, quarter))
-        self.merge1 = _Block(quarter, half)
-        self.up2 = nn.Sequential(_Upsample(upsample), _Block(half, half))
-        self.merge2 = _Block(half, full)
-        self.up3 = nn.Sequential(_Upsample(upsample), _Block(full, full))
-        self.merge3 = _Block(full, full, 7)
-        self.head = Conv2d(full, self.output.channels, 1, bias=False)
+        self.up1 = nn.Sequential(_Upsample(upsample, activated=True), _Block(quarter, quarter, activated=True))
+        self.merge1 = _Block(quarter, half, activated=True)
+        self.up2 = nn.Sequential(_Upsample(upsample), _Block(half, half, activated=True))
+        self.merge2 = _Block(half, full, activated=True)
+        self.up3 = nn.Sequential(_Upsample(upsample), _Block(full, full, activated=True))
+        self.merge3 = _Block(full, full, 7, activated=True)
+        self.head = _Pointwise(full, self.output.channels)
         _init_weights(self)
         self.output.start(self.head)
 
@@ -232,10 +259,13 @@ class LightAnimeGenerator(nn.Module):
         full = self.stem(photos)
         half = self.down1(full)
         quarter = self.down2(half)
-        hidden = self.bottleneck(self.down3(quarter))
-        hidden = self.merge1(self.up1(hidden) + quarter)
-        hidden = self.merge2(self.up2(hidden) + half)
-        hidden = self.merge3(self.up3(hidden) + full)
+        hidden = self.bottleneck(_activate(self.down3(quarter)))
+        for up, merge, skip in (
+            (self.up1, self.merge1, quarter),
+            (self.up2, self.merge2, half),
+            (self.up3, self.merge3, full),
+        ):
+            hidden = merge(_activate(up(hidden)) + _activate(skip))
         return self.output(self.head(hidden), photos)
 
     def check_size(self, height: int, width: int) -> None:

@@ -88,25 +88,23 @@ def test_output_is_that_of_the_layers_one_by_one(generator, sampling):
     photos = torch.rand(2, 3, 24, 32, dtype=torch.float64) * 2 - 1
     functional = Functional(network, sampling)
     expected = functional.published(photos) if generator is AnimeGenerator else functional.light(photos)
-    torch.testing.assert_close(network(photos), expected, rtol=0, atol=1e-9)
+    before, picture = photos.clone(), network(photos)
+    assert torch.equal(photos, before)
+    torch.testing.assert_close(picture, expected, rtol=0, atol=1e-9)
     assert next(functional.parameters, None) is None
+    weight = torch.randn_like(picture)
+    wanted = torch.autograd.grad((expected * weight).sum(), tuple(network.parameters()))
+    found = torch.autograd.grad((picture * weight).sum(), tuple(network.parameters()))
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
 
 
 def test_strided_windows_begin_at_the_first_pixel():
-    network = AnimeGenerator(base_channels=2)
-    torch.nn.init.zeros_(network.encoder[1].convolution.weight)
-    network.encoder[1].convolution.weight.data[:, :, 0, 0] = 1.0
-    hidden = torch.randn(1, 2, 8, 8)
-    convolution = torch.nn.Sequential(network.encoder[1].pad, network.encoder[1].convolution)
-    torch.testing.assert_close(convolution(hidden)[0, 0], hidden[0, :, ::2, ::2].sum(0))
-
-
-@pytest.mark.parametrize("generator", GENERATORS)
-def test_gradients_reach_every_parameter(generator):
-    torch.manual_seed(0)
-    network = generator(base_channels=4)
-    network(torch.rand(1, 3, 32, 32) * 2 - 1).square().sum().backward()
-    assert all(parameter.grad.abs().max() > 0 for parameter in network.parameters() if parameter.dim() > 1)
+    block = AnimeGenerator(base_channels=2).encoder[1]
+    block.norm = torch.nn.Identity()
+    torch.nn.init.zeros_(block.convolution.weight)
+    block.convolution.weight.data[:, :, 0, 0] = 1.0
+    hidden = torch.rand(1, 2, 8, 8)
+    torch.testing.assert_close(block(hidden)[0, 0], hidden[0, :, ::2, ::2].sum(0))
 
 
 @pytest.mark.parametrize("output", ["residual", "luminance"])
