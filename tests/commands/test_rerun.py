@@ -60,7 +60,7 @@ def test_a_cell_of_a_multirun_repeated_is_equal_to_the_last_bit(tmp_path, tiny, 
     (repeated,) = (tmp_path / "outputs").glob("rerun_1_*")
     assert rows_of(repeated) == rows_of(cells[1]) != rows_of(cells[0])
     assert len(rows_of(repeated)) >= 7
-    assert "equal: all 10 metrics, to the last bit" in again.stdout
+    assert "equal: all 12 metrics, to the last bit" in again.stdout
     for part in ("versions", "machine", "data"):
         assert f"another {part}" not in again.stdout + again.stderr
 
