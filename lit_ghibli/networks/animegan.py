@@ -15,6 +15,8 @@ from lit_ghibli.networks.upsampling import Sampling, bilinear_upsample
 class _Block(nn.Module):
     """Leaky ReLU of slope 0.2 unless the input is past one, reflection padding, a convolution without bias, layer norm.
 
+    With ``upsample`` bilinear enlargement follows the leaky ReLU.
+
     With a stride of 2 the size is halved, and only the bottom and the right are padded: windows begin at every other
     pixel from the first one. (PyTorch's padding of 1 would begin them one pixel earlier.)
 
@@ -31,21 +33,32 @@ class _Block(nn.Module):
         stride: int = 1,
         depthwise: bool = False,
         activated: bool = False,
+        upsample: Sampling | None = None,
     ) -> None:
         super().__init__()
         reach = kernel_size // 2
         self.padding, self.activated = (0, 1, 0, 1) if stride == 2 else (reach,) * 4, activated
+        self.upsample = upsample
         groups = in_channels if depthwise else 1
         self.convolution = Conv2d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=depthwise)
         self.norm = LayerNorm(out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
+        return self.norm(self.convolution(self._prepared(features)))
+
+    def _prepared(self, features: Tensor) -> Tensor:
+        # Apart from forward, where a name would keep what is enlarged or padded longer than the convolution needs it.
+        activated = self.activated
+        if self.upsample:
+            features = bilinear_upsample(features if activated else _activate(features), self.upsample)
+            activated = True
         if any(self.padding):
             features = reflection_pad(features, self.padding)
-        return self.norm(self.convolution(features if self.activated else _activate(features)))
+        return features if activated else _activate(features)
 
     def extra_repr(self) -> str:
-        return f"padding={self.padding}, activated={self.activated}"
+        enlarged = f", upsample={self.upsample!r}" if self.upsample else ""
+        return f"padding={self.padding}, activated={self.activated}{enlarged}"
 
 
 def _activate(features: Tensor) -> Tensor:
@@ -91,20 +104,6 @@ class _Residual(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.branch(features).add_(features)
-
-
-class _Upsample(nn.Module):
-    """Leaky ReLU, unless the input is past one, and bilinear enlargement."""
-
-    def __init__(self, sampling: Sampling, activated: bool = False) -> None:
-        super().__init__()
-        self.sampling, self.activated = sampling, activated
-
-    def forward(self, features: Tensor) -> Tensor:
-        return bilinear_upsample(features if self.activated else _activate(features), self.sampling)
-
-    def extra_repr(self) -> str:
-        return f"{self.sampling!r}, activated={self.activated}"
 
 
 class AnimeGenerator(nn.Module):
@@ -163,11 +162,9 @@ class AnimeGenerator(nn.Module):
             _Block(wide, quarter, activated=True),
         )
         self.decoder = nn.Sequential(
-            _Upsample(upsample),
-            _Block(quarter, quarter, activated=True),
+            _Block(quarter, quarter, upsample=upsample),
             _Block(quarter, quarter),
-            _Upsample(upsample),
-            _Block(quarter, half, activated=True),
+            _Block(quarter, half, upsample=upsample),
             _Block(half, half),
             _Block(half, full, 7),
             _Pointwise(full, self.output.channels, bias=head_bias),
@@ -233,11 +230,11 @@ class LightAnimeGenerator(nn.Module):
         self.down2 = nn.Sequential(_Block(half, half, stride=2), _Block(half, quarter))
         self.down3 = nn.Sequential(_Block(quarter, half, stride=2), _Block(half, quarter))
         self.bottleneck = nn.Sequential(*(_Residual(quarter) for _ in range(4)))
-        self.up1 = nn.Sequential(_Upsample(upsample, activated=True), _Block(quarter, quarter, activated=True))
+        self.up1 = _Block(quarter, quarter, activated=True, upsample=upsample)
         self.merge1 = _Block(quarter, half, activated=True)
-        self.up2 = nn.Sequential(_Upsample(upsample), _Block(half, half, activated=True))
+        self.up2 = _Block(half, half, upsample=upsample)
         self.merge2 = _Block(half, full, activated=True)
-        self.up3 = nn.Sequential(_Upsample(upsample), _Block(full, full, activated=True))
+        self.up3 = _Block(full, full, upsample=upsample)
         self.merge3 = _Block(full, full, 7, activated=True)
         self.head = _Pointwise(full, self.output.channels)
         _init_weights(self)

@@ -12,13 +12,13 @@ _GROUPS = (
     {0: "encoder.0", 1: "encoder.1", 2: "encoder.2"},
     {0: "encoder.3", 1: "encoder.4"},
     {0: "bottleneck.0", 5: "bottleneck.5"},
-    {0: "decoder.1", 1: "decoder.2"},
-    {0: "decoder.4", 1: "decoder.5", 2: "decoder.6"},
+    {0: "decoder.0", 1: "decoder.1"},
+    {0: "decoder.2", 1: "decoder.3", 2: "decoder.4"},
 )
 _BLOCKS = range(1, 5)
 _PARTS = ("expand.convolution", "expand.norm", "depthwise.convolution", "depthwise.norm", "project", "norm")
 _WITHOUT_BIAS = ("expand.convolution", "project")
-_HEAD = "decoder.7"
+_HEAD = "decoder.5"
 _NAME, _TITLE = "animegan2", "AnimeGANv2"
 
 
