@@ -11,7 +11,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from lit_ghibli import checkpoints, cluster
+from lit_ghibli import checkpoints, cluster, signals
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import remove_partials
 
@@ -34,8 +34,8 @@ class RunCheckpoints(Checkpoint):
     are learned by heart.
 
     Counted in batches: Lightning's own step counter counts every optimiser. Nothing is written in the middle
-    of a step, so that every file continues bit by bit. Ctrl-C and SIGTERM finish the step, save, and stop; a
-    second Ctrl-C stops at once, which loses what came after the last file. SIGUSR1 and SIGUSR2, with which
+    of a step, so that every file continues bit by bit. Ctrl-C, SIGTERM and a closed terminal finish the step, save, and
+    stop; a second Ctrl-C stops at once, which loses what came after the last file. SIGUSR1 and SIGUSR2, with which
     schedulers announce the end, also have the job requeued where there is a scheduler. In a job of SLURM's SIGTERM
     saves, and SLURM ends or requeues the job when it likes.
 
@@ -76,7 +76,7 @@ class RunCheckpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             remove_partials(self.folder)
-        for number in (signal.SIGINT, signal.SIGTERM, *cluster.REQUEUE_SIGNALS):
+        for number in (*signals.stop_signals(), *cluster.REQUEUE_SIGNALS):
             self._previous_handlers[number] = signal.signal(number, self._take_note)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,8 +107,8 @@ class RunCheckpoints(Checkpoint):
                 if is_best:  # before the last file: killed between the two, a run does this epoch again
                     checkpoints.link(path, self.folder / "best.ckpt")
                 checkpoints.link(path, self.last)
-                epochs = sorted(self.folder.glob("epoch_*.ckpt"))
-                for old in epochs[: len(epochs) - self.keep_epochs] if self.keep_epochs >= 0 else []:
+                newest_first = sorted(self.folder.glob("epoch_*.ckpt"), reverse=True)
+                for old in newest_first[self.keep_epochs :] if self.keep_epochs >= 0 else []:
                     old.unlink()
         if (wish := self._take_wish(trainer)) >= _Wish.STOP:
             self._interrupt(trainer, wish)
@@ -146,6 +146,8 @@ class RunCheckpoints(Checkpoint):
 
     def _take_note(self, number: int, frame: Any) -> None:
         """Remember what a signal asks for until the step is finished."""
+        if number == signal.SIGHUP:
+            signals.leave_terminal()
         if number == signal.SIGINT and self._wish >= _Wish.STOP:
             raise KeyboardInterrupt
         wish = _Wish.STOP

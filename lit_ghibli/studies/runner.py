@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.reports.tables import format_value
+from lit_ghibli.signals import leave_terminal, stop_signals
 from lit_ghibli.studies.ledger import Entry, Ledger, lock_file
 
 LOG = "cell.log"
@@ -38,8 +39,8 @@ class Step(NamedTuple):
 class Runner:
     """Takes one cell after the other until none is left; keeps the ledger.
 
-    A stop (Ctrl-C, SIGTERM) is passed on to the processes, whose trainings save first; a second one kills them. What
-    was cut off goes on where it was saved. A process that outlives a killed sweep is waited for.
+    A stop (Ctrl-C, SIGTERM, a closed terminal) is passed on to the processes, whose trainings save first; a second one
+    kills them. What was cut off goes on where it was saved. A process that outlives a killed sweep is waited for.
 
     Args:
         ledger: Of the study.
@@ -83,7 +84,7 @@ class Runner:
                 self._broken.append(error)
                 self._signal(signal.SIGINT)
 
-        handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, self._stop) for number in stop_signals()}
         try:
             threads = [threading.Thread(target=work) for _ in range(self.jobs)]
             for thread in threads:
@@ -167,6 +168,8 @@ class Runner:
         return process.returncode
 
     def _stop(self, number: int, frame: Any) -> None:
+        if number == signal.SIGHUP:
+            leave_terminal()
         again, self.stopped = self.stopped, True
         print("\nkilling what runs" if again else "\nstopping: what runs is saved first (again to kill it)", flush=True)
         self._signal(signal.SIGKILL if again else signal.SIGINT)  # SIGTERM does not stop a training in SLURM's jobs

@@ -147,6 +147,15 @@ def test_the_best_epoch_is_the_one_with_the_best_metric(tmp_path, mode, values, 
     assert found == best
 
 
+@pytest.mark.parametrize(("keep", "kept"), [(-1, [1, 2, 3, 4]), (0, []), (1, [4]), (3, [2, 3, 4]), (9, [1, 2, 3, 4])])
+def test_as_many_of_the_newest_epochs_are_kept_as_asked_for(tmp_path, keep, kept):
+    callback = RunCheckpoints(tmp_path, every_n_batches=1, keep_epochs=keep)
+    for epoch in range(4):
+        callback.on_train_epoch_end(FakeTrainer(epoch, {}), None)
+    assert sorted(path.name for path in tmp_path.glob("epoch_*.ckpt")) == [f"epoch_{number:04}.ckpt" for number in kept]
+    assert (tmp_path / "last.ckpt").exists()
+
+
 def test_a_metric_that_is_not_logged_is_said_once_and_stops_nothing(tmp_path, caplog):
     callback = RunCheckpoints(tmp_path, every_n_batches=1, keep_epochs=1, monitor="val/fid")
     for epoch in range(2):

@@ -55,6 +55,7 @@ def step(tmp_path, monkeypatch):
         ({}, [], []),
         ({}, ["INT"], ["saved last.ckpt", "KeyboardInterrupt"]),
         ({}, ["TERM", "TERM"], ["saved last.ckpt", "KeyboardInterrupt"]),
+        ({}, ["HUP"], ["saved last.ckpt", "KeyboardInterrupt"]),
         ({}, ["USR1"], ["saved last.ckpt", "KeyboardInterrupt"]),  # nobody there to requeue anything
         (SLURM, ["USR1"], ["saved last.ckpt", "scontrol requeue 7", "SystemExit"]),
         (SLURM, ["TERM"], ["saved last.ckpt"]),  # goes on: SLURM knows whether the job was cancelled or preempted
