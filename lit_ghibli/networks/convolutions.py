@@ -32,7 +32,8 @@ _MINIMUM_PRODUCT_WEIGHTS = 2**20
 _MAXIMUM_NARROW_CHANNELS = 4
 
 
-def _is_eager_cpu_float32(images: Tensor) -> bool:
+def is_eager_cpu_float32(images: Tensor) -> bool:
+    """Whether a batch of images takes the routes of this module."""
     return (
         not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
@@ -56,7 +57,7 @@ class Conv2d(nn.Conv2d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if (self.dilation, self.groups) != ((1, 1), 1) or not _is_eager_cpu_float32(input):
+        if (self.dilation, self.groups) != ((1, 1), 1) or not is_eager_cpu_float32(input):
             return super()._conv_forward(input, weight, bias)
         if self.stride == (1, 1):
             if self._winograd_pays(input):
@@ -90,7 +91,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Convolve as ``nn.ConvTranspose2d`` does."""
         plain = output_size is None and (self.dilation, self.groups) == ((1, 1), 1)
-        if not (plain and _is_eager_cpu_float32(input)):
+        if not (plain and is_eager_cpu_float32(input)):
             return super().forward(input, output_size)
         geometry = (list(self.stride), list(self.padding), list(self.output_padding))
         positions = input.numel() // self.in_channels
