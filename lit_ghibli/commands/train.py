@@ -222,6 +222,11 @@ def prepare(config: DictConfig) -> Prepared:
     if start and not checkpoint:
         from lit_ghibli.inference.starting import start_from
 
+        if getattr(method, "initialization_epochs", 0):
+            raise UserError(
+                "the initialisation, in which the generator learns to make its photograph, would undo what "
+                f"method.generator.weights={start} can do: add method.initialization_epochs=0"
+            )
         method.started_from = start_from(method.translator(), Path(start).expanduser(), resolved["method"]["generator"])
     if config.runtime.channels_last:
         method.to(memory_format=torch.channels_last)

@@ -90,6 +90,12 @@ def test_only_the_generator_that_translates_starts_from_the_file():
     assert given.started_from == {"file": "published.pth", "sha256": sha256_of(Path("published.pth"))}
 
 
+def test_an_initialisation_would_undo_the_weights():
+    words = ["method=animegan", "data=scenes", "run_dir=run", "method.generator.weights=published.pth"]
+    with pytest.raises(UserError, match=r"method\.initialization_epochs=0"):
+        prepare(compose("train", words))
+
+
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore:.*logging interval")
 def test_the_file_is_noted_and_not_read_again_for_resuming_or_painting():
     written(layouts.cyclegan(2, 1))
