@@ -6,12 +6,14 @@ import os
 import pytest
 import torch
 from helpers.recipes import read_recipe
+from omegaconf import OmegaConf
 
 import lit_ghibli.networks.resnet
 from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.load import choose_device, load_translator
-from lit_ghibli.trust import instantiate_trusted, is_trusted
+from lit_ghibli.recipes import compose
+from lit_ghibli.trust import instantiate_trusted, is_trusted, leaves
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,13 @@ from lit_ghibli.trust import instantiate_trusted, is_trusted
 )
 def test_what_a_method_consists_of_is_trusted(target):
     assert is_trusted(target)
+
+
+def test_all_that_a_recipe_names_is_trusted(any_method):
+    config = OmegaConf.to_container(compose("train", [f"method={any_method}"]).method, resolve=True)
+    targets = {value for key, value in leaves(config) if key == "_target_"}
+    assert targets
+    assert {target for target in targets if not is_trusted(target)} == set()
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class RunProgress(Callback):
         total = _total_batches(trainer)
         end = next((end for end in ends if done < end), total)
         limits = [timer.time_remaining() or 0.0 for timer in trainer.callbacks if isinstance(timer, Timer)]
-        span = _duration(min(max(end - done, 0) * seconds, *limits, float("inf")))
+        span = _duration(max(min((end - done) * seconds, *limits, float("inf")), 0))
         return span if end == total else f"{span} and {total - end:,} iterations of another cost"
 
 

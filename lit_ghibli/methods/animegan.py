@@ -3,7 +3,7 @@
 Chen, Liu, Chen 2019, "AnimeGAN: A Novel Lightweight GAN for Photo Animation", and version 2, which has code and a
 project page but no paper. x is a photograph, y an anime picture, g(.) makes a picture grey, e(.) its edges soft; G is
 the generator, D the discriminator; V(.) are the features of VGG-19's conv4_4 before its ReLU, brought to the scale that
-the weights are made for (``lit_ghibli.training.feature_scale``); means are over all elements.
+the weights are made for (``lit_ghibli.networks.feature_scale``); means are over all elements.
 
 (1) gan      E_x[(D(G(x)) - 1)^2]
 (2) content  E_x[|V(G(x)) - V(x)|_1]
@@ -44,8 +44,8 @@ from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.animegan import AnimeGenerator
 from lit_ghibli.networks.cartoon_discriminator import CartoonDiscriminator
+from lit_ghibli.networks.feature_scale import FeatureScale
 from lit_ghibli.networks.vgg import VggFeatures
-from lit_ghibli.training.feature_scale import FeatureScale
 from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 

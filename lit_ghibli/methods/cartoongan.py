@@ -3,7 +3,7 @@
 Chen, Lai, Liu 2018, "CartoonGAN: Generative Adversarial Networks for Photo Cartoonization", CVPR. x is a photograph, y
 an anime picture, e(y) the same with soft edges, G the generator, D the discriminator. V(.) are the features of VGG-19's
 conv4_4 before its ReLU, brought to the scale that the weight of (2) is made for; see
-``lit_ghibli.training.feature_scale``.
+``lit_ghibli.networks.feature_scale``.
 
 (1) gan      E_y[(D(y) - 1)^2] + E_y[D(e(y))^2] + E_x[D(G(x))^2] for D, E_x[(D(G(x)) - 1)^2] for G     (authors' code);
              with ``adversarial='log'`` E_y[log D(y)] + E_y[log(1 - D(e(y)))] + E_x[log(1 - D(G(x)))], which D
@@ -35,8 +35,8 @@ from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.cartoon_discriminator import CartoonDiscriminator
 from lit_ghibli.networks.cartoongan import CartoonGenerator
+from lit_ghibli.networks.feature_scale import FeatureScale
 from lit_ghibli.networks.vgg import VggFeatures
-from lit_ghibli.training.feature_scale import FeatureScale
 from lit_ghibli.training.image_pool import ImagePool
 from lit_ghibli.training.schedules import initialization_then_linear, linear_decay
 from lit_ghibli.training.updates import check_weights, update, weighted_sum

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.networks.feature_scale import FeatureScale
 from lit_ghibli.networks.vgg import VggFeatures
-from lit_ghibli.training.feature_scale import FeatureScale
 
 
 @pytest.fixture(scope="module")
