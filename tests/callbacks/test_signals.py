@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from lit_ghibli.callbacks.checkpointing import RunCheckpoints
+from lit_ghibli.signals import stop_signals
 
 VARIABLES = ("SLURM_JOB_ID", "SUBMITIT_EXECUTOR", "SUBMITIT_LOCAL_JOB_ID")
 SLURM = {"SLURM_JOB_ID": "7"}
@@ -18,6 +19,8 @@ def step(tmp_path, monkeypatch):
     """Does a training step in which signals come, outside or inside a scheduler's job; lists what happens."""
     events = []
     before = signal.signal(signal.SIGUSR2, lambda *arguments: events.append("submitit requeues"))
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may have it ignored
+    monkeypatch.setattr("lit_ghibli.signals.leave_terminal", lambda: None)  # it is that of the tests
     monkeypatch.setattr("subprocess.run", lambda command, **options: events.append(" ".join(command)))
     trainer = SimpleNamespace(
         is_global_zero=True,
@@ -47,6 +50,7 @@ def step(tmp_path, monkeypatch):
     yield do
     callback.teardown(trainer, None, "fit")
     signal.signal(signal.SIGUSR2, before)
+    signal.signal(signal.SIGHUP, hang_up)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,15 @@ def step(tmp_path, monkeypatch):
 def test_the_step_is_finished_and_saved_first(step, variables, numbers, expected):
     signals = [signal.Signals[f"SIG{name}"] for name in numbers]
     assert step(variables, *signals) == expected
+
+
+@pytest.mark.parametrize(("handler", "listened"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_a_closed_terminal_stops_nothing_that_nohup_started(handler, listened):
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        assert (signal.SIGHUP in stop_signals()) == listened
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_interrupt_stops_at_once(step):
