@@ -34,10 +34,8 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lit_ghibli.errors import UserError
 from lit_ghibli.images import luminance
 from lit_ghibli.losses.adversarial import lsgan_generator_loss
-from lit_ghibli.losses.edge_smoothing import smooth_edges
 from lit_ghibli.losses.style import gram_matrix
 from lit_ghibli.losses.variation import total_variation
 from lit_ghibli.methods.base import GanAdam, Translation
@@ -46,7 +44,8 @@ from lit_ghibli.networks.animegan import AnimeGenerator
 from lit_ghibli.networks.cartoon_discriminator import CartoonDiscriminator
 from lit_ghibli.networks.feature_scale import FeatureScale
 from lit_ghibli.networks.vgg import VggFeatures
-from lit_ghibli.training.schedules import linear_decay
+from lit_ghibli.training.edge_smoothing import smooth_edges
+from lit_ghibli.training.schedules import check_initialization, linear_decay
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
 SpectralDiscriminator = partial(CartoonDiscriminator, norm="layer", bias=False, spectral_norm=True)
@@ -102,16 +101,7 @@ class AnimeGAN(Translation):
         self.weights = check_weights(WEIGHTS if weights is None else weights, set(WEIGHTS))
         given = DISCRIMINATOR_WEIGHTS if discriminator_weights is None else discriminator_weights
         self.discriminator_weights = check_weights(given, set(DISCRIMINATOR_WEIGHTS), "method.discriminator_weights")
-        if not 0 <= initialization_epochs <= epochs - decay_epochs:
-            raise UserError(
-                f"method.initialization_epochs ({initialization_epochs}) and method.decay_epochs ({decay_epochs}) must "
-                f"fit into method.epochs = {epochs} and not be negative"
-            )
-        if initialization_epochs and not self.weights["content"]:
-            raise UserError(
-                "with method.weights.content=0 there is nothing to learn in the initialisation: also set "
-                "method.initialization_epochs=0"
-            )
+        check_initialization(initialization_epochs, epochs, decay_epochs, self.weights)
         self.generator, self.discriminator = generator(), discriminator()
         self.make_vgg, self.vgg, self.feature_scale = vgg, None, feature_scale()
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d

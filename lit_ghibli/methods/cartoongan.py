@@ -30,15 +30,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.losses.edge_smoothing import smooth_edges
 from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.cartoon_discriminator import CartoonDiscriminator
 from lit_ghibli.networks.cartoongan import CartoonGenerator
 from lit_ghibli.networks.feature_scale import FeatureScale
 from lit_ghibli.networks.vgg import VggFeatures
+from lit_ghibli.training.edge_smoothing import smooth_edges
 from lit_ghibli.training.image_pool import ImagePool
-from lit_ghibli.training.schedules import initialization_then_linear, linear_decay
+from lit_ghibli.training.schedules import check_initialization, initialization_then_linear, linear_decay
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
 SlowAdam = partial(GanAdam, lr=1e-5)
@@ -99,15 +99,7 @@ class CartoonGAN(Translation):
         self.weights = check_weights({"gan": 1.0, "content": 10.0} if weights is None else weights, {"gan", "content"})
         if adversarial not in COMPARE:
             raise UserError(f"method.adversarial is {adversarial!r}; it must be one of {', '.join(COMPARE)}")
-        if not 0 <= initialization_epochs <= epochs:
-            raise UserError(
-                f"method.initialization_epochs must lie in 0 ... method.epochs = {epochs}; got {initialization_epochs}"
-            )
-        if initialization_epochs and not self.weights["content"]:
-            raise UserError(
-                "with method.weights.content=0 there is nothing to learn in the initialisation: also set "
-                "method.initialization_epochs=0"
-            )
+        check_initialization(initialization_epochs, epochs, decay_epochs, self.weights)
         self.generator, self.discriminator = generator(), discriminator()
         self.make_vgg, self.vgg, self.feature_scale = vgg, None, feature_scale()
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d

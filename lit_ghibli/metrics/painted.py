@@ -1,10 +1,9 @@
 """How painted a picture is, without any network: fills should grow flat, contours should stay where they are."""
 
-import torch
 from torch import Tensor
 
 from lit_ghibli.images import luminance
-from lit_ghibli.metrics.structure import gradient_magnitude, require_same_shape
+from lit_ghibli.metrics.structure import correlation, gradient_magnitude, require_same_shape
 from lit_ghibli.painter.filters import blur
 
 # Levels of 255 from one pixel to the next
@@ -52,13 +51,10 @@ def contours_kept(pictures: Tensor, photos: Tensor) -> Tensor:
     """
     require_same_shape(photos, pictures)
     strong = [
-        blur((_gradient(images).clamp(max=_STRONGEST) - _CONTOUR).clamp(min=0.0), _SPREAD).flatten(1)
+        blur((_gradient(images).clamp(max=_STRONGEST) - _CONTOUR).clamp(min=0.0), _SPREAD)
         for images in (pictures, photos)
     ]
-    first, second = (values - values.mean(dim=1, keepdim=True) for values in strong)
-    deviations = first.square().mean(dim=1).sqrt(), second.square().mean(dim=1).sqrt()
-    correlation = (first * second).mean(dim=1) / (deviations[0] * deviations[1]).clamp(min=_NO_CONTOUR**2)
-    return torch.where(torch.minimum(*deviations) < _NO_CONTOUR, 0.0, correlation.clamp(-1.0, 1.0))
+    return correlation(*strong, least=_NO_CONTOUR)
 
 
 def _gradient(images: Tensor) -> Tensor:

@@ -31,11 +31,25 @@ def structure_consistency(photos: Tensor, pictures: Tensor) -> Tensor:
         ValueError: The shapes differ.
     """
     require_same_shape(photos, pictures)
-    edges = [gradient_magnitude(_reduce(luminance(images.float()))).flatten(1) for images in (photos, pictures)]
-    first, second = (values - values.mean(dim=1, keepdim=True) for values in edges)
+    edges = [gradient_magnitude(_reduce(luminance(images.float()))) for images in (photos, pictures)]
+    return correlation(*edges, least=_FLAT).clamp(min=0.0)
+
+
+def correlation(first: Tensor, second: Tensor, least: float) -> Tensor:
+    """Pearson's correlation of two maps of each image.
+
+    Args:
+        first: ``(N, ...)``.
+        second: Of the same shape.
+        least: Standard deviation below which there is nothing to compare: 0 then.
+
+    Returns:
+        ``(N,)`` in ``[-1, 1]``.
+    """
+    first, second = (maps.flatten(1) - maps.flatten(1).mean(dim=1, keepdim=True) for maps in (first, second))
     deviations = first.square().mean(dim=1).sqrt(), second.square().mean(dim=1).sqrt()
-    correlation = (first * second).mean(dim=1) / (deviations[0] * deviations[1]).clamp(min=_FLAT**2)
-    return torch.where(torch.minimum(*deviations) < _FLAT, 0.0, correlation.clamp(0.0, 1.0))
+    found = (first * second).mean(dim=1) / (deviations[0] * deviations[1]).clamp(min=least**2)
+    return torch.where(torch.minimum(*deviations) < least, 0.0, found.clamp(-1.0, 1.0))
 
 
 def style_strength(photos: Tensor, pictures: Tensor) -> Tensor:

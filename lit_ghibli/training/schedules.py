@@ -1,5 +1,6 @@
 """Learning-rate schedules as pure functions of the epoch."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from torch.optim import Optimizer
@@ -74,3 +75,29 @@ def initialization_then_linear(
         return constant_then_linear(epoch, epochs=epochs, decay_epochs=decay_epochs)
 
     return LambdaLR(optimizer, factor)
+
+
+def check_initialization(
+    initialization_epochs: int, epochs: int, decay_epochs: int, weights: Mapping[str, float]
+) -> None:
+    """Refuse an initialisation, in which a generator learns content alone, that has no room or nothing to learn.
+
+    Args:
+        initialization_epochs: The first of ``epochs``.
+        epochs: All of them.
+        decay_epochs: The last of ``epochs``.
+        weights: Of the objective's terms, ``content`` among them.
+
+    Raises:
+        UserError: Saying what to set.
+    """
+    if not 0 <= initialization_epochs <= epochs - decay_epochs:
+        raise UserError(
+            f"method.initialization_epochs ({initialization_epochs}) and method.decay_epochs ({decay_epochs}) must "
+            f"fit into method.epochs = {epochs} and not be negative"
+        )
+    if initialization_epochs and not weights["content"]:
+        raise UserError(
+            "with method.weights.content=0 there is nothing to learn in the initialisation: also set "
+            "method.initialization_epochs=0"
+        )

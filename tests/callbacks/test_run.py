@@ -243,10 +243,12 @@ def test_progress_estimates_once_and_reports_every_epoch(run):
 
 def test_what_is_left_ends_at_the_time_limit_or_where_iterations_change_their_cost():
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=9))
-    limit = Timer("00:00:02:00")
+    limit, passed = Timer("00:00:02:00"), Timer("00:00:02:00")
+    passed.time_remaining = lambda: -15.0  # while the last epoch is validated
     for timers, levels, left in (  # 10 of 1000 iterations are done
         ([], [], "0:16:30"),
         ([limit], [], "0:02:00"),
+        ([passed], [], "0:00:00"),
         ([], [("a", 70), ("b", 930)], "0:01:00 and 930 iterations of another cost"),
         ([], [("a", 10), ("b", 990)], "0:16:30"),
     ):

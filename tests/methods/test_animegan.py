@@ -10,11 +10,11 @@ from helpers.contrastive import pictures
 from helpers.recipes import assert_defaults_are_those_of_the_recipe, read_recipe
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.losses.edge_smoothing import smooth_edges
 from lit_ghibli.methods.animegan import AnimeGAN, GanAdam, SpectralDiscriminator, color_loss, grey
 from lit_ghibli.networks.animegan import AnimeGenerator, LightAnimeGenerator
 from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.recipes import build
+from lit_ghibli.training.edge_smoothing import smooth_edges
 
 TINY = [
     "data=scenes",

@@ -11,12 +11,12 @@ from helpers.recipes import assert_defaults_are_those_of_the_recipe, read_recipe
 from torch.nn import functional as F
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.losses.edge_smoothing import smooth_edges
 from lit_ghibli.methods.cartoongan import CartoonGAN
 from lit_ghibli.networks.cartoon_discriminator import CartoonDiscriminator
 from lit_ghibli.networks.cartoongan import CartoonGenerator
 from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.recipes import build
+from lit_ghibli.training.edge_smoothing import smooth_edges
 
 TINY = [
     "data=scenes",
@@ -217,7 +217,7 @@ def test_vgg_is_loaded_for_training_only(tmp_path):
 def test_what_fits_no_configuration_is_refused():
     with pytest.raises(UserError, match=r"method\.adversarial is 'hinge'; it must be one of lsgan, log"):
         CartoonGAN(**SMALL, adversarial="hinge")
-    with pytest.raises(UserError, match=r"initialization_epochs must lie in 0 ... method\.epochs = 5; got 6"):
+    with pytest.raises(UserError, match=r"initialization_epochs \(6\) .* must fit into method\.epochs = 5"):
         CartoonGAN(**SMALL | {"initialization_epochs": 6}, epochs=5)
     with pytest.raises(UserError, match=r"nothing to learn in the initialisation.*initialization_epochs=0"):
         CartoonGAN(**SMALL | {"initialization_epochs": 1}, weights={"gan": 1.0, "content": 0.0})

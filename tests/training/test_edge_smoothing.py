@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from lit_ghibli.images import from_uint8
-from lit_ghibli.losses.edge_smoothing import canny, smooth_edges
+from lit_ghibli.training.edge_smoothing import canny, smooth_edges
 
 
 def pictures(seed=0):
