@@ -1,6 +1,7 @@
-"""Files that are replaced as a whole: a reader sees the old one or the new one."""
+"""Files that are replaced as a whole, so that a reader sees the old one or the new one; and files that lock."""
 
 import contextlib
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -41,6 +42,24 @@ def remove_partials(folder: Path) -> None:
     """Remove what killed processes were writing into ``folder``, into which no other one writes now."""
     for partial in folder.glob(".*.partial"):
         partial.unlink(missing_ok=True)
+
+
+def lock_file(path: Path) -> IO[str] | None:
+    """Open a file that one program, with those that inherit the open file from it, may hold at a time.
+
+    Args:
+        path: Is made where it does not exist.
+
+    Returns:
+        The open file, which holds the lock until it is closed; None where somebody else holds it.
+    """
+    file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (it is the caller's to close)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
 
 
 def config_dir() -> str:

@@ -10,10 +10,9 @@ from typing import Any
 import yaml
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import write_atomically
+from lit_ghibli.files import lock_file, write_atomically
 from lit_ghibli.overrides import spell
 from lit_ghibli.reports.tables import direction, write_table
-from lit_ghibli.studies.ledger import lock_file
 from lit_ghibli.studies.search import JOURNAL, Search, Trial
 
 _MANY_FAILURES = 3  # in a row from the start: what is wrong with these is wrong with all

@@ -1,18 +1,20 @@
 """What a study has done so far, on disk after every change."""
 
 import contextlib
-import fcntl
 import json
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import IO, Any, Literal
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
+from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import remove_partials, write_atomically
+from lit_ghibli.files import lock_file, remove_partials, write_atomically
 
 FILE = "ledger.json"
+
+_Forecast = {"seconds_per_iteration": float, "host_peak_mib": float | None, "total_seconds": float}
 
 
 @dataclass
@@ -48,6 +50,16 @@ class Entry:
     reference: dict[str, float | None] = field(default_factory=dict)
     checkpoint: str | None = None
     error: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse places outside of the study's folder.
+
+        Raises:
+            ValueError: A ledger from elsewhere names one.
+        """
+        for path in (self.folder, self.checkpoint or ""):
+            if PurePath(path).is_absolute() or ".." in PurePath(path).parts or "\0" in path:
+                raise ValueError(f"{path!r} is no place in the study's folder")
 
     @property
     def ended(self) -> bool:
@@ -111,26 +123,7 @@ class Ledger:
 
     def _read(self) -> None:
         try:
-            written = json.loads(self.path.read_text(encoding="utf-8"))
-            self.entries = {key: Entry(**entry) for key, entry in written["cells"].items()}
-            self.forecasts = written["forecasts"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{self.path}: no ledger of this version ({error}); move it away to begin anew") from error
-
-
-def lock_file(path: Path) -> IO[str] | None:
-    """Open a file that one program, with those that inherit the open file from it, may hold at a time.
-
-    Args:
-        path: Is made where it does not exist.
-
-    Returns:
-        The open file, which holds the lock until it is closed; None where somebody else holds it.
-    """
-    file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (it is the caller's to close)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+            written = read_json(self.path, {"cells": dict[str, Entry], "forecasts": dict[str, _Forecast]})
+        except DocumentError as error:
+            raise UserError(f"{error}: no ledger of this version; move it away to begin anew") from error
+        self.entries, self.forecasts = written["cells"], written["forecasts"]

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import lock_file
 from lit_ghibli.reports.tables import format_value
 from lit_ghibli.signals import leave_terminal, stop_signals
-from lit_ghibli.studies.ledger import Entry, Ledger, lock_file
+from lit_ghibli.studies.ledger import Entry, Ledger
 
 LOG = "cell.log"
 

@@ -1,26 +1,48 @@
 """What a study is: a question, the cells whose results answer it, and the metrics that decide."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
-import yaml
-
+from lit_ghibli.documents import DocumentError, read_yaml
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import spell
 
 FILE = "study.yaml"
 SEED = "seed"  # the factor that every study has, besides those of its grid
-COMMANDS = ("train", "evaluate", "estimate")
-
-_OF_PRESET = {"common", "grid", "search", "seeds", "trained", "evaluate", "metrics", "compare"}
 _OF_SEARCH = {"trials", "space", "sampler", "pruner"}
-_KEYS = {"question", "command", "presets", "preset", *_OF_PRESET}
+_MOST_CELLS = 10_000  # which are all made before the first one runs
 
 Grid = dict[str, dict[str, tuple[str, ...]]]  # factor -> label of a level -> its overrides
+
+
+class _Search(TypedDict, total=False):
+    trials: int
+    space: dict[str, dict[str, Any]]
+    sampler: dict[str, Any] | None
+    pruner: dict[str, Any] | None
+
+
+class _Preset(TypedDict, total=False):
+    common: list[str] | None
+    grid: dict[str, dict[Any, list[str] | None] | list[Any]] | None
+    search: _Search | None
+    seeds: list[int]
+    trained: list[str] | None
+    evaluate: list[str] | None
+    metrics: dict[str, Literal["min", "max"]]
+    compare: list[str] | None
+
+
+class _Written(_Preset, total=False):
+    question: str
+    command: Literal["train", "evaluate", "estimate"]
+    presets: dict[Any, _Preset | None] | None
+    preset: Any
 
 
 @dataclass(frozen=True)
@@ -49,7 +71,7 @@ class Study:
         name: Of its folder.
         question: What it answers.
         preset: The size or data set chosen; "" where there is no choice.
-        command: What a cell runs, one of `COMMANDS`.
+        command: What a cell runs: ``train``, ``evaluate`` or ``estimate``.
         common: Overrides of all cells.
         grid: Levels of each factor; all combinations are run. Empty in a search.
         search: ``trials``, ``space`` and what else `lit_ghibli.studies.search.Search` takes; None for a grid.
@@ -116,16 +138,10 @@ def read_study(folder: str | Path, preset: str | None = None) -> Study:
     if not path.is_file():
         raise UserError(f"{folder}: no study here, since there is no {path}")
     try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {error}") from error
-    if not isinstance(written, dict):
-        raise UserError(f"{path}: a study is a mapping with the keys {sorted(_KEYS)}")
-    if unknown := sorted(map(str, written.keys() - _KEYS)):
-        raise UserError(f"{path}: unknown key '{unknown[0]}'; a study has {sorted(_KEYS)}")
-    try:
-        return _study(path, written, preset)
-    except (TypeError, ValueError, AttributeError) as error:
+        return _study(path, read_yaml(path, _Written), preset)
+    except DocumentError:
+        raise
+    except ValueError as error:
         raise UserError(f"{path}: {error}") from error
 
 
@@ -134,43 +150,42 @@ def override(key: str, value: Any) -> str:
     return f"{key}={spell(value)}"
 
 
-def _study(path: Path, written: Mapping[str, Any], preset: str | None) -> Study:
+def _study(path: Path, written: _Written, preset: str | None) -> Study:
     """Fill in what is not given.
 
     Raises:
-        ValueError, TypeError: Saying what is wrong.
+        ValueError: Saying what is wrong.
     """
-    for key in ("common", "trained", "evaluate", "compare"):
-        _overrides(written, key)
     presets = written.get("presets") or {}
     chosen = written.get("preset") if preset is None else preset
     if chosen is not None and chosen not in presets:
-        raise ValueError(f"no preset '{chosen}'; there are {sorted(presets)}")
-    values = _merge(written, (presets.get(chosen) or {}) if chosen is not None else {})
-    command = values.get("command", "train")
-    if command not in COMMANDS:
-        raise ValueError(f"command must be one of {', '.join(COMMANDS)}; got {command!r}")
-    metrics = values.get("metrics") or {}
-    if not metrics or any(direction not in ("min", "max") for direction in metrics.values()):
-        raise ValueError(f"metrics must name at least one metric with min or max, such as {{swd: min}}; got {metrics}")
+        raise ValueError(f"no preset '{chosen}'; there are {sorted(map(str, presets))}")
+    if chosen is not None and not re.fullmatch(r"[\w-][\w. -]*", str(chosen)):  # it names a folder
+        raise ValueError(f"preset '{chosen}' must be called by letters, digits, '_', '-', '.' and spaces alone")
+    values = _merge(written, (presets[chosen] or {}) if chosen is not None else {})
+    command, metrics = values.get("command", "train"), values.get("metrics")
+    if not metrics:
+        raise ValueError("metrics must name at least one metric with min or max, such as {swd: min}")
     grid, search = values.get("grid") or {}, values.get("search")
     if bool(grid) == bool(search):
         raise ValueError("a study has either a grid or a search")
-    seeds = tuple(int(seed) for seed in values.get("seeds", [0]))
+    seeds = tuple(values.get("seeds", [0]))
     if not seeds or (search and len(seeds) > 1):
         raise ValueError(f"seeds must list at least one seed, and one alone for a search; got {list(seeds)}")
     if search and not {"trials", "space"} <= search.keys() <= _OF_SEARCH:
         raise ValueError(f"a search has trials and space, and may have {sorted(_OF_SEARCH)}; got {sorted(search)}")
-    names = shortest_names([str(factor) for factor in grid])
+    if (cells := math.prod(map(len, grid.values())) * len(seeds)) > _MOST_CELLS:
+        raise ValueError(f"the grid has {cells:,} cells, and may have {_MOST_CELLS:,}; search: tries some of so many")
+    names = shortest_names(list(grid))
     if SEED in names.values():
         raise ValueError(f"grid: '{SEED}' is no factor; list seeds as seeds: [0, 1]")
     return Study(
         name=path.resolve().parent.name,
         question=" ".join(str(values.get("question", "")).split()),
-        preset=chosen or "",
+        preset="" if chosen is None else str(chosen),
         command=command,
         common=_overrides(values, "common") or (),
-        grid={names[str(factor)]: _levels(str(factor), levels) for factor, levels in grid.items()},
+        grid={names[factor]: _levels(factor, levels) for factor, levels in grid.items()},
         search=search,
         seeds=seeds,
         trained=_overrides(values, "trained"),
@@ -180,10 +195,8 @@ def _study(path: Path, written: Mapping[str, Any], preset: str | None) -> Study:
     )
 
 
-def _merge(written: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(written: _Written, preset: _Preset) -> dict[str, Any]:
     """A study's values with those of a preset: overrides are added, all else is replaced."""
-    if unknown := sorted(map(str, preset.keys() - _OF_PRESET)):
-        raise ValueError(f"unknown key '{unknown[0]}' in a preset; it may have {sorted(_OF_PRESET)}")
     values = {**written, **preset}
     for key in ("common", "trained"):
         if key in preset and written.get(key) is not None:
@@ -193,21 +206,16 @@ def _merge(written: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, A
 
 def _overrides(values: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
     """A list of overrides; None where none is given."""
-    given = values.get(key)
-    if given is None:
-        return None
-    if not isinstance(given, list) or any(not isinstance(each, str) for each in given):
-        raise ValueError(f"{key} must be a list of overrides such as method.epochs=5; got {given!r}")
-    return tuple(given)
+    return None if values.get(key) is None else tuple(values[key])
 
 
-def _levels(factor: str, levels: Any) -> dict[str, tuple[str, ...]]:
+def _levels(factor: str, levels: dict[Any, list[str] | None] | list[Any]) -> dict[str, tuple[str, ...]]:
     """Levels of a factor: values of a key, or labels with the overrides that they stand for."""
-    if isinstance(levels, dict) and levels:
-        return {str(name): _overrides(levels, name) or () for name in levels}
-    if isinstance(levels, list) and levels:
-        return {str(value): (override(factor, value),) for value in levels}
-    raise ValueError(f"grid: {factor} must list values, or map labels to lists of overrides; got {levels!r}")
+    if not levels:
+        raise ValueError(f"grid: {factor} must list values, or map labels to lists of overrides; got {levels!r}")
+    if isinstance(levels, dict):
+        return {str(name): tuple(overrides or ()) for name, overrides in levels.items()}
+    return {str(value): (override(factor, value),) for value in levels}
 
 
 def shortest_names(keys: Sequence[str]) -> dict[str, str]:

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from lit_ghibli.commands import _hydra, _sweeper
 from lit_ghibli.commands.train import optimized
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import lock_file
 from lit_ghibli.studies.batches import directions_of
 from lit_ghibli.studies.journal import report
-from lit_ghibli.studies.ledger import lock_file
 
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null"]
 SMALL = """

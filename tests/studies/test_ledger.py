@@ -1,11 +1,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.studies.ledger import Entry, Ledger, lock_file
+from lit_ghibli.files import lock_file
+from lit_ghibli.studies.ledger import Entry, Ledger
 
 HOLD = """
 import sys
@@ -55,8 +57,29 @@ def test_a_lock_is_held_by_whoever_inherits_the_file(tmp_path):
         assert not file.closed
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"cells": {"a": {"color": 1}}, "forecasts": {}}'])
-def test_what_is_no_ledger_is_refused(tmp_path, text):
+def with_cell(**changes) -> str:
+    return json.dumps({"cells": {"a": {**asdict(new_entry()), **changes}}, "forecasts": {}})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "no JSON"),
+        ("{}", "lacks 'cells'"),
+        ("[" * 5000, "nested deeper"),
+        ('{"cells": null, "forecasts": {}}', "cells must be a mapping; got null"),
+        ('{"cells": {"a": {"color": 1}}, "forecasts": {}}', "cells.a has an unknown key 'color'"),
+        ('{"cells": {}, "forecasts": {"a": {"total_seconds": null}}}', "forecasts.a lacks"),
+        (with_cell(levels=None), "cells.a.levels must be a mapping; got null"),
+        (with_cell(overrides=[1]), r"cells.a.overrides\[0\] must be text"),
+        (with_cell(state="finished"), "cells.a.state must be one of waiting"),
+        (with_cell(metrics={"swd": "low"}), "cells.a.metrics.swd must be a number or null"),
+        (with_cell(folder="../elsewhere"), "'../elsewhere' is no place in the study's folder"),
+        (with_cell(folder="/tmp/elsewhere"), "'/tmp/elsewhere' is no place in the study's folder"),
+        (with_cell(checkpoint="cells/../../last.ckpt"), "is no place in the study's folder"),
+    ],
+)
+def test_what_is_no_ledger_is_refused(tmp_path, text, why):
     (tmp_path / "ledger.json").write_text(text)
-    with pytest.raises(UserError, match=r"ledger\.json: no ledger of this version"):
+    with pytest.raises(UserError, match=rf"ledger\.json: .*{why}.*: no ledger of this version; move it away"):
         Ledger(tmp_path)
