@@ -1,8 +1,8 @@
 """Files of JSON and YAML that anybody may have written: read within bounds, and checked against a schema.
 
 A schema is a type as annotations write it: ``dict[str, list[float]]``, ``int | None``, ``Literal["a", "b"]``, a
-`TypedDict`, a dataclass, of which an object is made; or a dictionary of the keys that a mapping must have, beside which
-it may have others, with the schema of each.
+`TypedDict`, a dataclass, of which an object is made; or a dictionary of the keys that a mapping must have, or may where
+they end in ``?``, with the schema of each, beside which the mapping may have any others.
 """
 
 import dataclasses
@@ -170,12 +170,12 @@ def _children(value: Any) -> Iterator[Any]:
 def _fields(value: dict[Any, Any], schema: Any, place: str) -> Any:
     """A mapping with the keys of a schema, or an object of a dataclass."""
     closed = not isinstance(schema, Mapping)
-    kinds: Mapping[str, Schema] = get_type_hints(schema) if closed else schema
+    kinds = get_type_hints(schema) if closed else {key.removesuffix("?"): kind for key, kind in schema.items()}
     if dataclasses.is_dataclass(schema):
         defaults = (dataclasses.MISSING, dataclasses.MISSING)
         needed = {each.name for each in dataclasses.fields(schema) if (each.default, each.default_factory) == defaults}
     else:
-        needed = set(schema.__required_keys__) if closed else set(schema)
+        needed = set(schema.__required_keys__ if closed else (key for key in schema if not key.endswith("?")))
     if closed and (unknown := [key for key in value if key not in kinds]):
         raise ValueError(f"{_at(place)} has an unknown key {_short(unknown[0])}; it may have {', '.join(kinds)}")
     if missing := sorted(needed - value.keys()):

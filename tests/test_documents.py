@@ -44,6 +44,7 @@ def test_what_follows_a_schema_is_made_of_it():
     assert point == Point(1, None, ["a"])
     assert conform([[1, 2]], list[tuple[int, int]]) == [(1, 2)]
     assert conform({"a": 1, "b": "c"}, {"a": int}) == {"a": 1, "b": "c"}
+    assert conform({"c": 2}, {"a?": int}) == {"c": 2}
     assert conform({"grid": {1: [None, [2]], "k": {"a": 0.5}}}, Options) == {"grid": {1: [None, [2]], "k": {"a": 0.5}}}
 
 
@@ -59,6 +60,7 @@ def test_what_follows_a_schema_is_made_of_it():
         ({"a": "1"}, {"a": float | None}, "a must be a number or null; got '1'"),
         ("c", Literal["a", "b"], "must be one of a, b; got 'c'"),
         (["a"], Literal["a", "b"], "must be one of a, b; got a list of 1"),
+        ({"a": None}, {"a?": int}, "a must be a whole number; got null"),
         ({}, Point, "its content lacks 'x'"),
         ({"x": 1, "y": 2}, Point, "unknown key 'y'; it may have x, name, tags"),
         ({"x": [1]}, Point, "x must be a number; got a list of 1"),

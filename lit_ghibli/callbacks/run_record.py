@@ -22,12 +22,15 @@ from lightning.pytorch.utilities import rank_zero_only
 from lit_ghibli import checkpoints
 from lit_ghibli.callbacks import environment
 from lit_ghibli.data.fingerprint import fingerprint, fingerprint_files
+from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import remove_partials, write_atomically
 from lit_ghibli.overrides import flatten
 
 FILE = "record.json"
 PLACE = ("run_dir", "resume", "launcher")  # parts of a configuration that say where a run is, not what it is
+_ATTEMPT = {"state?": str, "changed?": dict[str, tuple[Any, Any]]}
+_SCHEMA = {"config": dict[str, Any], "links": dict[str, str], "attempts": list[_ATTEMPT]}
 _CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")  # of which people need the beginning only
 _COMPARED = ("versions", "code", "machine", "data", "weights")
 log = logging.getLogger(__name__)
@@ -47,13 +50,10 @@ def read_record(run: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise RecordError(f"{run}: no run that `lit-ghibli train` has recorded, since it has no {FILE}")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: damaged: {error}") from error
-    kinds = {"config": dict, "links": dict, "attempts": list}
-    if not isinstance(record, dict) or any(not isinstance(record.get(key), kind) for key, kind in kinds.items()):
-        raise RecordError(f"{path}: no record of a run: it needs {', '.join(kinds)}")
-    if not record["attempts"] or not all(isinstance(attempt, dict) for attempt in record["attempts"]):
+        record = read_json(path, _SCHEMA)
+    except DocumentError as error:
+        raise RecordError(f"{error}: no record of a run") from error
+    if not record["attempts"]:
         raise RecordError(f"{path}: no record of a run: it lists no attempt")
     known = flatten(config := checkpoints.as_today(record["config"]))
     gone = flatten(record["config"]).keys() - known.keys()

@@ -13,12 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
 from lit_ghibli.commands.train import expand_resume, fit, plain_and_links
+from lit_ghibli.documents import conform
 from lit_ghibli.errors import UserError, did_you_mean
 from lit_ghibli.overrides import flatten, quote
 from lit_ghibli.recipes import parse, wanted
 from lit_ghibli.reports.tables import Row, last_values, markdown_table
 from lit_ghibli.trust import check_run
 
+_CONFIG = {"method": dict, "metrics": dict | None, "trainer": dict, "callbacks": dict, "logger": dict, "runtime": dict}
 _GO_ON = "lit-ghibli rerun resume={run}"
 _TIMES = ("wait_share", "seconds", "per_second")  # in the names of metrics that no two runs share
 log = logging.getLogger(__name__)
@@ -63,7 +65,10 @@ def compose_again(record: Mapping[str, Any], overrides: Sequence[str], run_dir: 
     Raises:
         UserError: An override cannot be understood, or changes what is not there.
     """
-    plain = copy.deepcopy(record["config"])
+    try:
+        plain = copy.deepcopy(conform(record["config"], _CONFIG, "config"))
+    except ValueError as error:
+        raise UserError(f"the run's record is damaged: {error}") from error
     for key, link in record["links"].items():
         _put(plain, key, link)
     config = OmegaConf.create({**plain, "run_dir": run_dir, "resume": resume})

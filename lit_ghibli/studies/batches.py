@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from lit_ghibli.documents import read_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import lock_file, write_atomically
 from lit_ghibli.overrides import spell
@@ -94,8 +95,10 @@ def run_trial(folder: Path, overrides: list[str], train: Callable[[], Any]) -> A
     """
     path = folder / "trial.json"
     overrides = [override for override in overrides if not override.startswith("resume=")]
-    if path.is_file() and (kept := json.loads(path.read_text()))["overrides"] == overrides:
-        return kept["returned"]
+    if path.is_file():
+        kept = read_json(path, {"overrides": list[str], "returned": Any})
+        if kept["overrides"] == overrides:
+            return kept["returned"]
     try:
         returned = train()
     except SystemExit as error:

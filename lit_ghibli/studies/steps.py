@@ -1,10 +1,10 @@
 """The steps of a cell: what its commands are given, and what they have written."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lit_ghibli.documents import read_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import quote
 from lit_ghibli.reports.tables import last_values
@@ -86,7 +86,6 @@ def read_rows(folder: Path, command: str, *, evaluated: bool) -> list[dict[str, 
     if command == "train" and not evaluated:
         return [last_values(folder / "metrics.csv")]
     path = folder / EVALUATION / _TABLES["evaluate"] if command == "train" else folder / _TABLES[command]
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    if not (rows := read_json(path, list[dict[str, Any]])):
+        raise UserError(f"{path}: a table without rows")
+    return rows

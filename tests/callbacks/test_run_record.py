@@ -193,7 +193,7 @@ def test_a_resumed_run_adds_an_attempt_and_warns_of_what_changed(folder, monkeyp
     first, second = read_record(folder)["attempts"]
     assert first == {**record["attempts"][0], "state": "killed"}
     assert (second["state"], second["batches"]) == ("finished", 3 * BATCHES)
-    assert second["changed"] == {"method.epochs": [2, 3]}
+    assert second["changed"] == {"method.epochs": (2, 3)}
     assert read_record(folder)["config"] == config
     warned = [message for message in caplog.messages if message.startswith("this run goes on with another")]
     assert warned == [
@@ -255,11 +255,15 @@ def test_differences_are_those_of_what_numbers_depend_on():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "damaged"),
-        ("[]", "no record of a run: it needs config, links, attempts"),
-        ('{"config": {}, "links": {}}', "it needs config"),
+        ("{", "no JSON .*: no record of a run"),
+        ("[" * 5000, "nested deeper .*: no record of a run"),
+        ("[]", "must be a mapping; got a list of 0: no record of a run"),
+        ('{"config": {}, "links": {}}', "lacks 'attempts'"),
+        ('{"config": null, "links": {}, "attempts": []}', "config must be a mapping; got null"),
+        ('{"config": {}, "links": {"a": {}}, "attempts": []}', "links.a must be text"),
         ('{"config": {}, "links": {}, "attempts": []}', "it lists no attempt"),
-        ('{"config": {}, "links": {}, "attempts": [1]}', "it lists no attempt"),
+        ('{"config": {}, "links": {}, "attempts": [1]}', r"attempts\[0\] must be a mapping; got 1"),
+        ('{"config": {}, "links": {}, "attempts": [{"changed": {"a": [1]}}]}', "changed.a must list 2 values"),
     ],
 )
 def test_records_that_are_none(tmp_path, content, message):

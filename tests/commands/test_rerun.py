@@ -328,6 +328,16 @@ def test_a_folder_without_a_record_is_no_run(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [("callbacks", None, "config.callbacks must be a mapping; got null"), ("method", [], "got a list of 0")],
+)
+def test_a_record_of_other_parts_is_damaged(tmp_path, record, part, value, message):
+    other = {**record, "config": {**record["config"], part: value}, "links": {}}
+    with pytest.raises(UserError, match=f"the run's record is damaged: .*{message}"):
+        repeat(write(tmp_path / "run", other), tmp_path / "new")
+
+
+@pytest.mark.parametrize(
     ("attempts", "message"),
     [
         ([{"state": "interrupted"}], "is interrupted: its last metrics are not those of its end"),
