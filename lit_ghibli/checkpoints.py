@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lit_ghibli.documents import check_depth, conform
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import replacing, write_atomically
 
@@ -57,6 +58,11 @@ def load(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(f"{path}: damaged: {error}") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or CONFIG_KEY not in checkpoint:
         raise CheckpointError(f"{path}: a checkpoint of another program: it has no '{CONFIG_KEY}'")
+    try:
+        check_depth(checkpoint[CONFIG_KEY])
+        conform(checkpoint[CONFIG_KEY], {"method": {"_target_": str}}, CONFIG_KEY)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: no configuration of a run: {error}") from error
     return {**checkpoint, CONFIG_KEY: as_today(checkpoint[CONFIG_KEY])}
 
 

@@ -60,7 +60,7 @@ def parse_json(content: str | bytes) -> Any:
         value = json.loads(content.removeprefix("\ufeff") if isinstance(content, str) else content)
     except RecursionError:
         raise ValueError(f"nested deeper than {_DEEPEST} levels") from None
-    _check_depth(value)
+    check_depth(value)
     return value
 
 
@@ -103,6 +103,24 @@ def conform(value: Any, schema: Schema, place: str = "") -> Any:
         made = (conform(child, of, f"{place}[{i}]") for i, (child, of) in enumerate(zip(children, each, strict=True)))
         return kind(made)
     return _of(value, kind, place)
+
+
+def check_depth(value: Any) -> None:
+    """Refuse plain values that nest deeper than sense has it, or are too many to be looked through.
+
+    Raises:
+        ValueError: They do.
+    """
+    level, depth, seen = [value], 0, 0
+    while level:
+        depth, seen = depth + 1, seen + len(level)
+        if depth > _DEEPEST or seen > _MOST_VALUES:
+            raise ValueError(f"nested deeper than {_DEEPEST} levels, or more than {_MOST_VALUES:,} values")
+        level = [child for each in level for child in _children(each) if isinstance(child, dict | list | tuple)]
+
+
+def _children(value: Any) -> Iterator[Any]:
+    return iter(value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ())
 
 
 def _read(path: str | Path, format_: str, parse: Any, schema: Schema) -> Any:
@@ -152,19 +170,6 @@ def _count(node: yaml.Node, known: dict[int, int], depth: int) -> int:
         flat = [child for pair in children for child in pair] if isinstance(node, yaml.MappingNode) else children
         known[id(node)] = 1 + sum(_count(child, known, depth + 1) for child in flat)
     return known[id(node)]
-
-
-def _check_depth(value: Any) -> None:
-    level, depth, seen = [value], 0, 0
-    while level:
-        depth, seen = depth + 1, seen + len(level)
-        if depth > _DEEPEST or seen > _MOST_VALUES:
-            raise ValueError(f"nested deeper than {_DEEPEST} levels, or more than {_MOST_VALUES:,} values")
-        level = [child for each in level for child in _children(each) if isinstance(child, dict | list)]
-
-
-def _children(value: Any) -> Iterator[Any]:
-    return iter(value.values()) if isinstance(value, dict) else iter(value) if isinstance(value, list) else iter(())
 
 
 def _fields(value: dict[Any, Any], schema: Any, place: str) -> Any:

@@ -1,19 +1,41 @@
-"""What a stranger's checkpoint or recorded run may make: objects of the suite's own, in its own folder."""
+"""What files from strangers may make and where they may write: checkpoints, recorded runs, studies.
 
+Objects of the classes that are listed here, which write into the run's own folder or into one that is a cache already.
+Nothing is fetched while a checkpoint is loaded. ``trust=true`` lifts this where somebody knows whose a run is.
+"""
+
+import functools
 import importlib
+import inspect
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import as_user_errors, build
+from torch import nn
+from torch.optim import Optimizer
 
-# Only what configurations of methods and data name: the rest of the suite writes files where its arguments say.
-_TRUSTED = ("lit_ghibli.methods.", "lit_ghibli.networks.", "lit_ghibli.metrics.", "lit_ghibli.painter.", "torch.optim.")
-_TRUSTED += tuple(
-    f"lit_ghibli.data.{name}." for name in ("unpaired", "paired", "pseudo_paired", "transforms", "iterations")
-)
+from lit_ghibli.data.cache import default_cache_dir
+from lit_ghibli.errors import UserError
+from lit_ghibli.networks.weights import without_fetching
+from lit_ghibli.recipes import as_user_errors, build, parse
+
+# Where the classes are defined that configurations of methods and data name, and of which kind these are: no function
+# is, for those of the same modules read, fetch and write.
+_TRUSTED: dict[str, type] = {
+    "lit_ghibli.methods.": nn.Module,
+    "lit_ghibli.networks.": nn.Module,
+    "lit_ghibli.metrics.suite.": nn.Module,
+    "torch.optim.": Optimizer,
+    "lit_ghibli.data.transforms.": object,
+    "lit_ghibli.painter.painter.": object,
+    "lit_ghibli.painter.palette.": object,
+}
+_DATA = tuple(f"lit_ghibli.data.{name}." for name in ("unpaired", "paired", "pseudo_paired", "iterations"))
+_LARGEST = 4096  # number that a network's configuration may hold: of channels, or of blocks, which are all made
+_MOST = 10_000  # values of a configuration
+_RESOLVERS = ("half", "share")  # of interpolations, which compute numbers
 
 # What a recorded run of the suite consists of.
 _CALLBACKS = (
@@ -42,14 +64,24 @@ def instantiate_trusted(config: dict[str, Any], **arguments: Any) -> Any:
 
     Raises:
         UserError: It names a class or function other than this suite's methods, networks, data and metrics and
-            torch's optimisers, holds an interpolation, which could produce such a name, or values that do not fit.
+            torch's optimisers, a network of senseless size, a new folder elsewhere, holds an interpolation, which
+            could produce such a name, or values that do not fit.
     """
-    for key, value in leaves(config):
+    for number, (key, value) in enumerate(leaves(config)):
+        if number == _MOST:
+            raise UserError(f"the checkpoint's configuration holds more than {_MOST:,} values")
         if key == "_target_" and not is_trusted(str(value)):
             raise UserError(f"the checkpoint's configuration asks for '{value}', which is no part of a method")
         if "${" in str(value):
             raise UserError(f"the checkpoint's configuration holds '{value}', an interpolation that may hide anything")
-    with as_user_errors():  # of a version that took other values
+        if key == "cache_dir" and not _is_cache(value):
+            raise UserError(
+                f"the checkpoint's configuration asks for a new folder {value}: give a cache, data.cache_dir=FOLDER"
+            )
+    for key, value in _sizes(config):
+        if abs(value) > _LARGEST:
+            raise UserError(f"the checkpoint's configuration asks for a network of {key}={value}, above {_LARGEST}")
+    with as_user_errors(), without_fetching():  # of a version that took other values
         return build(config, **arguments)
 
 
@@ -84,12 +116,26 @@ def leaves(config: Any, key: Any = None) -> Iterator[tuple[Any, Any]]:
         yield key, config
 
 
-def _find(target: str) -> Any:
-    """The object of this name if it was defined in a trusted module, else None.
+def _sizes(config: Any, network: bool = False) -> Iterator[tuple[str, int]]:
+    """The whole numbers of the parts of a configuration that are networks, with their keys."""
+    if isinstance(config, dict):
+        network = network or str(config.get("_target_")).startswith("lit_ghibli.networks.")
+        for name, value in config.items():
+            if network and type(value) is int and name != "seed":
+                yield name, value
+            yield from _sizes(value, network)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _sizes({"sizes": value} if type(value) is int else value, network)
 
-    'lit_ghibli.data.cache.os.system' was not. Of methods only classes count, whose functions read files.
+
+@functools.cache
+def _find(target: str) -> Any:
+    """The class of this name, or the function of one that makes it, if it is trusted, else None.
+
+    'lit_ghibli.data.cache.os.system' is not, nor is what a module has from another.
     """
-    if not target.startswith(_TRUSTED):
+    if not target.startswith((*_TRUSTED, *_DATA)):
         return None
     parts = target.split(".")
     for length in range(len(parts) - 1, 0, -1):
@@ -99,10 +145,20 @@ def _find(target: str) -> Any:
             continue
         for name in parts[length:]:
             found = getattr(found, name, None)
-            if not f"{getattr(found, '__module__', '')}.".startswith(_TRUSTED):
+            if not f"{getattr(found, '__module__', '')}.".startswith((*_TRUSTED, *_DATA)):
                 return None
-        return found if isinstance(found, type) or not target.startswith("lit_ghibli.methods.") else None
+        return found if _is_listed(found) else None
     return None
+
+
+def _is_listed(found: Any) -> bool:
+    if f"{found.__module__}.".startswith(_DATA):
+        from lightning import LightningDataModule
+
+        made = found.__self__ if inspect.ismethod(found) else found
+        return isinstance(made, type) and issubclass(made, LightningDataModule)
+    kinds = [kind for module, kind in _TRUSTED.items() if f"{found.__module__}.".startswith(module)]
+    return isinstance(found, type) and issubclass(found, tuple(kinds)) and not found.__name__.startswith("_")
 
 
 def is_trusted(target: str) -> bool:
@@ -132,12 +188,65 @@ def check_run(config: Mapping[str, Any], run: Path) -> None:
             why = "no part of the suite's own trainings, or sends pictures away"
         elif part in _MADE_BY and key != "_target_" and not _stays_inside(key, value, inside):
             why = f"no place below {inside}"
+        elif key == "cache_dir" and not _is_cache(value):
+            why = "no cache of yours"
         else:
             continue
         raise UserError(
             f"{run} is refused: {key}={value} in its {place} is {why}. Leave that out with ~{place}; or, only if you "
             "know whose run it is, repeat it as it is with trust=true"
         )
+
+
+def check_words(words: Iterable[str], where: str, folder: Path) -> None:
+    """Refuse words of a command line that a file holds, where they would do what a run may not.
+
+    Args:
+        words: As somebody might have typed them, ``key=value``.
+        where: The file, for messages.
+        folder: In which what they begin may write.
+
+    Raises:
+        UserError: Naming the first one that is refused, and how somebody who knows whose file it is can do it.
+    """
+    for word in words:
+        if why := _why_refused(word, folder.resolve()):
+            raise UserError(
+                f"{where} is refused: its word {word!r} {why}. Leave that out; or, only if you know whose it is, add "
+                "trust=true"
+            )
+
+
+def _why_refused(word: str, folder: Path) -> str:
+    """What speaks against a word; empty for none."""
+    if word.startswith("-"):
+        return "is an option"
+    if not word.isprintable():
+        return "holds more than text"
+    for head, end in re.findall(r"\$\{([^:{}$]*)([:{}$]|$)", word):
+        if end != "}" and (end != ":" or head.strip() not in _RESOLVERS):
+            return "holds an interpolation, which may hide anything"
+    if not re.match(r"[^\s:=]+\s*=", word):  # a folder, or what is to be left out
+        return ""
+    override = parse(word)
+    key = override.key_or_group
+    part, last = re.split(r"[./]", key)[0], re.split(r"[./]", key)[-1]
+    if "hydra" in (part, str(override.package).split(".")[0]):
+        return "says how Hydra works"
+    if override.is_sweep_override():
+        return "has several values"
+    if key in ("out", "run_dir", "resume"):
+        return "says where to write" if key == "out" or not _is_below(str(override.value()), folder) else ""
+    for name, value in leaves(override.value(), last):
+        if name == "_target_" and not _may_make(part, str(value)):
+            return "makes what is no part of the suite's own trainings"
+        if name == "journal" and _resolved(str(value)).parent in folder.parents[:2]:
+            continue  # of the search that this run is a trial of
+        if name != "_target_" and part in _MADE_BY and not _stays_inside(name, value, folder):
+            return f"names no place below {folder}"
+        if name == "cache_dir" and not _is_cache(value):
+            return "names no cache of yours"
+    return ""
 
 
 def _values(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -158,7 +267,26 @@ def _stays_inside(key: str, value: Any, inside: Path) -> bool:
     if not isinstance(value, str):
         return True
     if key in _FOLDERS:
-        path = Path(os.path.expandvars(value)).expanduser().resolve()
-        return inside in (path, *path.parents) if key == "save_dir" else inside in path.parents
+        return _is_below(value, inside) and (key == "save_dir" or _resolved(value) != inside)
     path = Path(value)  # or some other text, which is let through
+    if path.is_absolute() and _is_below(value, inside):
+        return True
     return not (path.is_absolute() or ".." in path.parts or value.startswith("~") or "$" in value)
+
+
+def _is_below(value: str, folder: Path) -> bool:
+    path = _resolved(value)
+    return folder in (path, *path.parents)
+
+
+def _is_cache(value: Any) -> bool:
+    """Whether pictures may be cached here: in the working folder, the user's own cache, or what is one already."""
+    if value is None:
+        return True
+    if _is_below(str(value), Path.cwd()) or _is_below(str(value), default_cache_dir().resolve()):
+        return True
+    return any(_resolved(str(value)).glob("*.pack"))
+
+
+def _resolved(value: str) -> Path:
+    return Path(os.path.expandvars(value)).expanduser().resolve()

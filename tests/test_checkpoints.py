@@ -10,7 +10,7 @@ import torch
 from lit_ghibli import checkpoints
 from lit_ghibli.checkpoints import CONFIG_KEY, CheckpointError, RunCheckpointIO
 
-GOOD = {"state_dict": {"weight": torch.arange(6.0).view(2, 3)}, CONFIG_KEY: {"method": {"lr": 1e-3}}}
+GOOD = {"state_dict": {"weight": torch.arange(6.0).view(2, 3)}, CONFIG_KEY: {"method": {"_target_": "a", "lr": 1e-3}}}
 
 
 def files(folder: Path) -> list[str]:
@@ -68,7 +68,7 @@ def test_the_new_file_is_complete_and_on_disk_before_it_takes_the_name(tmp_path,
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", check)
-    saved(path, {"state_dict": {}, CONFIG_KEY: {}})
+    saved(path, {**GOOD, "state_dict": {}})
     assert len(synced) == 1
     assert checkpoints.load(path)["state_dict"] == {}
 
@@ -134,11 +134,11 @@ def test_code_in_a_file_does_not_run(tmp_path, zipped):
 
 
 def test_lightnings_door_adds_the_configuration(tmp_path):
-    door = RunCheckpointIO({"seed": 3})
+    door = RunCheckpointIO({"method": {"_target_": "a"}})
     content = {"state_dict": {"a": torch.ones(2)}}
     door.save_checkpoint(content, tmp_path / "x.ckpt")
     loaded = door.load_checkpoint(tmp_path / "x.ckpt", map_location="meta")
-    assert loaded[CONFIG_KEY] == {"seed": 3}
+    assert loaded[CONFIG_KEY] == {"method": {"_target_": "a"}}
     assert loaded["state_dict"]["a"].tolist() == [1, 1]
     assert content.keys() == {"state_dict"}
 

@@ -10,10 +10,11 @@ from omegaconf import OmegaConf
 
 import lit_ghibli.networks.resnet
 from lit_ghibli import checkpoints
+from lit_ghibli.data.cache import default_cache_dir
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.load import choose_device, load_translator
 from lit_ghibli.recipes import compose
-from lit_ghibli.trust import instantiate_trusted, is_trusted, leaves
+from lit_ghibli.trust import check_words, instantiate_trusted, is_trusted, leaves
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,19 @@ def test_all_that_a_recipe_names_is_trusted(any_method):
         "lit_ghibli.commands._hydra.instantiate_trusted",
         "lit_ghibli.cli.main",
         "lit_ghibli.__main__.main",
+        # Functions and helpers beside trusted classes.
+        "lit_ghibli.networks.weights.find_weights",
+        "lit_ghibli.networks.weights.read_weights",
+        "lit_ghibli.networks.inception.tensorflow_inception",
+        "lit_ghibli.networks.resnet._normalized",
+        "lit_ghibli.networks.animegan._Block",
+        "lit_ghibli.metrics.features.load_extractor",
+        "lit_ghibli.metrics.feature_cache.FeatureCache",
+        "lit_ghibli.data.unpaired.UnpairedDataset",
+        "lit_ghibli.data.unpaired.UnpairedDataModule.load_from_checkpoint",
+        "lit_ghibli.data.unpaired.UnpairedDataModule.setup",
+        "lit_ghibli.painter.painter._check",
+        "torch.optim.lr_scheduler.LambdaLR",
         # Nothing at all.
         "",
         "lit_ghibli.methods.",
@@ -151,6 +165,135 @@ def test_a_checkpoint_that_asks_for_a_command_is_refused_whole(tmp_path):
     with pytest.raises(UserError, match=r"os\.mkdir"):
         load_translator(path, "cpu", 0)
     assert not os.path.exists(trace)
+
+
+def checkpoint_asking(tmp_path, config):
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoints.save({"state_dict": {}, checkpoints.CONFIG_KEY: config}, path)
+    return path
+
+
+def nested(depth):
+    return [nested(depth - 1)] if depth else []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator": {"num_blocks": 10**7}}, "num_blocks=10000000, above 4096"),
+        ({"generator": {"base_channels": 10**9}}, "base_channels=1000000000, above 4096"),
+        ({"generator": {"widths": [1, 10**6]}}, "sizes=1000000, above 4096"),
+        ({"epochs": [1] * 20_000}, "more than 10,000 values"),
+        ({"generator": {"deep": nested(200)}}, "nested deeper than 100 levels"),
+        (None, "method must be a mapping; got null"),
+        ([], "method must be a mapping; got a list of 0"),
+        ({"_target_": None}, "method._target_ must be text; got null"),
+    ],
+)
+def test_what_a_checkpoint_may_not_ask_for_is_one_line(tmp_path, changes, message):
+    recipe = read_recipe("cyclegan")
+    if isinstance(changes, dict):
+        for key, value in changes.items():
+            recipe[key] = {**recipe[key], **value} if isinstance(value, dict) else value
+    else:
+        recipe = changes
+    with pytest.raises(UserError, match=message) as refusal:
+        load_translator(checkpoint_asking(tmp_path, {"method": recipe}), "cpu", 0)
+    assert "\n" not in str(refusal.value)
+
+
+def test_nothing_is_fetched_while_a_checkpoint_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *arguments, **options: pytest.fail("fetched"))
+    recipe = read_recipe("cyclegan")
+    recipe["generator"] = {"_target_": "lit_ghibli.networks.vgg.VggFeatures", "taps": ["relu1_1"], "_partial_": True}
+    with pytest.raises(UserError, match="nothing is fetched while a checkpoint is loaded"):
+        load_translator(checkpoint_asking(tmp_path, {"method": recipe}), "cpu", 0)
+    assert not (tmp_path / "hub").exists()
+
+
+@pytest.mark.parametrize("place", ["new", "~/new-cache-of-nobody", "../new"])
+def test_a_new_cache_elsewhere_is_not_made(tmp_path, monkeypatch, place):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    place = str(tmp_path / place) if place == "new" else place
+    data = {"_target_": "lit_ghibli.data.unpaired.UnpairedDataModule.from_scenes", "cache_dir": place}
+    with pytest.raises(UserError, match="asks for a new folder"):
+        instantiate_trusted(data)
+
+
+def test_caches_that_are_there_and_places_of_the_user_are_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = OmegaConf.to_container(compose("train", []).data, resolve=True)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "x.pack").touch()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for place in (None, "cache", str(tmp_path / "old"), str(default_cache_dir() / "more")):
+        instantiate_trusted({**recipe, "cache_dir": place})
+
+
+WORDS = [
+    "method=cyclegan",
+    "logger=[csv,wandb]",
+    "seed=1",
+    "~callbacks.doctor",
+    "data.root=/a/b",
+    "+vgg=random",
+    "method.vgg.weights=${vgg}",
+    "method.decay_epochs='${half:${method.epochs}}'",
+    "method.generator.weights=/a/b.pth",
+    "method.generator._target_=lit_ghibli.networks.unet.UnetGenerator",
+    "+callbacks.watch._target_=lit_ghibli.callbacks.watch.Watch",
+    "trainer.max_time='00:00:01:30'",
+    "launcher.partition=gpu",
+    "callbacks.image_grid.folder=FOLDER/pictures",
+    "callbacks.pruning.journal=FOLDER/../../search.journal",
+    "data.cache_dir=cache",
+    "White-box:imported/whitebox",
+]
+
+
+def test_words_that_a_training_consists_of_may_come_from_a_file(tmp_path):
+    folder = tmp_path / "cells" / "a"
+    check_words([word.replace("FOLDER", str(folder)) for word in WORDS], "study.yaml", folder)
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("callbacks.x._target_=os.system", "makes what is no part"),
+        ("+callbacks.x={_target_: os.system, command: x}", "makes what is no part"),
+        ("+callbacks.x=[{a: {_target_: os.system}}]", "makes what is no part"),
+        ("method.generator._target_=lit_ghibli.networks.weights.find_weights", "makes what is no part"),
+        ("+x-y._target_=os.system", "makes what is no part"),
+        ("callbacks.x._target_=${name}", "makes what is no part"),
+        ("+x=${oc.create:'{_target_: os.system}'}", "an interpolation, which may hide anything"),
+        ("method.epochs=${oc.env:SECRET}", "an interpolation, which may hide anything"),
+        ("method.epochs=${oc.${x}:SECRET}", "an interpolation, which may hide anything"),
+        ("method.epochs=${${x}:SECRET}", "an interpolation, which may hide anything"),
+        ("method.epochs=${oc.env", "an interpolation, which may hide anything"),
+        ("hydra.job_logging.handlers.x.class=os.system", "says how Hydra works"),
+        ("+hydra.callbacks.x={a: 1}", "says how Hydra works"),
+        ("hydra/launcher=submitit_local", "says how Hydra works"),
+        ("+x@hydra.launcher=y", "says how Hydra works"),
+        ("--config-dir=/tmp", "is an option"),
+        ("-m", "is an option"),
+        ("seed=1,2", "has several values"),
+        ("out=x", "says where to write"),
+        ("run_dir=/tmp/x", "says where to write"),
+        ("data.cache_dir=/tmp/nowhere", "names no cache of yours"),
+        ("metrics.cache_dir=/tmp/nowhere", "names no cache of yours"),
+        ("callbacks.image_grid.folder=/tmp/x", "names no place below"),
+        ("callbacks.frames.result=../../x.png", "names no place below"),
+        ("logger.csv.save_dir='~'", "names no place below"),
+        ("callbacks.pruning.journal=/tmp/x", "names no place below"),
+        ("launcher.partition=a\nb", "holds more than text"),
+    ],
+)
+def test_words_that_do_more_are_refused(tmp_path, word, why):
+    with pytest.raises(UserError, match=rf"study\.yaml is refused: its word .* {why}.* trust=true"):
+        check_words(["seed=1", word], "study.yaml", tmp_path / "cells" / "a")
 
 
 def test_weights_that_do_not_fit_are_said_to(tmp_path):

@@ -1,9 +1,11 @@
 """Weights that others have trained: found, fetched, read without running code that a file may hold, and checked."""
 
+import contextlib
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,18 @@ from lit_ghibli.errors import UserError
 # Of RGB in [0, 1]: what torchvision's networks were trained on.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_may_fetch = ContextVar("may_fetch", default=True)
+
+
+@contextlib.contextmanager
+def without_fetching() -> Iterator[None]:
+    """Fetch nothing in this block: weights are there, or an error."""
+    token = _may_fetch.set(False)
+    try:
+        yield
+    finally:
+        _may_fetch.reset(token)
 
 
 def published_digits(url: str) -> str:
@@ -35,6 +49,8 @@ def find_weights(url: str, ways_out: str) -> Path:
     """
     path, digits = Path(torch.hub.get_dir(), "checkpoints", Path(url).name), published_digits(url)
     if not path.is_file():
+        if not _may_fetch.get():
+            raise UserError(f"no weights at {path}, and nothing is fetched while a checkpoint is loaded: {ways_out}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=digits)
