@@ -114,7 +114,7 @@ def expand_run(arguments: list[str]) -> list[str]:
     if resumed and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
         if changed := [argument for argument in arguments if argument.startswith("overrides=")]:
             raise UserError(f"a rerun goes on with the values that it has begun with; got {changed[0]}")
-        return expand_resume(arguments)
+        return [*expand_resume(arguments), *(argument for argument in arguments if argument.startswith("trust="))]
     runs = {argument: str(parse(argument).value()) for argument in arguments if argument.startswith("run=")}
     paths = {argument: str(Path(run).expanduser().resolve()) for argument, run in runs.items()}
     return [f"run={quote(paths[argument])}" if argument in paths else argument for argument in arguments]

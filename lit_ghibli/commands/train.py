@@ -15,9 +15,10 @@ from lit_ghibli.cluster import environment_plugins, own_checkpoint
 from lit_ghibli.commands import _sweeper, to_overrides
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
+from lit_ghibli.documents import read_yaml
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import flatten, quote
-from lit_ghibli.recipes import as_user_errors, build, compose
+from lit_ghibli.recipes import as_user_errors, build, compose, parse
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -241,27 +242,43 @@ def expand_resume(arguments: list[str]) -> list[str]:
 
     Raises:
         CheckpointError: There is no such run, or nothing was saved in it.
+        UserError: Its command line does what a stranger's must not, without ``trust=true``.
     """
     given = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
     if not given or any(argument.startswith("hydra.run.dir=") for argument in arguments):
         return arguments  # nothing to resume, or a further process of a DDP run that has it expanded already
     from lit_ghibli import checkpoints
+    from lit_ghibli.trust import check_words
 
     checkpoint = checkpoints.find(Path(given[-1].strip("\"'"))).resolve()
     run = checkpoint.parents[1]
     recorded = run / ".hydra" / "overrides.yaml"
     if not recorded.is_file():
         raise checkpoints.CheckpointError(f"{run}: not a run's folder, since it has no .hydra/overrides.yaml")
-    now = [argument for argument in arguments if not argument.startswith("resume=")]
-    replaced = {"resume", *(argument.split("=")[0] for argument in now)}
-    keys = [(override.split("=")[0], override) for override in OmegaConf.to_container(OmegaConf.load(recorded))]
+    now = [argument for argument in arguments if not argument.startswith(("resume=", "trust="))]
+    replaced = {"resume", "trust", *(argument.split("=")[0] for argument in now)}
+    keys = [(override.split("=")[0], override) for override in read_yaml(recorded, list[str])]
     launched = any(argument.startswith("launcher=") for argument in now)
     kept = [each for each in keys if launched or each[0].split(".")[0] != "launcher"]  # else it goes on here
     before = [override for key, override in kept if key not in replaced]
+    if not is_trusted_now(arguments):
+        check_words(before, str(run), run)
     folder = [f"hydra.run.dir={quote(str(run))}"]
     if launched:  # which makes a sweep of a single run
         folder += [f"hydra.sweep.dir={quote(str(run))}", "hydra.sweep.subdir=."]
     return [*before, *now, f"resume={quote(str(checkpoint))}", *folder]
+
+
+def is_trusted_now(arguments: Sequence[str]) -> bool:
+    """Whether ``trust=true`` is among what was typed.
+
+    Raises:
+        UserError: It has another value than true or false.
+    """
+    given = [parse(argument).value() for argument in arguments if argument.startswith("trust=")] or [False]
+    if not isinstance(given[-1], bool):
+        raise UserError(f"trust must be true or false; got {given[-1]!r}")
+    return given[-1]
 
 
 def _report_differences(before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -366,6 +366,27 @@ def test_resume_leaves_values_that_follow_others_as_they_were_typed(tmp_path):
     assert expand_resume([f"resume={made_run(tmp_path, word)}"])[0] == word
 
 
+EVIL = "+callbacks.x={_target_: os.mkdir, path: x}"
+
+
+def test_resume_of_a_strangers_folder_is_refused_unless_trusted(tmp_path):
+    run = made_run(tmp_path / "run", f"'{EVIL}'", "trust=true")  # which only counts where it is typed
+    for words in ([], ["trust=false"]):
+        with pytest.raises(UserError, match=r"run is refused: its word .*os\.mkdir.* add trust=true"):
+            expand_resume([f"resume={run}", *words])
+    with pytest.raises(UserError, match="trust must be true or false; got 'no'"):
+        expand_resume([f"resume={run}", "trust=no"])
+    assert expand_resume([f"resume={run}", "trust=true"])[0] == EVIL
+    assert EVIL.replace("x}", "y}") in expand_resume([f"resume={run}", EVIL.replace("x}", "y}")]), (
+        "what is typed is one's own"
+    )
+
+
+def test_resume_of_words_that_are_none_is_a_line(tmp_path):
+    with pytest.raises(UserError, match=r"overrides\.yaml: \[0\] must be text; got null"):
+        expand_resume([f"resume={made_run(tmp_path, 'null')}"])
+
+
 def test_resume_leaves_other_command_lines_alone():
     assert expand_resume(["seed=1", "data=scenes"]) == ["seed=1", "data=scenes"]
 
