@@ -28,20 +28,51 @@ def write_atomically(path: str | Path, mode: str = "w", **options: Any) -> Itera
 
     Args:
         path: Its folder is made where there is none.
-        mode: ``w`` or ``wb``, as of `open`.
-        options: Of `open`, such as ``encoding``.
+        mode: ``w`` or ``wb``, as of `open`; text is UTF-8, and what a name may hold besides is escaped.
+        options: Of `open`, such as ``newline``.
+
+    Raises:
+        OSError: With the name of ``path``, also where only its last byte could not be written.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial, open(partial, mode, **options) as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+    path = Path(path)
+    if "b" not in mode:
+        options = {"encoding": "utf-8", "errors": "backslashreplace", **options}
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial, _open_locked(partial, mode, options) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno and error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all; see :func:`write_atomically`."""
+    with write_atomically(path) as file:
+        file.write(text)
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what killed processes were writing into ``folder``, into which no other one writes now."""
+    """Remove what killed processes were writing into ``folder``, and not what :func:`write_atomically` writes now."""
     for partial in folder.glob(".*.partial"):
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError), partial.open("rb") as file:  # gone by now, or held by its writer
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
+
+
+def _open_locked(path: Path, mode: str, options: dict[str, Any]) -> IO:
+    """Open a file for writing that `remove_partials` leaves alone until it is closed, or its writer is dead."""
+    while True:
+        file = open(path, mode, **options)  # noqa: SIM115 (it is the caller's to close)
+        with contextlib.suppress(OSError):  # some file systems of networks have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # removed between the two
 
 
 def lock_file(path: Path) -> IO[str] | None:

@@ -1,10 +1,12 @@
+import errno
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from lit_ghibli.files import remove_partials, replacing, write_atomically
+from lit_ghibli.files import remove_partials, replacing, write_atomically, write_text
 
 WRITER = """
 import os, signal, sys
@@ -44,6 +46,31 @@ def test_a_killed_process_leaves_the_old_file_whole(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
     remove_partials(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_being_written_is_no_leftover(tmp_path):
+    path = tmp_path / "file.txt"
+    (tmp_path / ".file.txt.0123456789ab.partial").touch()
+    with write_atomically(path) as file:
+        remove_partials(tmp_path)
+        file.write("whole")
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_has_a_name(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*file\.txt'$"):
+        write_text(tmp_path / "file.txt", "words")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_are_no_utf_8_are_escaped(tmp_path):
+    write_text(tmp_path / "file.txt", "ä " + os.fsdecode(b"caf\xe9.jpg"))
+    assert (tmp_path / "file.txt").read_bytes() == "ä caf\\udce9.jpg".encode()
 
 
 def test_two_writers_of_one_file_do_not_meet_and_names_may_be_long(tmp_path):

@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 
 from lit_ghibli.commands import STDIO, split_options, to_overrides
-from lit_ghibli.data.image_files import EXTENSIONS, FolderError, ImageFileError, file_kind, open_image
+from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, file_kind, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import config_dir
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
@@ -78,7 +78,7 @@ def _split_output(inputs: list[str], out: str | None) -> tuple[list[str], str | 
         return inputs, out
     if inputs[1] == STDIO:
         return inputs[:1], STDIO
-    if Path(inputs[1]).suffix.lower() not in EXTENSIONS or Path(inputs[0]).is_dir():
+    if Path(inputs[1]).suffix.lower() not in WRITTEN or Path(inputs[0]).is_dir():
         return inputs, out
     if Path(inputs[1]).exists():
         raise UserError(
@@ -93,8 +93,8 @@ def _pipe(inputs: list[str], out: str | None, config: Any) -> None:
     if len(inputs) > 1 or Path(inputs[0]).is_dir():
         raise UserError("- is one photograph of standard input, or one picture of standard output: give no others")
     to_file = out not in (None, STDIO)
-    if to_file and Path(out).suffix.lower() not in EXTENSIONS:
-        raise UserError(f"{out}: name the picture's file, which ends in {', '.join(EXTENSIONS)}, or - for the output")
+    if to_file and Path(out).suffix.lower() not in WRITTEN:
+        raise UserError(f"{out}: name the picture's file, which ends in {', '.join(WRITTEN)}, or - for the output")
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         photo = Path(inputs[0])
         if inputs == [STDIO]:

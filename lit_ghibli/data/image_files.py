@@ -1,15 +1,18 @@
 """Reading pictures: the one place that finds, opens and judges the image files of a folder."""
 
+import contextlib
 import hashlib
 import io
 import logging
 import os
 import re
+import stat
 import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -17,18 +20,25 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lit_ghibli.checksums import sha256_of
+from lit_ghibli.data.color_profiles import to_srgb
 from lit_ghibli.data.transforms import UnsuitablePicture
 from lit_ghibli.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+WRITTEN = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+EXTENSIONS = (*WRITTEN, ".gif")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF")
+NO_HEIC = "HEIC pictures, as iPhones take them, are not read: save them as JPEG or PNG"
 
 T = TypeVar("T")
 _Result = TypeVar("_Result")
 OnBadFile = Literal["error", "skip"]
 
-_LISTED = 20  # bad files named in one message
+_LISTED = 20  # files named in a message that does not promise all
+_LARGEST = 2_000_000_000  # bytes of a file; more than the largest picture that is decoded has uncompressed
 _CLUTTER = ("__macosx", "thumbs.db")  # what operating systems leave behind, in lower case
+_HEIC = (".heic", ".heif")
+_KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}  # all others are devices
+_COLORS = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}  # what profiles of pictures of a mode convert; else RGB
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -85,52 +95,110 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     """List the image files of a folder and its subfolders, in natural order of their relative paths.
 
     Files are chosen by extension (`EXTENSIONS`, in any case). Hidden files and folders and what
-    operating systems leave behind are passed over; symbolic links are followed.
+    operating systems leave behind are passed over; symbolic links are followed. That there are others is logged.
 
     Raises:
-        FolderError: the folder is missing, is no folder, or holds no image.
+        FolderError: the folder is missing, is no folder, holds no image, or cannot be listed with all below it.
     """
     folder = Path(folder)
-    if not folder.exists():
+    if not os.path.exists(folder):
         raise FolderError(f"image folder {folder} does not exist (absolute path: {folder.absolute()})")
     if not folder.is_dir():
         raise FolderError(f"image folder {folder} is a file, not a folder; name the folder that holds it")
     files = list(_walk(folder))
     images = [file for file in files if file.suffix.lower() in EXTENSIONS]
+    others = _others(files)
     if not images:
-        others = count_others(folder)
         found = ", ".join(f"{count} {kind} file{'s'[: count > 1]}" for kind, count in others.most_common(5))
         raise FolderError(
-            f"image folder {folder} holds no images: found {found or 'no files at all'}; "
-            f"files that are read end in {', '.join(EXTENSIONS)}"
+            f"image folder {folder} holds no images: found {found or 'no files at all'}; {_what_is_read(others)}"
         )
+    if others:
+        _log_others(folder, tuple(others.most_common()))
     return sorted(images, key=lambda file: _natural_key(file.relative_to(folder)))
 
 
 def count_others(folder: str | os.PathLike) -> Counter[str]:
     """How many files `list_images` passes over for their extension, by extension."""
-    suffixes = (file.suffix.lower() for file in _walk(Path(folder)))
+    return _others(_walk(Path(folder)))
+
+
+def _others(files: Iterable[Path]) -> Counter[str]:
+    suffixes = (file.suffix.lower() for file in files)
     return Counter(suffix or "extensionless" for suffix in suffixes if suffix not in EXTENSIONS)
+
+
+def refuse_kind(path: Path) -> None:
+    """Refuse a file that is given by name and has no extension of `EXTENSIONS`.
+
+    Raises:
+        FolderError: Saying which ones are read.
+    """
+    if path.suffix.lower() not in EXTENSIONS:
+        raise FolderError(f"{path}: not an image; {_what_is_read([path.suffix.lower()])}")
+
+
+@cache  # a command lists a folder several times, and says this once
+def _log_others(folder: Path, others: tuple[tuple[str, int], ...]) -> None:
+    counts = ", ".join(f"{count} {kind}" for kind, count in others)
+    _logger.warning("files in %s are passed over: %s; %s", folder, counts, _what_is_read(dict(others)))
+
+
+def _what_is_read(suffixes: Iterable[str]) -> str:
+    heic = f"; {NO_HEIC}" if set(_HEIC) & set(suffixes) else ""
+    return f"files that are read end in {', '.join(EXTENSIONS)}{heic}"
+
+
+def size_of(path: Path) -> int:
+    """The size in bytes of a file that can be read as a picture's: one that is plain, neither empty nor endless.
+
+    Raises:
+        ImageFileError: it is missing, or of another kind, which would be waited for or read without end.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ImageFileError(path, f"cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageFileError(path, f"is no plain file but a {_KINDS.get(stat.S_IFMT(status.st_mode), 'device')}")
+    if status.st_size == 0:
+        raise ImageFileError(path, "is empty (0 bytes)")
+    if status.st_size > _LARGEST:
+        raise ImageFileError(path, f"is too large for a picture ({status.st_size / 1e9:.1f} GB)")
+    return status.st_size
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a picture's file.
+
+    Raises:
+        ImageFileError: it cannot be read, as of `size_of`.
+    """
+    size_of(path)
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise ImageFileError(path, f"cannot be read ({error.strerror})") from error
 
 
 def open_image(path: str | os.PathLike) -> Image.Image:
     """Open a picture as upright 8-bit RGB.
 
-    Grey, palette, CMYK and 16-bit pictures are converted (65535 becomes 255), transparency is laid on
-    white, the EXIF orientation is applied, color profiles are ignored. Of a multi-picture JPEG, as
-    some phones write it, the first picture is read.
+    Grey, palette, CMYK and 16-bit pictures are converted (65535 becomes 255), colors of other profiles
+    become those of sRGB, transparency is laid on white, the EXIF orientation is applied. Of a GIF, of the
+    pages of a TIFF and of a multi-picture JPEG, as some phones write it, the first picture is read.
 
     Raises:
-        ImageFileError: the file is missing, empty, truncated, animated, too large to decode safely,
-            or not a JPEG, PNG, WebP or BMP file inside, whatever its name says.
+        ImageFileError: the file is missing, no plain file, empty, truncated, animated, too large to decode
+            safely, or not of `FORMATS` inside, whatever its name says.
     """
     return _read(Path(path))[0]
 
 
 def file_kind(path: str | os.PathLike) -> str:
-    """The extension that a readable picture's content has, such as ``jpeg``."""
+    """The extension, such as ``jpeg``, that a picture has which is made of a readable one's content."""
     with Image.open(path) as image:
-        return "jpeg" if image.format == "MPO" else image.format.lower()
+        return {"MPO": "jpeg", "GIF": "png"}.get(image.format, image.format.lower())
 
 
 def inspect_image(path: str | os.PathLike) -> Inspected:
@@ -140,6 +208,7 @@ def inspect_image(path: str | os.PathLike) -> Inspected:
         ImageFileError: as from `open_image`.
     """
     path = Path(path)
+    size_of(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -189,7 +258,7 @@ def decode_all(
             yield result
     if bad:
         counts = f"{len(bad)} of {good + len(bad)} images cannot be used"
-        listed = bullets([str(error) for error in bad])
+        listed = bullets([str(error) for error in bad], at_most=len(bad))
         if on_bad_file == "error":
             raise FolderError(f"{counts}; repair or remove them, or set data.on_bad_file=skip:{listed}")
         _logger.warning("%s and are skipped:%s", counts, listed)
@@ -221,30 +290,45 @@ def check_disjoint(train: Sequence[Path], test: Sequence[Path]) -> None:
     Raises:
         FolderError: listing the pictures that are in both.
     """
-    train_sizes, test_sizes = ([path.stat().st_size for path in paths] for paths in (train, test))
-    shared = set(train_sizes) & set(test_sizes)  # only files of equal size are worth reading
 
-    by_digest: dict[str, list[Path]] = {}
-    for path, size in zip(train, train_sizes, strict=True):
-        if size in shared:
-            by_digest.setdefault(sha256_of(path), []).append(path)
-    same = [
-        f"{path} is the training image {twin}"
-        for path, size in zip(test, test_sizes, strict=True)
-        if size in shared
-        for twin in by_digest.get(sha256_of(path), [])
-    ]
+    def by_size(paths: Sequence[Path]) -> dict[int, list[Path]]:
+        found: dict[int, list[Path]] = {}
+        for path in paths:
+            with contextlib.suppress(ImageFileError):  # a bad file, which is complained about when it is decoded
+                found.setdefault(size_of(path), []).append(path)
+        return found
+
+    def digests(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+        for path in paths:
+            with contextlib.suppress(ImageFileError):
+                yield digest_of(path), path
+
+    train_sizes, test_sizes = by_size(train), by_size(test)
+    same = []
+    for size in train_sizes.keys() & test_sizes.keys():  # only files of equal size are worth reading
+        by_digest: dict[str, list[Path]] = {}
+        for digest, path in digests(train_sizes[size]):
+            by_digest.setdefault(digest, []).append(path)
+        same += [
+            f"{path} is the training image {twin}"
+            for digest, path in digests(test_sizes[size])
+            for twin in by_digest.get(digest, [])
+        ]
     if same:
         raise FolderError(
             f"test images were seen in training ({len(same)} of {len(test)}), which makes every score "
-            f"too good; remove them from one of the two:{bullets(same)}"
+            f"too good; remove them from one of the two:{bullets(sorted(same), at_most=len(same))}"
         )
 
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder, links followed, each real folder visited once."""
+
+    def refuse(error: OSError) -> None:
+        raise FolderError(f"folder {error.filename} cannot be listed ({error.strerror}): mend that, or move it away")
+
     visited = {os.path.realpath(folder)}
-    for root, subfolders, names in os.walk(folder, followlinks=True):
+    for root, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = {name: os.path.realpath(os.path.join(root, name)) for name in sorted(subfolders)}
         subfolders[:] = [name for name in real if _wanted(name) and real[name] not in visited]
         visited.update(real[name] for name in subfolders)
@@ -279,9 +363,8 @@ def _read(path: Path, content: io.BytesIO | None = None) -> tuple[Image.Image, s
 
 def _open(path: Path, content: io.BytesIO | None) -> Image.Image:
     """Read the header of a picture and refuse what must not be decoded."""
+    size_of(path)
     try:
-        if path.stat().st_size == 0:
-            raise ImageFileError(path, "is empty (0 bytes)")
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -302,10 +385,12 @@ def _open(path: Path, content: io.BytesIO | None) -> Image.Image:
 
 
 def _refusal(image: Image.Image) -> str | None:
-    if image.format == "MPO":  # several JPEG pictures in one file, of which the first is the photograph
+    if image.format not in (*FORMATS, "MPO"):  # the last: several JPEG pictures, of which the first is the photograph
+        return f"is of the format {image.format} inside; what is read is {', '.join(FORMATS)}"
+    if image.mode in ("F", "LAB") or (image.format, image.mode) == ("TIFF", "I"):
+        return f"has pixels of kind {image.mode}, without a scale that is known; save it as RGB of 8 or 16 bits"
+    if image.format in ("MPO", "GIF", "TIFF"):
         return None
-    if image.format not in FORMATS:
-        return f"is a {image.format} file inside; what is read is {', '.join(FORMATS)}"
     frames = getattr(image, "n_frames", 1)
     return f"is an animation of {frames} frames; save one of them as a still picture" if frames > 1 else None
 
@@ -322,14 +407,21 @@ def _orientation(image: Image.Image) -> int:
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """A picture of any mode as upright 8-bit RGB; see :func:`open_image`."""
+    image.load()  # first, since that turns a TIFF
     orientation = _orientation(image)
+    profile = image.info.get("icc_profile")
+    gamma = None if "srgb" in image.info else image.info.get("gamma")
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         levels = np.asarray(image).astype(np.float32) / 257.0
         image = Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
+    mode = _COLORS.get(image.mode, "RGB")
+    alpha = None
     if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    rgb = image.convert("RGB")
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+    rgb = to_srgb(image.convert(mode), profile, gamma)
+    if alpha:
+        rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
     rgb = rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
     rgb.info = {}  # with the EXIF data, by which it would be turned once more
     return rgb

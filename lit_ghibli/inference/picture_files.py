@@ -1,16 +1,25 @@
 """Writing translated photographs beside each other, named and oriented like the originals."""
 
+import errno
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from lit_ghibli.data.image_files import EXTENSIONS, UPRIGHT, FolderError, ImageFileError, list_images
-from lit_ghibli.files import write_atomically
+from lit_ghibli.data.image_files import UPRIGHT, WRITTEN, FolderError, ImageFileError, list_images, refuse_kind
+from lit_ghibli.images import write_picture
 
 # The same turn backwards: only quarter turns have another inverse than themselves.
 _BACK = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}
+_SRGB = 1  # of the EXIF color space; pictures are sRGB, whatever their photograph was
+_TAGS = (
+    "ImageDescription Make Model Orientation XResolution YResolution ResolutionUnit Software DateTime Artist Copyright"
+)
+# What a TIFF says of the photograph, and not of how its own pixels lie.
+_DESCRIPTIVE = {ExifTags.Base[tag] for tag in f"{_TAGS} ExifOffset GPSInfo".split()}
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # the next file would fare no better
 
 
 def plan_outputs(
@@ -39,24 +48,23 @@ def plan_outputs(
             continue
         out = Path(out)
         if given.is_file() and len(inputs) == 1 and not out.is_dir():
-            if out.suffix.lower() in EXTENSIONS:
+            if out.suffix.lower() in WRITTEN:
                 plan[given] = out
                 continue
             if out.suffix.lower() in Image.registered_extensions():
-                raise FolderError(f"{out}: pictures are written to files that end in {', '.join(EXTENSIONS)}")
+                raise FolderError(f"{out}: pictures are written to files that end in {', '.join(WRITTEN)}")
         if out.exists() and not out.is_dir():
             raise FolderError(f"{out} is a file: choose a folder with --out")
         if given.is_dir():
             photos = list_images(given)
             if given.resolve() in out.resolve().parents:  # pictures of an earlier call are no photographs
                 photos = [photo for photo in photos if out.resolve() not in photo.resolve().parents]
-            plan |= {photo: out / photo.relative_to(given) for photo in photos}
-        elif not given.exists():
+            plan |= {photo: _written(out / photo.relative_to(given)) for photo in photos}
+        elif not os.path.lexists(given):
             raise FolderError(f"{given}: no such photograph or folder")
-        elif given.suffix.lower() not in EXTENSIONS:
-            raise FolderError(f"{given}: not an image; files that are read end in {', '.join(EXTENSIONS)}")
         else:
-            plan[given] = out / given.name
+            refuse_kind(given)
+            plan[given] = _written(out / given.name)
     _check_collisions(plan, overwrite)
     return plan
 
@@ -71,21 +79,27 @@ def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int)
         quality: Of JPEG and WebP, 1 ... 100.
 
     Raises:
-        ImageFileError: Its format cannot hold the picture.
-        FolderError: The file cannot be written.
+        ImageFileError: Its format cannot hold the picture, or the file cannot be written.
+        OSError: The disk is full, or takes no more for another reason that is none of this file's.
     """
     exif = _read_exif(original)
     orientation = exif.get(ExifTags.Base.Orientation, 1)
     if orientation in _BACK:
         picture = picture.transpose(_BACK[orientation])
-    kind = Image.registered_extensions()[path.suffix.lower()]
+    options = {"compression": "tiff_lzw"} if path.suffix.lower() in (".tif", ".tiff") else {"quality": quality}
     try:
-        with write_atomically(path, "w+b") as file:
-            picture.save(file, kind, quality=quality, **({"exif": exif} if len(exif) else {}))
+        write_picture(picture, path, **options, **({"exif": exif} if len(exif) else {}))
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise FolderError(f"{path} cannot be written: {error.strerror}") from error
-        raise ImageFileError(path, f"cannot be written as {kind} ({error})") from error
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise
+        kind = Image.registered_extensions()[path.suffix.lower()]
+        cause = f": {error.strerror}" if isinstance(error, OSError) and error.errno else f" as {kind} ({error})"
+        raise ImageFileError(path, f"cannot be written{cause}") from error
+
+
+def _written(path: Path) -> Path:
+    """The place of a picture that would lie at ``path``; PNG for formats that are read alone."""
+    return path if path.suffix.lower() in WRITTEN else path.with_suffix(".png")
 
 
 def _beside(given: Path, name: str) -> Path:
@@ -103,6 +117,11 @@ def _read_exif(path: Path) -> Image.Exif:
         try:
             with Image.open(path) as opened:
                 exif = opened.getexif()
+            for tag in set(exif) - _DESCRIPTIVE if opened.format == "TIFF" else ():
+                del exif[tag]
+            details = exif.get_ifd(ExifTags.IFD.Exif)
+            if details.get(ExifTags.Base.ColorSpace, _SRGB) != _SRGB:
+                details[ExifTags.Base.ColorSpace] = _SRGB
             exif.tobytes()
         except Exception:  # Pillow raises many kinds on damaged data
             return Image.Exif()

@@ -1,9 +1,12 @@
+import errno
+import os
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 from torch import nn
 
 from lit_ghibli.data.image_files import FolderError, ImageFileError, open_image
@@ -71,6 +74,20 @@ def test_a_turned_photograph_stays_turned_and_is_shown_alike(tmp_path, orientati
         shown = ImageOps.exif_transpose(after)
         assert shown.size == ((48, 32) if orientation < 5 else (32, 48))
         assert_close(corners(shown.convert("RGB")), corners(open_image(original)))
+
+
+@pytest.mark.parametrize("extension", ["tif", "avif"])
+def test_a_turned_photograph_of_a_format_that_pillow_turns_by_itself(tmp_path, extension):
+    original, path = tmp_path / f"a.{extension}", tmp_path / f"b.{extension}"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Model] = 6, "Camera"
+    quadrants().rotate(90, expand=True).save(original, exif=exif)  # as a camera stores it that is held upright
+    stylized(original, path)
+    assert open_image(path).size == open_image(original).size == (48, 32)
+    assert_close(corners(open_image(path)), (RED, GREEN, BLUE, WHITE))
+    with Image.open(path) as picture:
+        assert picture.getexif()[ExifTags.Base.Orientation] == 6
+        assert picture.getexif()[ExifTags.Base.Model] == "Camera"
 
 
 def test_photographs_without_metadata_get_none(tmp_path):
@@ -237,9 +254,59 @@ def test_what_cannot_be_written_is_told(tmp_path):
     original = touch(tmp_path / "a.png")
     with pytest.raises(ImageFileError, match=r"b\.webp cannot be written as WEBP"):
         save_like(Image.new("RGB", (17_000, 2)), original, tmp_path / "b.webp", quality=90)
-    with pytest.raises(FolderError, match=r"cannot be written: "):
+    with pytest.raises(ImageFileError, match=r"b\.png cannot be written: "):
         save_like(quadrants(), original, original / "b.png", quality=90)
     assert list(tmp_path.iterdir()) == [original]
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "tif", "avif", "bmp"])
+@pytest.mark.parametrize("room", [0, 1, 300, "all but a byte"])
+def test_a_disk_that_takes_no_more_leaves_the_old_file(tmp_path, extension, room):
+    original, target = touch(tmp_path / f"a.{extension}"), tmp_path / "out" / f"a.{extension}"
+    picture = Image.effect_noise((64, 64), 90).convert("RGB")
+    save_like(picture, original, target, quality=95)
+    before = target.read_bytes()
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 1 if room == "all but a byte" else room, old[1]))
+    try:
+        with pytest.raises(ImageFileError, match=rf"a\.{extension} cannot be written: File too large"):
+            save_like(picture, original, target, quality=95)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert target.read_bytes() == before
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_full_disk_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    original, target = touch(tmp_path / "a.png"), tmp_path / "out" / "a.png"
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*out/a\.png'"):
+        save_like(quadrants(), original, target, quality=95)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_pictures_of_formats_that_are_only_read_are_written_as_png(tmp_path):
+    photo = touch(tmp_path / "in" / "a.gif")
+    assert plan_outputs([photo.parent], tmp_path / "out", overwrite=False) == {photo: tmp_path / "out" / "a.png"}
+    with Image.open(stylized(photo, tmp_path / "a.png")) as picture:
+        assert_close(corners(picture.convert("RGB")), (RED, GREEN, BLUE, WHITE))
+    twin = touch(tmp_path / "in" / "a.png")
+    assert f"{photo} and {twin} would both be written" in failure(photo.parent, out=tmp_path / "out")
+
+
+def test_a_picture_says_that_it_is_of_srgb(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update({ExifTags.Base.ColorSpace: 0xFFFF, ExifTags.Base.ISOSpeedRatings: 400})
+    quadrants().save(
+        tmp_path / "a.jpg", exif=exif, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    )
+    with Image.open(stylized(tmp_path / "a.jpg", tmp_path / "b.jpg")) as picture:
+        assert picture.getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ColorSpace] == 1
+        assert picture.getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
+        assert "icc_profile" not in picture.info
 
 
 def test_the_translator_runs_in_evaluation_mode():
