@@ -5,12 +5,13 @@ resolved configuration, so that one file is enough to translate photographs. It 
 values only and is read with ``weights_only=True``: opening a stranger's file runs none of its code.
 """
 
+import functools
 import os
 import pickle
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -50,6 +51,8 @@ def load(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not a checkpoint, or cut short ({size:,} bytes read); use another one of its run"
         )
+    status = path.stat()
+    _verify(path, (status.st_ino, status.st_size, status.st_mtime_ns))
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
@@ -64,6 +67,41 @@ def load(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"{path}: no configuration of a run: {error}") from error
     return {**checkpoint, CONFIG_KEY: as_today(checkpoint[CONFIG_KEY])}
+
+
+@functools.lru_cache(maxsize=64)  # a file is opened several times until a run goes on from it
+def _verify(path: Path, identity: tuple[int, int, int]) -> None:
+    """Compare every part of an archive with its checksum, which torch writes and does not read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            if any(part.compress_type for part in parts) or sum(part.file_size for part in parts) > identity[1]:
+                raise zipfile.BadZipFile("compressed, to who knows what size")  # torch never does
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}; use another one of its run") from error
+    if broken is not None:
+        raise CheckpointError(f"{path}: damaged: the checksum of {broken!r} is another; use another one of its run")
+
+
+class Progress(NamedTuple):
+    """How far a run was when it wrote a checkpoint.
+
+    Attributes:
+        epochs: Those that were finished.
+        batches: All of them.
+    """
+
+    epochs: int
+    batches: int
+
+
+def progress(checkpoint: dict[str, Any]) -> Progress:
+    """How far the training was that wrote this checkpoint."""
+    loop = checkpoint["loops"]["fit_loop"]
+    return Progress(
+        loop["epoch_progress"]["current"]["processed"], loop["epoch_loop.batch_progress"]["total"]["completed"]
+    )
 
 
 def as_today(config: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +123,9 @@ def as_today(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def find(path: str | Path) -> Path:
-    """The checkpoint file that ``path`` means: itself, or the last one of a run's folder.
+    """The checkpoint file that ``path`` means: itself, or the last one of a run's folder or of its ``checkpoints``.
+
+    Where there is no ``last.ckpt``, as among files that were copied, it is the newest epoch's, and then ``best.ckpt``.
 
     Raises:
         CheckpointError: There is none.
@@ -95,10 +135,12 @@ def find(path: str | Path) -> Path:
         if not path.exists():
             raise CheckpointError(f"{path}: no such run or checkpoint")
         return path
-    last = path / "checkpoints" / "last.ckpt"
-    if not last.is_file():
-        raise CheckpointError(f"{path}: this folder has no checkpoints/last.ckpt: nothing was saved yet")
-    return last
+    for folder in (path / "checkpoints", path):
+        epochs = sorted(folder.glob("epoch_*.ckpt"), reverse=True)
+        for found in (folder / "last.ckpt", *epochs, folder / "best.ckpt"):
+            if found.is_file():
+                return found
+    raise CheckpointError(f"{path}: this folder has no checkpoints/last.ckpt: nothing was saved yet")
 
 
 def newest_run(outputs: str | Path = "outputs") -> Path:
@@ -107,7 +149,7 @@ def newest_run(outputs: str | Path = "outputs") -> Path:
     Raises:
         CheckpointError: There is no run with a checkpoint.
     """
-    found = sorted(Path(outputs).glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    found = sorted(Path(outputs).glob("**/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise CheckpointError(f"no run with a checkpoint below {outputs}/: train one, or give checkpoint=<run or file>")
     return found[-1].parent.parent

@@ -71,7 +71,7 @@ def own_checkpoint(run: str | Path) -> Path | None:
     from lit_ghibli import checkpoints  # here, so that --help answers at once
 
     last = Path(run) / "checkpoints" / "last.ckpt"
-    if job() is None or not _may_be_requeued() or not last.is_file():
+    if job() is None or not may_be_requeued() or not last.is_file():
         return None
     return last if checkpoints.load(last, mmap=True).get("job") == job() else None
 
@@ -99,7 +99,7 @@ def requeue(handlers: Mapping[int, Any]) -> None:
         raise UserError(f"`{' '.join(command)}` failed, so the run stops here, saved: {said}") from error
 
 
-def _may_be_requeued() -> bool:
+def may_be_requeued() -> bool:
     """Whether this job may have run before; submitit's local executor does not say."""
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":
         return True

@@ -59,8 +59,7 @@ class CheckpointArtifacts(Callback):
 def _send(logger: WandbLogger, path: Path, aliases: list[str]) -> None:
     import wandb
 
-    loops = checkpoints.load(path, mmap=True)["loops"]
-    batches = loops["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"]
+    batches = checkpoints.progress(checkpoints.load(path, mmap=True)).batches
     artifact = wandb.Artifact(f"checkpoint-{logger.experiment.id}", type="model", metadata={"batches": batches})
     artifact.add_file(str(path), name="model.ckpt")  # copied: the training goes on to replace the file
     logger.experiment.log_artifact(artifact, aliases=aliases)
