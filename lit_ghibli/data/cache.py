@@ -1,8 +1,9 @@
 """Decoded and resized pictures in one packed file, so that training never waits for JPEG decoding.
 
 Layout of a packed file: the magic, the byte lengths of the pixels and of the index (two little-endian
-64-bit numbers), the pixels of all pictures as planar RGB one after the other, and the index as JSON
-(names, and heights and widths). The index comes last because it is known only when all is decoded.
+64-bit numbers) and the CRC-32 of the index (one of 32 bits), the pixels of all pictures as planar RGB one
+after the other, and the index as JSON (names, heights and widths, and the CRC-32 of each picture). The
+index comes last because it is known only when all is decoded.
 """
 
 import copy
@@ -14,6 +15,7 @@ import logging
 import os
 import struct
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -26,18 +28,20 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from lit_ghibli.checksums import sha256_of
+from lit_ghibli.data.file_checksums import checksums
 from lit_ghibli.data.image_files import FolderError, OnBadFile, decode_all, require_images
 from lit_ghibli.data.transforms import Step
-from lit_ghibli.files import write_atomically
+from lit_ghibli.documents import conform, parse_json
+from lit_ghibli.files import remove_partials, write_atomically
 
 Storage = Literal["disk", "ram"]
 Picture = tuple[str, NDArray[np.uint8]]  # name, pixels (H, W, 3)
 
 T = TypeVar("T")
 
-_MAGIC = b"ghibli01"  # the digits are the version of the layout and of what is put into it
-_PREFIX = struct.Struct("<8sQQ")
+_MAGIC = b"ghibli02"  # the digits are the version of the layout and of what is put into it
+_PREFIX = struct.Struct("<8sQQI")
+_INDEX = {"names": list[str], "shapes": list[tuple[int, int]], "checksums": list[int]}
 _WORTH_A_BAR = 50  # pictures
 _WORTH_PROCESSES = 200  # pictures to render
 _logger = logging.getLogger(__name__)
@@ -66,7 +70,7 @@ class PackedImages:
         self._content = content
         self._path = path
         self._taken: Sequence[int] | None = None
-        self.names, shapes = _read_index(content)
+        self.names, shapes, self._checksums = _read_index(content)
         starts = _PREFIX.size + np.cumsum([0, *(3 * height * width for height, width in shapes)])
         self._places = list(zip(starts.tolist(), shapes, strict=False))  # the last start is the end
 
@@ -82,6 +86,16 @@ class PackedImages:
             raise ValueError(f"{path} is not a packed image file: it has {size} bytes")
         # A private mapping: pages are shared between processes, and nothing can be written back.
         return cls(torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8), path)
+
+    def verify(self) -> None:
+        """Read all pictures once.
+
+        Raises:
+            ValueError: one is not what was written.
+        """
+        for name, (start, (height, width)), expected in zip(self.names, self._places, self._checksums, strict=True):
+            if zlib.crc32(self._content[start : start + 3 * height * width].numpy()) != expected:
+                raise ValueError(f"{name} in {self._path} is damaged")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -126,8 +140,7 @@ def cached_folder(
 ) -> PackedImages:
     """Decode and transform pictures of a folder, once: later calls map the cached file.
 
-    The cache is used again as long as the files keep their names, sizes and modification times, wherever their
-    folder is moved.
+    The cache is used again as long as the files keep their names and contents, wherever their folder is moved.
 
     Args:
         folder: the folder, which the pictures' names are relative to.
@@ -144,7 +157,6 @@ def cached_folder(
     """
     folder = Path(folder)
     names = {path: path.relative_to(folder).as_posix() for path in paths}
-    files = [(names[path], path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
     def pictures() -> Iterator[Picture]:
         shown = _bar(paths, len(paths), f"Preparing {folder.name}", progress)
@@ -156,9 +168,8 @@ def cached_folder(
         )
         return ((names[path], pixels) for path, pixels in decoded)
 
-    # Checksums of a few files, since the two halves of pairs may be alike in names, sizes and times.
-    sample = " ".join(sha256_of(path) for path in (paths[0], paths[len(paths) // 2], paths[-1]))
-    key = ("folder", files, sample, *steps, on_bad_file)
+    contents = checksums(folder, paths, _cache_dir(cache_dir)) if storage == "disk" else []
+    key = ("folder", *zip(names.values(), contents, strict=False), *steps, on_bad_file)
     packed = _load_or_build(key, pictures, len(paths), cache_dir, storage)
     require_images(len(packed), min_images, of=len(paths))
     return packed
@@ -200,6 +211,10 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("LIT_GHIBLI_CACHE") or "~/.cache/lit_ghibli").expanduser()
 
 
+def _cache_dir(given: str | os.PathLike | None) -> Path:
+    return Path(given).expanduser() if given else default_cache_dir()
+
+
 def _render_all(render: Callable[[int], T], count: int) -> Iterator[T]:
     if count <= _WORTH_PROCESSES:
         yield from map(render, range(count))
@@ -231,16 +246,18 @@ def _load_or_build(
         return PackedImages(torch.frombuffer(stream.getbuffer(), dtype=torch.uint8))
 
     digest = hashlib.sha256(repr((_MAGIC, expected, key)).encode()).hexdigest()
-    path = (Path(cache_dir).expanduser() if cache_dir else default_cache_dir()) / f"{digest[:32]}.pack"
+    path = _cache_dir(cache_dir) / f"{digest[:32]}.pack"
     try:
         packed = PackedImages.open(path)
+        packed.verify()
         if len(packed) < expected:  # said again, because the run that listed them may be long ago
             _logger.warning("%s was built without %d bad images", path, expected - len(packed))
         return packed
     except FileNotFoundError:
         pass
     except (ValueError, OSError) as error:
-        _logger.info("rebuilding the image cache: %s", error)
+        _logger.warning("rebuilding the image cache: %s", error)
+    remove_partials(path.parent)
     try:
         with write_atomically(path, "wb") as file:  # readers see all or nothing
             _write(file, pictures())
@@ -254,21 +271,28 @@ def _load_or_build(
 
 
 def _write(file: BinaryIO, pictures: Iterable[Picture]) -> None:
-    names, shapes, length = [], [], 0
+    names, shapes, crcs, length = [], [], [], 0
     file.write(bytes(_PREFIX.size))
     for name, pixels in pictures:
+        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
         names.append(name)
         shapes.append(pixels.shape[:2])
-        length += file.write(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    index = json.dumps({"names": names, "shapes": shapes}).encode()
+        crcs.append(zlib.crc32(planes))
+        length += file.write(planes)
+    index = json.dumps({"names": names, "shapes": shapes, "checksums": crcs}).encode()
     file.write(index)
     file.seek(0)
-    file.write(_PREFIX.pack(_MAGIC, length, len(index)))
+    file.write(_PREFIX.pack(_MAGIC, length, len(index), zlib.crc32(index)))
 
 
-def _read_index(content: Tensor) -> tuple[list[str], list[tuple[int, int]]]:
-    magic, length, index_length = _PREFIX.unpack(content[: _PREFIX.size].numpy().tobytes())
+def _read_index(content: Tensor) -> tuple[list[str], list[tuple[int, int]], list[int]]:
+    magic, length, index_length, crc = _PREFIX.unpack(content[: _PREFIX.size].numpy().tobytes())
     if magic != _MAGIC or len(content) != _PREFIX.size + length + index_length:
         raise ValueError(f"not a complete packed image file of version {_MAGIC.decode()}")
-    index = json.loads(content[_PREFIX.size + length :].numpy().tobytes())
-    return index["names"], [(height, width) for height, width in index["shapes"]]
+    written = content[_PREFIX.size + length :].numpy().tobytes()
+    if zlib.crc32(written) != crc:
+        raise ValueError("the index of a packed image file is damaged")
+    index = conform(parse_json(written), _INDEX)
+    if sum(3 * height * width for height, width in index["shapes"]) != length:
+        raise ValueError("the index of a packed image file is not of its pictures")
+    return index["names"], index["shapes"], index["checksums"]

@@ -2,6 +2,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -89,9 +90,12 @@ def test_any_change_is_noticed(folder, tmp_path, monkeypatch, change):
     options = {"steps": [Resize(8, "squash")], "cache_dir": tmp_path / "c", "storage": "disk"}
     cached_folder(folder, **options)
     seen = decoded(monkeypatch)
-    if change == "content":
-        old = (folder / "2.png").stat()
-        os.utime(folder / "2.png", ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+    if change == "content":  # of the same name, size and time
+        old, content = (folder / "2.png").stat(), bytearray((folder / "2.png").read_bytes())
+        content[-5] ^= 1  # in the checksum of the last chunk, which has no pixels
+        (folder / "other").write_bytes(content)
+        (folder / "other").replace(folder / "2.png")
+        os.utime(folder / "2.png", ns=(old.st_atime_ns, old.st_mtime_ns))
     elif change == "added":
         Image.new("RGB", (9, 9)).save(folder / "3.png")
     elif change == "renamed":
@@ -148,18 +152,26 @@ def test_some_pictures_can_be_taken(folder, tmp_path, storage):
     assert len(packed) == 3
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "other version", "index"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "other version", "index", "pixel", "name", "no sense"])
 def test_damaged_cache_is_rebuilt(folder, tmp_path, caplog, damage):
     options = {"steps": [Resize(8, "squash")], "cache_dir": tmp_path / "c", "storage": "disk"}
     before = [image.clone() for image in cached_folder(folder, **options)]
-    (file,) = (tmp_path / "c").iterdir()
+    (file,) = (tmp_path / "c").glob("*.pack")
     content = file.read_bytes()
+    flipped = bytearray(content)
+    flipped[cache._PREFIX.size + 100] ^= 4
+    prefix = b"ghibli02" + bytes(8) + (2).to_bytes(8, "little") + zlib.crc32(b"[]").to_bytes(4, "little")
+    leftover = file.with_name(".killed.0123456789ab.partial")
+    leftover.touch()
     file.write_bytes(
         {
             "truncated": content[:-1],
             "empty": b"",
-            "other version": content.replace(b"ghibli01", b"ghibli00"),
+            "other version": content.replace(b"ghibli02", b"ghibli01"),
             "index": content[:-20] + b"\0" * 20,
+            "pixel": bytes(flipped),
+            "name": content.replace(b"10.png", b"11.png"),
+            "no sense": prefix + b"[]",
         }[damage]
     )
     with caplog.at_level(logging.INFO):
@@ -167,7 +179,7 @@ def test_damaged_cache_is_rebuilt(folder, tmp_path, caplog, damage):
     assert "rebuilding the image cache" in caplog.text
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert file.read_bytes() == content
-    assert list((tmp_path / "c").iterdir()) == [file]
+    assert sorted((tmp_path / "c").iterdir()) == sorted([file, tmp_path / "c" / "checksums"]), "and no leftover"
 
 
 def test_bad_files_are_errors_or_skipped_and_remembered(folder, tmp_path, caplog):
@@ -175,7 +187,7 @@ def test_bad_files_are_errors_or_skipped_and_remembered(folder, tmp_path, caplog
     options = {"steps": [Resize(8, "squash")], "cache_dir": tmp_path / "c", "storage": "disk"}
     with pytest.raises(FolderError, match=r"1 of 4 images cannot be used(.|\n)*5\.png is empty"):
         cached_folder(folder, **options)
-    assert list((tmp_path / "c").iterdir()) == []
+    assert list((tmp_path / "c").glob("*.pack")) == []
     for _ in range(2):  # built, then mapped
         caplog.clear()
         with caplog.at_level(logging.WARNING):
@@ -232,7 +244,7 @@ def test_two_processes_may_build_at_once(folder, tmp_path):
         builder.join()
     ram = cached_folder(folder, steps=[Resize(48, "squash")], cache_dir=tmp_path, storage="ram")
     assert sums == [[int(image.sum()) for image in ram]] * 2
-    assert len(list((tmp_path / "c").iterdir())) == 1
+    assert len(list((tmp_path / "c").glob("*.pack"))) == 1
 
 
 @pytest.mark.parametrize("storage", ["disk", "ram"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_ghibli.data import fingerprint as module
+from lit_ghibli.data import image_files as module
 from lit_ghibli.data.fingerprint import fingerprint, fingerprint_files
 from lit_ghibli.data.pair_sources import PseudoPairFolders, PseudoPairScenes, SideBySideSource
 from lit_ghibli.data.sources import FolderSource, SceneSource
