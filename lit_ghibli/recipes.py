@@ -22,12 +22,18 @@ from lit_ghibli.errors import UserError, did_you_mean
 from lit_ghibli.files import config_dir
 from lit_ghibli.overrides import flatten, quote
 
-# What whole numbers may be, by the last part of their key, in one command or in all; others are at least 0.
+# What numbers may be, by the last part of their key, in one command or in all; other whole numbers are at least 0.
 _SIZES = ("crop_size", "load_size", "eval_size", "min_side", "size", "sheet_side")  # pixels
-_COUNTS = ("batch_size", "epochs", "count", "pairs", "jobs", "validation_pictures", "steps", "threads", "num_patches")
-_CHANNELS = ("base_channels", "in_channels", "depth", "dim")
+_COUNTS = ("batch_size", "epochs", "count", "test_count", "pairs", "jobs", "validation_pictures", "steps", "threads")
+_COUNTS += ("num_patches", "max_epochs", "num_nodes", "patience", "crops", "repeats", "nodes", "processes", "minutes")
+_CHANNELS = ("base_channels", "in_channels", "depth", "dim", "num_blocks", "channels", "deep_channels")
+_INTERVALS = ("check_val_every_n_epoch", "every_n_epochs", "every_n_batches")
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys((*_SIZES, *_COUNTS, *_CHANNELS), (1, math.inf)),
+    **dict.fromkeys((*_SIZES, *_COUNTS, *_CHANNELS, *_INTERVALS), (1, math.inf)),
+    **dict.fromkeys(("keep_epochs", "num_sanity_val_steps"), (-1, math.inf)),  # -1 is all
+    **dict.fromkeys(("lr", "initialization_lr", "seconds", "timeout", "max_megabytes"), (0, math.inf)),
+    "flip": (0, 1),  # probability
+    "betas": (0, 0.999999),
     "seed": (0, 2**32 - 1),
     "quality": (1, 100),
     "duplicate_distance": (0, 64),
@@ -35,9 +41,21 @@ _RANGES: dict[str, tuple[float, float]] = {
     "scenes:size": (32, 512),
     "mos_build:sets": (1, 1000),
     "mos_build:side": (64, 4096),
+    "train:num_images": (1, math.inf),
+    "train:max_side": (1, math.inf),
 }
-_LIBRARIES = ("trainer.", "callbacks.", "logger.", "launcher.")  # where numbers below 0 and null have meanings
-_UNSET = {"steps": 0, "threads": 0, "keep": 0.0}  # the types of numbers that are null by default
+# What other values have to look like, by the last part of their key.
+_FORMS = {
+    "device": (r"auto|cpu|cuda(:\d+)?", "auto, cpu or cuda"),
+    "devices": (
+        r"auto|-1|[1-9]\d*|\d+(,\d+)+|\[\d+(, \d+)*\]",
+        "a number of devices, a list of their numbers, or auto",
+    ),
+    "cache": (r"disk|ram", "disk or ram"),
+    "on_bad_file": (r"error|skip", "error or skip"),
+    "optimized_metric": (r"None|[A-Za-z_].*|\['.*'\]", "a metric's name, or a list of names"),
+}
+_UNSET = {"steps": 0, "threads": 0, "keep": 0.0, "name": ""}  # the types of values that may be null by default
 _MAY_BE_NULL = ("duplicate_distance", "min_structure", "min_style", "max_style", "min_semantics")  # asks for nothing
 _MISSING = object()
 
@@ -119,11 +137,23 @@ def as_user_errors() -> Iterator[None]:
         raise UserError(f"{error.full_key or 'configuration'}: {_first_line(error)}") from error
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, ValueError | TypeError):  # a value out of range, of a wrong type, or that does not exist
-            raise UserError(str(cause if isinstance(cause, ValueError) else error)) from error
-        raise
+        if not isinstance(cause, ValueError | TypeError | ImportError) and not _is_of_lightning(cause):
+            raise
+        if isinstance(cause, UserError):
+            raise UserError(str(cause)) from error
+        where = re.search(r"full_key: (.+)", str(error))  # a value out of range, of a wrong type, or that is not there
+        raise UserError(f"{where[1]}: {_first_line(cause)}" if where else str(cause)) from error
     except HydraException as error:
         raise UserError(_first_line(error.__cause__ or error)) from error
+    except Exception as error:
+        if _is_of_lightning(error):
+            raise UserError(f"Lightning: {_first_line(error)}") from error
+        raise
+
+
+def _is_of_lightning(error: BaseException | None) -> bool:
+    """Whether Lightning refuses a configuration, told without importing it, which takes long."""
+    return type(error).__module__ == "lightning.fabric.utilities.exceptions"
 
 
 @contextmanager
@@ -209,7 +239,9 @@ def parse(text: str, loader: ConfigLoader | None = None) -> Override:
 def _check_choice(override: Override, options: Callable[[str], list[str]]) -> None:
     """Refuse a choice that its group does not have."""
     if override.value() is None and not override.is_delete():
-        raise UserError(f"{override.input_line}: a choice cannot be taken back by null: leave the word out")
+        group = override.key_or_group
+        off = f", or give {group}=none" if "none" in options(group) else ""
+        raise UserError(f"{override.input_line}: a choice cannot be taken back by null: leave the word out{off}")
     if override.value() in (None, ""):
         return
     values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
@@ -257,7 +289,7 @@ def _check_value(
                 try:
                     default_of_leaf = OmegaConf.select(base, path)
                 except OmegaConfBaseException:  # it follows what is not there yet
-                    default_of_leaf = None
+                    default_of_leaf = "???"
             if what := wanted(command, path, default_of_leaf, leaf):
                 raise UserError(f"{path} must be {what}; got {leaf!r}")
 
@@ -279,34 +311,45 @@ def _look_up(config: Any, key: str) -> Any:
 def wanted(command: str, key: str, default: Any, value: Any) -> str:
     """What a value of this key has to be; empty if it is such a value."""
     name, text = key.rpartition(".")[2], isinstance(value, str)
-    if default is None or default == "???" or default is _MISSING:
-        default = _UNSET.get(name) if value is not None else None
-    if default is None or (text and "${" in value):
+    if text and "${" in value:
         return ""
+    if name in _FORMS:
+        form, what = _FORMS[name]
+        return "" if re.fullmatch(form, str(value)) else what
     if value is None:
-        number = isinstance(default, bool | int | float) and not key.startswith(_LIBRARIES) and name not in _MAY_BE_NULL
+        if default == "???":
+            return "a value, not null"
+        number = isinstance(default, bool | int | float) and not key.startswith("trainer.") and name not in _MAY_BE_NULL
         default = default if number else None
-    if name == "devices":
-        fits = re.fullmatch(r"auto|-?\d+(,\d+)*", str(value)) or isinstance(value, list)
-        return "" if fits else "a number of devices, a list of their numbers, or auto"
+    elif default is None or default == "???" or default is _MISSING:
+        default = _UNSET.get(name)
+    if default is None or default is _MISSING:
+        return ""
+    lowest, highest = _RANGES.get(f"{command}:{name}", _RANGES.get(name, (-math.inf, math.inf)))
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "true or false"
-    if isinstance(default, int):
-        lowest, highest = _RANGES.get(f"{command}:{name}", _RANGES.get(name, (0, math.inf)))
-        lowest, highest = (-math.inf, math.inf) if key.startswith(_LIBRARIES) else (lowest, highest)
-        if type(value) is int and lowest <= value <= highest:
-            return ""
-        bounds = (
-            f" of {lowest} ... {highest}" if highest < math.inf else f" of at least {lowest}" * (lowest > -math.inf)
-        )
-        return f"a whole number{bounds}"
     if isinstance(default, int | float):
-        fits = type(value) in (int, float) or (isinstance(value, list) and name == "beta")
-        return "" if fits else "a number"
+        whole = isinstance(default, int)
+        lowest = max(lowest, 0) if whole and name not in _RANGES else lowest
+        if isinstance(value, list) and name == "beta":  # of which each is a column
+            return next(filter(None, (wanted(command, key, default, each) for each in value)), "")
+        fits = type(value) is int or (type(value) is float and not whole and math.isfinite(value))
+        if fits and lowest <= value <= highest:
+            return ""
+        endless = isinstance(value, float) and not math.isfinite(value)
+        kind = "a whole number" if whole else "a finite number" if endless else "a number"
+        if highest < math.inf:
+            return f"{kind} of {lowest} ... {highest}"
+        return f"{kind} of at least {lowest}" if lowest > -math.inf else kind
     if isinstance(default, str):
         return "one value, not several" if isinstance(value, list | dict) else ""
     if OmegaConf.is_list(default) or isinstance(default, list):
-        return "" if isinstance(value, list) or (text and name in ("inputs", "methods")) else "a list, as in [1,2]"
+        if not isinstance(value, list):
+            return "" if text and name in ("inputs", "methods") else "a list, as in [1,2]"
+        if name == "betas" and len(value) != len(default):
+            return f"a list of {len(default)} numbers"
+        each = (wanted(command, key, default[0], item) for item in value) if default else ()
+        return next((f"a list, each of it {what}" for what in each if what), "")
     if (OmegaConf.is_dict(default) or isinstance(default, Mapping)) and not isinstance(value, Mapping):
         return f"changed value by value, as in {key}.{next(iter(default), 'NAME')}=..." if value is not None else ""
     return ""

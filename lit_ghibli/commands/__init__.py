@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lit_ghibli.errors import UserError, did_you_mean
-from lit_ghibli.overrides import quote
+from lit_ghibli.overrides import expand_home, literal, quote
 
 
 class Command(NamedTuple):
@@ -38,7 +38,7 @@ class Command(NamedTuple):
     goes_on: bool = False
 
 
-_OF_SWEEP = "study|study_preset|preset|overrides|out|jobs|retry|dry_run|forecast_steps|num_images"
+_OF_SWEEP = "study|study_preset|preset|overrides|out|jobs|retry|trust|dry_run|forecast_steps|num_images"
 
 COMMANDS = {
     "train": Command("train a method, or go on with a run"),
@@ -102,6 +102,17 @@ _ALONE += ("--shell-completion", "-sc", "--info", "-i")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~")
 
+# Keys whose values are paths or other text, in which no character has a meaning of Hydra's.
+TEXTS = re.compile(
+    r"""checkpoints?|teacher|run|resume|study|file|key|mos|inputs|subjects|methods|paintings|photos|targets|out|url|style
+    |run_dir|hydra\.(run|sweep)\.dir
+    |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target)|photos
+    |(generator|vgg|transformer)\.weights|lpips_weights|features|segmentation|folder|result|save_dir|default_root_dir)
+    |method\.(content|styles)|callbacks\.pruning\.\w+
+    |(.*\.)?(name|title|project|group|tags|labels|partition|account)|(texts|aspects)\.\w+""",
+    re.VERBOSE,
+)
+
 
 def module_of(name: str) -> str:
     """The module, and the file in ``conf/``, of a command: ``data_fetch`` of ``data fetch``."""
@@ -141,7 +152,8 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
     """
     grammar = COMMANDS[command]
     options, rest = split_options(words)
-    if not grammar.multirun and {"-m", "--multirun"} & set(options):
+    several = bool({"-m", "--multirun"} & set(options))
+    if several and not grammar.multirun:
         raise UserError(f"{command} takes one value for each key, and no -m: start it once for each value")
     plain: list[str] = []
     lists: dict[str, list[str]] = {}
@@ -163,13 +175,18 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
                 raise UserError(f"'{word}' is no key=value, and {command} takes nothing else; see --help")
             plain.append(word)
             continue
-        key, _, value = word.partition("=")
+        key, equals, value = word.partition("=")
         name = key.lstrip("+~")
+        if name in grammar.lists:
+            value = value.strip("\"'")
+            names = [value] if Path(value).exists() else value.split(",")
+            lists.setdefault(grammar.lists[name], []).extend(map(expand_home, names))
+            continue
+        if equals and TEXTS.fullmatch(name):
+            value = literal(value, several or any(re.match(r"launcher=|hydra\.mode=", each) for each in words))
+            word = f"{key}={value}"
         if name.startswith(("hydra.", "hydra/")):
             result.append(word)
-        elif name in grammar.lists:
-            value = value.strip("\"'")
-            lists.setdefault(grammar.lists[name], []).extend([value] if Path(value).exists() else value.split(","))
         elif name in grammar.renamed:
             result.append(f"{grammar.renamed[name]}={value}")
         elif re.match(grammar.passed_on, name):
@@ -179,10 +196,10 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
     if plain and grammar.single:
         if len(plain) > 1:
             raise UserError(f"{command} takes one {grammar.words} at a time; got {', '.join(plain)}")
-        result.append(f"{grammar.words}={quote(plain[0])}")
+        result.append(f"{grammar.words}={quote(expand_home(plain[0]))}")
     lists = {key: list(dict.fromkeys(names)) for key, names in lists.items()}
     if plain and not grammar.single:
-        lists[grammar.words] = plain
+        lists[grammar.words] = list(map(expand_home, plain))
     listed = [f"{key}=[{','.join(map(quote, names))}]" for key, names in lists.items()]
     return [*options, *result, *listed]
 
@@ -206,7 +223,7 @@ def _option(word: str, rest: list[str], grammar: Command) -> str:
         if not rest or (name != "--out" and (re.match(r"-\D|-$", rest[0]) or _OVERRIDE.match(rest[0]))):
             raise UserError(f"{word} needs {'a folder' if name == '--out' else 'a value: ' + key + '=VALUE'}")
         value = rest.pop(0)
-    return f"{key}={quote(value) if name == '--out' else value}"
+    return f"{key}={quote(expand_home(value)) if name == '--out' else value}"
 
 
 def _exists(word: str) -> bool:

@@ -67,7 +67,8 @@ def dry_run(config: DictConfig) -> dict[str, Any] | None:
     started = clock(torch.device("cpu"))
     run = prepare(OmegaConf.masked_copy(config, [key for key in config if key not in _OWN]))
     dry, weighing = DryRun(config.steps, config.validation_pictures), WeighingCheckpointIO(run.resolved)
-    kept = [build(config.callbacks[name]) for name in _KEPT if name in config.callbacks]
+    callbacks = config.get("callbacks") or {}
+    kept = [build(callbacks[name]) for name in _KEPT if callbacks.get(name)]
     trainer: Trainer = build(
         config.trainer,
         callbacks=[*kept, dry],

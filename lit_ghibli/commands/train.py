@@ -15,6 +15,7 @@ from lit_ghibli.cluster import environment_plugins, own_checkpoint
 from lit_ghibli.commands import _sweeper, to_overrides
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
+from lit_ghibli.commands._trainer import check_trainer
 from lit_ghibli.documents import read_yaml
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import flatten, quote
@@ -156,11 +157,16 @@ def make_trainer(config: DictConfig, resolved: dict[str, Any], record: Any) -> "
 
     return build(
         config.trainer,
-        callbacks=[record, *map(build, config.callbacks.values())],
-        logger=[build(logger) for logger in config.logger.values()],
+        callbacks=[record, *_built(config.get("callbacks"))],
+        logger=_built(config.get("logger")),
         plugins=[checkpoints.RunCheckpointIO(resolved), *environment_plugins()],
         default_root_dir=config.run_dir,
     )
+
+
+def _built(named: Mapping[str, Any] | None) -> list[Any]:
+    """Those of a group's objects that null does not switch off."""
+    return [build(each) for each in (named or {}).values() if each is not None]
 
 
 def begin(seed: int) -> None:
@@ -207,6 +213,7 @@ def prepare(config: DictConfig) -> Prepared:
 
     from lit_ghibli import checkpoints
 
+    check_trainer(config.trainer)
     begin(config.seed)
     torch.set_float32_matmul_precision("high")
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -244,7 +251,7 @@ def expand_resume(arguments: list[str]) -> list[str]:
         CheckpointError: There is no such run, or nothing was saved in it.
         UserError: Its command line does what a stranger's must not, without ``trust=true``.
     """
-    given = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
+    given = [parse(argument).value() for argument in arguments if argument.startswith("resume=")]
     if not given or any(argument.startswith("hydra.run.dir=") for argument in arguments):
         return arguments  # nothing to resume, or a further process of a DDP run that has it expanded already
     from lit_ghibli import checkpoints
