@@ -66,6 +66,7 @@ class RunCheckpoints(Checkpoint):
         self.folder = Path(folder)
         self.monitor, self.mode, self.go_on = monitor, mode, go_on
         self.best: float | None = None
+        self.best_epoch: int | None = None
         self._validated = False
         self.every_n_batches, self.keep_epochs = every_n_batches, keep_epochs
         self.last = self.folder / "last.ckpt"
@@ -76,6 +77,7 @@ class RunCheckpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             remove_partials(self.folder)
+            self._find_best()
         for number in (*signals.stop_signals(), *cluster.REQUEUE_SIGNALS):
             self._previous_handlers[number] = signal.signal(number, self._take_note)
 
@@ -122,10 +124,21 @@ class RunCheckpoints(Checkpoint):
         checkpoint["job"] = cluster.job()  # which goes on with it when it is requeued
 
     def state_dict(self) -> dict[str, float | None]:
-        return {"best": self.best}
+        return {"best": self.best, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state: dict[str, float | None]) -> None:
-        self.best = state["best"]
+        self.best, self.best_epoch = state["best"], state.get("best_epoch")  # the first version did not name it
+
+    def _find_best(self) -> None:
+        """Where ``best.ckpt`` is gone, as after a step back, let its epoch's file take its place, or begin anew."""
+        best = self.folder / "best.ckpt"
+        if self.best is None or best.exists():
+            return
+        epoch = self.folder / f"epoch_{self.best_epoch or 0:04d}.ckpt"
+        if epoch.is_file():
+            checkpoints.link(epoch, best)
+        else:
+            self.best = self.best_epoch = None
 
     def _is_best(self, trainer: Trainer) -> bool:
         """Whether this epoch's metric beats all before it; notes its value."""
@@ -141,7 +154,7 @@ class RunCheckpoints(Checkpoint):
         sign = 1 if self.mode == "min" else -1
         if not math.isfinite(value) or (self.best is not None and sign * value >= sign * self.best):
             return False
-        self.best = value
+        self.best, self.best_epoch = value, trainer.current_epoch + 1
         return True
 
     def _take_note(self, number: int, frame: Any) -> None:

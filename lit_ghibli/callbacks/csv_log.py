@@ -1,6 +1,9 @@
 """A CSV log that a resumed run continues."""
 
 import csv
+import logging
+import shutil
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,8 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from lit_ghibli.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 
 class _ContinuedWriter(ExperimentWriter):
@@ -21,24 +26,43 @@ class _ContinuedWriter(ExperimentWriter):
         """Append; the first time in a resumed run, drop old rows from the first new step on."""
         path = Path(self.metrics_file_path)
         if self.metrics and not self.metrics_keys and path.is_file():
-            self.metrics_keys = _drop_rows(path, from_step=self.metrics[0]["step"])
+            self.metrics_keys, rows = earlier_rows(path, "step", self.metrics[0]["step"])
+            with write_atomically(path, newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
+                writer.writeheader()
+                writer.writerows(rows)
         super().save()
 
 
-def _drop_rows(path: Path, from_step: int) -> list[str]:
-    """Leave the complete rows of earlier steps in the file and return its columns; a crash may have cut it short."""
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        columns = list(reader.fieldnames or [])
-        rows = [row for row in reader if None not in row.values()]
-    if "step" not in columns:
-        path.unlink()
-        return []
-    with write_atomically(path, newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=columns)
-        writer.writeheader()
-        writer.writerows(row for row in rows if row["step"].isdecimal() and int(row["step"]) < from_step)
-    return columns
+def earlier_rows(path: Path, column: str, end: int) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns of a CSV file, and its rows with a number below ``end`` in one of them.
+
+    The last row may be incomplete, where a crash has cut it short. If any other cannot be read, as after a spreadsheet
+    has written the file in its own way, the file is kept under another name, too.
+    """
+    columns, rows, unreadable = [], [], False
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            lines = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error):
+        lines, unreadable = [], True
+    if lines and column in lines[0]:
+        columns = lines[0]
+        place = columns.index(column)
+        for number, line in enumerate(lines[1:], start=2):
+            if len(line) == len(columns) and line[place].isdecimal():
+                if int(line[place]) < end:
+                    rows.append(dict(zip(columns, line, strict=True)))
+            elif line and number < len(lines):
+                unreadable = True
+    elif len(lines) > 1:
+        unreadable = True
+    if unreadable:
+        copies = (path.with_name(f"{path.stem}_set_aside_{number}{path.suffix}") for number in count(1))
+        aside = next(copy for copy in copies if not copy.exists())
+        shutil.copy2(path, aside)
+        log.warning("%s: not all rows are as they were written; the file is kept as %s", path, aside.name)
+    return columns, rows
 
 
 class ContinuedCSVLogger(CSVLogger):

@@ -1,6 +1,5 @@
 """Sample pictures of fixed photographs while training, with scores, on disk and in the loggers."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from torch import Tensor
 
+from lit_ghibli.callbacks.csv_log import earlier_rows
 from lit_ghibli.callbacks.loggers import log_image, log_table
 from lit_ghibli.files import replacing
 from lit_ghibli.images import to_pixels, to_unit
@@ -102,12 +102,9 @@ def continue_csv(path: str | Path, epoch: int, rows: list[dict[str, Any]]) -> No
     """Add the rows of an epoch to a CSV file that has a column ``epoch``.
 
     Rows of this epoch and of later ones, which an interrupted run has left behind, are dropped. The file is replaced
-    as a whole, so that a crash leaves the old one or the new one.
+    as a whole, so that a crash leaves the old one or the new one. One that cannot be read is kept under another name.
     """
     path = Path(path)
-    before = []
-    if path.is_file():
-        with open(path, newline="", encoding="utf-8") as file:
-            before = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+    before = earlier_rows(path, "epoch", epoch)[1] if path.is_file() else []
     with replacing(path) as partial:
         write_csv([*before, *({"epoch": epoch, **row} for row in rows)], partial)

@@ -20,16 +20,23 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_ghibli import checkpoints
-from lit_ghibli.callbacks import environment
+from lit_ghibli.callbacks import environment, run_owner
 from lit_ghibli.data.fingerprint import fingerprint, fingerprint_files
 from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import remove_partials, write_atomically
 from lit_ghibli.overrides import flatten
+from lit_ghibli.trust import signature
 
 FILE = "record.json"
 PLACE = ("run_dir", "resume", "launcher")  # parts of a configuration that say where a run is, not what it is
-_ATTEMPT = {"state?": str, "changed?": dict[str, tuple[Any, Any]]}
+_ATTEMPT = {
+    "state?": str,
+    "changed?": dict[str, tuple[Any, Any]],
+    "overrides?": list[str],
+    "signature?": str | None,
+    "options?": list[str],
+}
 _SCHEMA = {"config": dict[str, Any], "links": dict[str, str], "attempts": list[_ATTEMPT]}
 _CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")  # of which people need the beginning only
 _COMPARED = ("versions", "code", "machine", "data", "weights")
@@ -82,6 +89,7 @@ class RunRecord(Callback):
         command: What was typed.
         overrides: What of it the configuration was composed with.
         repeats: An attempt of another run, which this one should equal.
+        options: Of the command line, where configurations of one's own are.
     """
 
     def __init__(
@@ -92,9 +100,11 @@ class RunRecord(Callback):
         command: str,
         overrides: Sequence[str],
         repeats: Mapping[str, Any] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self.folder, self.config, self.links = Path(folder), config, links
         self.command, self.overrides, self.repeats = command, list(overrides), repeats
+        self.options = list(options)
         self._attempts: list[dict[str, Any]] = []
         self._started = 0.0
 
@@ -108,6 +118,8 @@ class RunRecord(Callback):
             "command": self.command,
             "directory": str(Path.cwd()),
             "overrides": self.overrides,
+            "signature": signature([word for word in self.overrides if not word.startswith(("hydra.", "hydra/"))]),
+            "options": self.options,
             "versions": environment.versions(),
             "code": environment.code(),
             "machine": environment.machine(trainer.strategy.root_device, trainer.world_size),
@@ -121,6 +133,9 @@ class RunRecord(Callback):
             _warn("this run repeats one with another", differences(self.repeats, attempt))
         self._attempts.append(attempt)
         self._write()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        run_owner.check(self.folder)
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,7 +1,10 @@
 import csv
 from pathlib import Path
 
+import pytest
+
 from lit_ghibli.callbacks.csv_log import ContinuedCSVLogger
+from lit_ghibli.callbacks.image_grid import continue_csv
 
 
 def write(folder: Path, *rows: tuple[int, dict[str, float]]) -> None:
@@ -57,3 +60,40 @@ def test_a_file_cut_short_by_a_crash_is_continued(tmp_path):
         write(tmp_path, (2, {"a": 5.0, "z": 6.0}))
         last = read(tmp_path)[-1]
         assert (last["step"], last["a"], last["z"]) == ("2", "5.0", "6.0")
+
+
+@pytest.mark.parametrize(
+    ("edit", "kept"),
+    [
+        (lambda text: text.replace(",", ";"), []),
+        (lambda text: "sep=,\n" + text, []),
+        (lambda text: text.replace("1,0.5", '"1,0",0.5'), [0, 2]),
+        (lambda text: text.replace("1,0.5", "1,0.5,a note"), [0, 2]),
+        (lambda text: text.encode("utf-16"), []),
+        (lambda text: b"\xff" + text.encode(), []),
+        (lambda text: text.encode("utf-8-sig"), [0, 1, 2]),
+        (lambda text: text.replace("\n", "\n\n"), [0, 1, 2]),
+        (lambda text: text[:-5], [0, 1]),  # cut short within its last row, which the run does again
+    ],
+)
+def test_rows_that_cannot_be_read_are_kept_in_another_file(tmp_path, caplog, edit, kept):
+    """What people's programs make of a table, in both tables of a run: nothing of it is lost."""
+    for name, column, go_on in (
+        ("metrics", "step", lambda: write(tmp_path, (3, {"z": 9.0}))),
+        ("pictures", "epoch", lambda: continue_csv(tmp_path / "pictures.csv", 3, [{"z": 9.0}])),
+    ):
+        path = tmp_path / f"{name}.csv"
+        edited = edit(f"{column},z\n0,0.5\n1,0.5\n2,0.5\n")
+        edited = edited.encode() if isinstance(edited, str) else edited
+        for _ in range(2):  # a second time, too
+            path.write_bytes(edited)
+            go_on()
+            with open(path, newline="") as file:
+                rows = [row for row in csv.DictReader(file) if row["z"]]
+            assert [int(row[column]) for row in rows] == [*kept, 3]
+        aside = [tmp_path / f"{name}_set_aside_{number}.csv" for number in (1, 2)]
+        lost = 1 not in kept
+        assert [copy.is_file() for copy in aside] == [lost, lost]
+        if lost:
+            assert aside[0].read_bytes() == aside[1].read_bytes() == edited
+            assert f"the file is kept as {name}_set_aside_1.csv" in caplog.text
