@@ -9,6 +9,18 @@ class UserError(ValueError):
     The commands print the message alone, without a traceback.
     """
 
+    def __str__(self) -> str:
+        """The message, which may quote files and servers, without what a terminal would obey."""
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """A text with escape codes, other control characters and what no encoding has written as Python escapes them."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message about a word that is not known: those like it, or whose last part is; or nothing."""

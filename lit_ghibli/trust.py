@@ -1,15 +1,21 @@
 """What files from strangers may make and where they may write: checkpoints, recorded runs, studies.
 
 Objects of the classes that are listed here, which write into the run's own folder or into one that is a cache already.
-Nothing is fetched while a checkpoint is loaded. ``trust=true`` lifts this where somebody knows whose a run is.
+Nothing is fetched while a checkpoint is loaded. ``trust=true`` lifts this where somebody knows whose a run is; what the
+same user has begun is known by its signature.
 """
 
+import contextlib
 import functools
+import hashlib
+import hmac
 import importlib
 import inspect
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lit_ghibli.data.cache import default_cache_dir
+from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.networks.weights import without_fetching
 from lit_ghibli.recipes import as_user_errors, build, parse
@@ -35,6 +42,7 @@ _TRUSTED: dict[str, type] = {
 _DATA = tuple(f"lit_ghibli.data.{name}." for name in ("unpaired", "paired", "pseudo_paired", "iterations"))
 _LARGEST = 4096  # number that a network's configuration may hold: of channels, or of blocks, which are all made
 _MOST = 10_000  # values of a configuration
+_SIGNED = {"attempts": list[dict[str, Any]]}
 _RESOLVERS = ("half", "share")  # of interpolations, which compute numbers
 
 # What a recorded run of the suite consists of.
@@ -198,6 +206,33 @@ def check_run(config: Mapping[str, Any], run: Path) -> None:
         )
 
 
+def signature(words: Sequence[str]) -> str | None:
+    """What only this user can have noted beside words that a run was begun with; None where no secret can be kept."""
+    path = default_cache_dir() / f"secret-{os.getuid()}"
+    with contextlib.suppress(OSError):
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError), open(path, "xb", opener=_for_me) as file:
+                file.write(secrets.token_bytes(32))
+        key = path.read_bytes()
+        if len(key) == 32 and path.stat().st_uid == os.getuid():
+            return hmac.new(key, json.dumps(list(words)).encode(), hashlib.sha256).hexdigest()
+    return None
+
+
+def is_own(words: Sequence[str], run: Path) -> bool:
+    """Whether this user has begun a run of these words, as its record proves."""
+    with contextlib.suppress(DocumentError):
+        attempts = read_json(run / "record.json", _SIGNED)["attempts"]
+        if mine := signature(words):
+            return any(hmac.compare_digest(mine, str(attempt.get("signature"))) for attempt in attempts)
+    return False
+
+
+def _for_me(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
+
+
 def check_words(words: Iterable[str], where: str, folder: Path) -> None:
     """Refuse words of a command line that a file holds, where they would do what a run may not.
 
@@ -212,8 +247,7 @@ def check_words(words: Iterable[str], where: str, folder: Path) -> None:
     for word in words:
         if why := _why_refused(word, folder.resolve()):
             raise UserError(
-                f"{where} is refused: its word {word!r} {why}. Leave that out; or, only if you know whose it is, add "
-                "trust=true"
+                f"{where} is refused: its word {word!r} {why}; only if you know whose it is, add trust=true"
             )
 
 

@@ -1,7 +1,9 @@
 """What a stranger's checkpoint may ask for."""
 
 import copy
+import json
 import os
+import stat
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from lit_ghibli.data.cache import default_cache_dir
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.load import choose_device, load_translator
 from lit_ghibli.recipes import compose
-from lit_ghibli.trust import check_words, instantiate_trusted, is_trusted, leaves
+from lit_ghibli.trust import check_words, instantiate_trusted, is_own, is_trusted, leaves, signature
 
 
 @pytest.mark.parametrize(
@@ -294,6 +296,24 @@ def test_words_that_a_training_consists_of_may_come_from_a_file(tmp_path):
 def test_words_that_do_more_are_refused(tmp_path, word, why):
     with pytest.raises(UserError, match=rf"study\.yaml is refused: its word .* {why}.* trust=true"):
         check_words(["seed=1", word], "study.yaml", tmp_path / "cells" / "a")
+
+
+def test_runs_of_ones_own_are_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIT_GHIBLI_CACHE", str(tmp_path / "mine"))
+    words = ["seed=1", "+callbacks.x._target_=my.Own"]
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"attempts": [{}, {"signature": signature(words)}, {"signature": None}]}))
+    assert is_own(words, tmp_path)
+    assert not is_own([*words, "seed=2"], tmp_path)
+    assert not is_own(words, tmp_path / "nowhere")
+    (secret,) = (tmp_path / "mine").iterdir()
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    monkeypatch.setenv("LIT_GHIBLI_CACHE", str(tmp_path / "another's"))
+    assert not is_own(words, tmp_path), "somebody else has another secret"
+    monkeypatch.setenv("LIT_GHIBLI_CACHE", str(record))  # no folder
+    assert signature(words) is None
+    record.write_text(json.dumps({"attempts": [{"signature": None}]}))
+    assert not is_own(words, tmp_path)
 
 
 def test_weights_that_do_not_fit_are_said_to(tmp_path):

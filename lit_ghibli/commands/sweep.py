@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +23,7 @@ from lit_ghibli.studies.runner import LOG, Runner, Step, progress
 from lit_ghibli.studies.search import JOURNAL
 from lit_ghibli.studies.steps import collect, steps_of, training
 from lit_ghibli.studies.study import SEED, Cell, Study, read_study
+from lit_ghibli.trust import check_words
 
 _DECIDING = ["method", "data", "metrics", "trainer", "runtime", "seed", "optimized_metric"]  # not where it reports to
 _DIGITS = 12  # of a configuration's hash
@@ -39,15 +41,23 @@ def sweep(config: DictConfig) -> None:
     for name, least in (("jobs", 1), ("forecast_steps", 0), ("num_images", 0)):
         if not isinstance(config[name], int) or config[name] < least:
             raise UserError(f"{name} must be a whole number of at least {least}; got {config[name]!r}")
-    study = read_study(config.study, config.study_preset).with_overrides(config.overrides)
+    written = read_study(config.study, config.study_preset)
+    study = written.with_overrides(config.overrides)
     if config.retry and study.search is not None:
         raise UserError("--retry: a failed trial counts as one; raise the number of trials in the study's file")
     out = Path(config.out or f"outputs/{study.name}{study.preset and '_'}{study.preset}")
+
+    def check(words: Iterable[str]) -> None:
+        given = (word.replace("{trained}", "trained") for word in words if word not in config.overrides)
+        if not config.trust:
+            check_words(given, str(config.study), out)
+
+    check(chain(written.common, written.trained or (), written.evaluate or (), written.compare or ()))
     with contextlib.ExitStack() as stack:
         if config.dry_run and study.search is not None and not (out / JOURNAL).exists():
             out = Path(stack.enter_context(TemporaryDirectory(prefix="lit_ghibli_")))  # its space may change yet
         ledger = stack.enter_context(Ledger(out))
-        identify = partial(_identify, study)
+        identify = partial(_identify, study, check)
         if study.search is None:
             source: Source = GridSource(ledger, study, identify, retry=config.retry)
         else:
@@ -56,14 +66,19 @@ def sweep(config: DictConfig) -> None:
         if config.dry_run:
             forecast(ledger, study, source, config.forecast_steps, config.jobs)
             return
-        stopped = _run(ledger, study, source, config.jobs)
+        stopped = _run(ledger, study, source, config.jobs, config.trust)
         _report(study, source, out, config.num_images, stopped)
     if stopped:
         raise SystemExit("stopped; the same command goes on")
 
 
-def _identify(study: Study, cell: Cell) -> str:
-    """Hash of everything that decides what a cell does: a finished one with the same hash need not run again."""
+def _identify(study: Study, check: Callable[[Iterable[str]], None], cell: Cell) -> str:
+    """Hash of everything that decides what a cell does: a finished one with the same hash need not run again.
+
+    Raises:
+        UserError: Its overrides do not compose, or are not to come from a file.
+    """
+    check(cell.overrides)
     parts = [study.command, *(cell.overrides if study.command != "train" else [_composed(cell)])]
     return _hash(parts if study.trained is None else [*parts, _composed(_before(study))])
 
@@ -85,13 +100,13 @@ def _composed(cell: Cell) -> str:
         raise UserError(f"{cell.name}: {error}") from error
 
 
-def _run(ledger: Ledger, study: Study, source: Source, jobs: int) -> bool:
+def _run(ledger: Ledger, study: Study, source: Source, jobs: int, trust: bool) -> bool:
     """Run what is left of the cells; whether a stop cut it short.
 
     Raises:
         SystemExit: The training before all cells did not end well.
     """
-    trained = "" if study.trained is None else _train_before(ledger, study)
+    trained = "" if study.trained is None else _train_before(ledger, study, trust)
     for entry in source.entries():
         if entry.state == "done" and study.evaluate is not None and entry.evaluated_by != list(study.evaluate):
             entry.state = "waiting"  # for the evaluation, which is another now
@@ -112,7 +127,7 @@ def _run(ledger: Ledger, study: Study, source: Source, jobs: int) -> bool:
         print(progress(ledger.entries[key], source.entries(), source.total, jobs), flush=True)
 
     def plan(entry: Entry, folder: Path) -> Iterator[Step]:
-        return steps_of(study, trained, partial(source.was_pruned, entry), entry, folder)
+        return steps_of(study, trained, trust, partial(source.was_pruned, entry), entry, folder)
 
     runner = Runner(ledger, plan, results, jobs)
     runner.run(source.take, report)
@@ -124,7 +139,7 @@ def _before(study: Study) -> Cell:
     return Cell({"trained": "before all cells"}, study.trained)
 
 
-def _train_before(ledger: Ledger, study: Study) -> str:
+def _train_before(ledger: Ledger, study: Study, trust: bool) -> str:
     """The folder of the training that comes before all cells, done if it is not.
 
     Raises:
@@ -135,7 +150,7 @@ def _train_before(ledger: Ledger, study: Study) -> str:
     enter(ledger, key, cell, folder="")
     entry = ledger.entries[key]
     if entry.state != "done":
-        runner = Runner(ledger, training, lambda *_: None, jobs=1)
+        runner = Runner(ledger, partial(training, trust), lambda *_: None, jobs=1)
         runner.run(iter([key, None]).__next__, lambda _: print(f"{entry.name}: {entry.state}", flush=True))
     if entry.state != "done":
         raise SystemExit("\n".join([*entry.error, f"{entry.name}: {entry.state}; the same command goes on"]))

@@ -255,7 +255,7 @@ def expand_resume(arguments: list[str]) -> list[str]:
     if not given or any(argument.startswith("hydra.run.dir=") for argument in arguments):
         return arguments  # nothing to resume, or a further process of a DDP run that has it expanded already
     from lit_ghibli import checkpoints
-    from lit_ghibli.trust import check_words
+    from lit_ghibli.trust import check_words, is_own
 
     checkpoint = checkpoints.find(Path(given[-1].strip("\"'"))).resolve()
     run = checkpoint.parents[1]
@@ -263,12 +263,14 @@ def expand_resume(arguments: list[str]) -> list[str]:
     if not recorded.is_file():
         raise checkpoints.CheckpointError(f"{run}: not a run's folder, since it has no .hydra/overrides.yaml")
     now = [argument for argument in arguments if not argument.startswith(("resume=", "trust="))]
-    replaced = {"resume", "trust", *(argument.split("=")[0] for argument in now)}
-    keys = [(override.split("=")[0], override) for override in read_yaml(recorded, list[str])]
+    words = read_yaml(recorded, list[str])
+    own = is_own(words, run)
+    replaced = {"resume", *(argument.split("=")[0] for argument in arguments), *(() if own else ("trust",))}
+    keys = [(override.split("=")[0], override) for override in words]
     launched = any(argument.startswith("launcher=") for argument in now)
     kept = [each for each in keys if launched or each[0].split(".")[0] != "launcher"]  # else it goes on here
     before = [override for key, override in kept if key not in replaced]
-    if not is_trusted_now(arguments):
+    if not (own or is_trusted_now(arguments)):
         check_words(before, str(run), run)
     folder = [f"hydra.run.dir={quote(str(run))}"]
     if launched:  # which makes a sweep of a single run

@@ -146,7 +146,8 @@ class SearchSource(Source):
 def enter(ledger: Ledger, key: str, cell: Cell, folder: str = "cells/") -> None:
     """Give a cell an entry where it has none, and otherwise the names that it has now."""
     if key in ledger.entries:
-        ledger.entries[key].name, ledger.entries[key].levels = cell.name, dict(cell.levels)
+        entry = ledger.entries[key]  # whose overrides may be a stranger's, with the ledger
+        entry.name, entry.levels, entry.overrides = cell.name, dict(cell.levels), list(cell.overrides)
     else:
         words = "_".join(f"{factor}-{level}" for factor, level in cell.levels.items())  # no "=", which Hydra would read
         slug = re.sub(r"[^\w.-]+", "_", words)[:_LONGEST]

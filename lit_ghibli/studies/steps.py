@@ -18,12 +18,15 @@ _TABLES = {"evaluate": "metrics.json", "estimate": "estimate.json"}
 _UNTOUCHED, _BEST = "untouched input", "best output"  # titles of rows that `evaluate` writes
 
 
-def steps_of(study: Study, trained: str, pruned: Callable[[], bool], entry: Entry, folder: Path) -> Iterator[Step]:
+def steps_of(
+    study: Study, trained: str, trust: bool, pruned: Callable[[], bool], entry: Entry, folder: Path
+) -> Iterator[Step]:
     """What is left of a cell.
 
     Args:
         study: That it belongs to.
         trained: Folder of the training that came before all cells; "" where there is none.
+        trust: Whether its trainings may be of anything, also when they go on.
         pruned: Whether the cell's training was stopped early; asked when that is over.
         entry: The cell's; notes which evaluation it had.
         folder: The cell's.
@@ -33,19 +36,19 @@ def steps_of(study: Study, trained: str, pruned: Callable[[], bool], entry: Entr
         overrides = [override.replace("{trained}", quote(trained)) for override in entry.overrides]
         yield Step(study.command, [study.command, *overrides, f"out={place}"])
         return
-    yield from training(entry, folder)
+    yield from training(trust, entry, folder)
     if study.evaluate is not None and entry.evaluated_by != list(study.evaluate) and not pruned():
         out = quote(str((folder / EVALUATION).resolve()))
         yield Step("evaluate", ["evaluate", f"checkpoint={place}", f"out={out}", *study.evaluate])
         entry.evaluated_by = list(study.evaluate)  # which the runner comes back to if all went well, and writes down
 
 
-def training(entry: Entry, folder: Path) -> Iterator[Step]:
-    """What is left of a training."""
+def training(trust: bool, entry: Entry, folder: Path) -> Iterator[Step]:
+    """What is left of a training, with ``trust`` one of anything."""
     if "train" not in entry.finished:
         place = quote(str(folder.resolve()))
         begun = (folder / "checkpoints" / "last.ckpt").is_file()
-        words = [f"resume={place}"] if begun else [*entry.overrides, f"hydra.run.dir={place}"]
+        words = [f"resume={place}", *["trust=true"] * trust] if begun else [*entry.overrides, f"hydra.run.dir={place}"]
         yield Step("train", ["train", *words])
 
 

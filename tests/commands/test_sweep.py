@@ -49,11 +49,14 @@ def test_killed_and_started_again_gives_the_same_table(study, cli):
     written = (straight / "mine" / "study.yaml").read_text()
     (straight / "mine" / "study.yaml").write_text(written.replace("[5, 10]", "[5]"))
 
-    assert cli("sweep", "mine", cwd=killed).returncode == -signal.SIGKILL
+    refused = cli("sweep", "mine", "--dry-run", cwd=killed)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "mine is refused: its word '+callbacks.kill={_target_: helpers.kill_once.KillOnce" in refused.stderr
+    assert cli("sweep", "mine", "trust=true", cwd=killed).returncode == -signal.SIGKILL
     ledger = json.loads((killed / "outputs/mine/ledger.json").read_text())
     assert [cell["state"] for cell in ledger["cells"].values()] == ["running", "waiting"]
     for folder in (killed, straight):
-        done = cli("sweep", "mine", cwd=folder)
+        done = cli("sweep", "mine", "trust=true", cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
     assert "resume=" in next((killed / "outputs/mine/cells").glob("cycle-5*/cell.log")).read_text()
     assert len(table(killed)) == 2
@@ -72,14 +75,14 @@ def test_failed_cells_are_listed_and_retried_on_request_and_pictures_are_shown(s
     folder = study("failing", KILL.replace("parent: true", "parent: false"))
     file = folder / "mine" / "study.yaml"
     file.write_text(file.read_text().replace("val/", "") + "evaluate: []\n")
-    failed = cli("sweep", "mine", cwd=folder)
+    failed = cli("sweep", "mine", "trust=true", cwd=folder)
     assert failed.returncode == 1
     assert "failed: cycle=5, seed=0 (all of it: outputs/mine/cells/cycle-5" in failed.stdout
     assert "killed by SIGKILL, as happens when memory runs out" in failed.stdout
     assert "1 of 2 cells failed; --retry runs them again" in failed.stderr
-    idle = cli("sweep", "mine", cwd=folder)
+    idle = cli("sweep", "mine", "trust=true", cwd=folder)
     assert (idle.returncode, "1 of 2 cells failed" in idle.stderr) == (1, True)
-    retried = cli("sweep", "mine", "--retry", cwd=folder)
+    retried = cli("sweep", "mine", "--retry", "trust=true", cwd=folder)
     assert retried.returncode == 0, retried.stdout + retried.stderr
     assert [row["cycle"] for row in table(folder)] == ["5", "10"]
     assert (folder / "outputs/mine/report/pictures.png").is_file()
