@@ -1,11 +1,15 @@
 """`lit-ghibli COMMAND [arguments]`, where a command is one word or two."""
 
+import contextlib
+import os
 import runpy
 import sys
+from collections.abc import Iterator
 
 from lit_ghibli import __version__
 from lit_ghibli.commands import COMMANDS, module_of
 from lit_ghibli.errors import did_you_mean
+from lit_ghibli.files import explain
 
 _HELP = ("-h", "--help", "help")
 
@@ -40,6 +44,21 @@ def split_command(words: list[str]) -> tuple[str, list[str]]:
     sys.exit(f"lit-ghibli: there is no command '{first} {rest[0]}'; {first} has: {seconds}")
 
 
+@contextlib.contextmanager
+def _output_told() -> Iterator[None]:
+    """Make a standard output that takes no more a line, also where that shows only when all is written."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files may hold what no terminal shows
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # Python flushes once more at its end
+        sys.exit(f"lit-ghibli: {explain(error)}")
+
+
 def main() -> None:
     """Run a command: `data fetch` is the module `lit_ghibli.commands.data_fetch`, and dashes are underscores, too."""
     words = sys.argv[1:]
@@ -56,8 +75,9 @@ def main() -> None:
     if "--version" in sys.argv[1:]:
         print(__version__)
         return
-    # As __main__, so that the further processes of a DDP run are started as `python -m` of the same command.
-    runpy.run_module(f"lit_ghibli.commands.{module_of(command)}", run_name="__main__", alter_sys=True)
+    with _output_told():
+        # As __main__, so that the further processes of a DDP run are started as `python -m` of the same command.
+        runpy.run_module(f"lit_ghibli.commands.{module_of(command)}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
 """Files that are replaced as a whole, so that a reader sees the old one or the new one; and files that lock."""
 
 import contextlib
+import errno
 import fcntl
+import io
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # so that --help answers at once
+    from PIL.Image import Image
 
 
 @contextlib.contextmanager
@@ -56,6 +61,22 @@ def write_text(path: str | Path, text: str) -> None:
         file.write(text)
 
 
+def write_picture(picture: "Image", path: str | Path, **options: Any) -> None:
+    """Write a picture's file whole or not at all; see :func:`write_atomically`.
+
+    Args:
+        picture: Of Pillow's, in a mode that its format has.
+        path: Its extension decides the format.
+        options: Of Pillow's writer of that format.
+    """
+    # Into memory first: Pillow's own writing to files takes a part of the last bytes for all of them.
+    content = io.BytesIO()
+    content.name = str(path)  # by which Pillow finds the format
+    picture.save(content, **options)
+    with write_atomically(path, "wb") as file:
+        file.write(content.getbuffer())
+
+
 def remove_partials(folder: Path) -> None:
     """Remove what killed processes were writing into ``folder``, and not what :func:`write_atomically` writes now."""
     for partial in folder.glob(".*.partial"):
@@ -91,6 +112,14 @@ def lock_file(path: Path) -> IO[str] | None:
         file.close()
         return None
     return file
+
+
+def explain(error: OSError) -> str:
+    """What the operating system refuses, in a line: the file, and why."""
+    room = "; make room, or choose another place" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+    nameless = "standard output" if room or error.errno in (errno.EPIPE, errno.EIO) else ""  # all else has a name
+    reason = f"{error.strerror[:1].lower()}{error.strerror[1:]}{room}" if error.strerror else str(error)
+    return ": ".join(filter(None, (error.filename or nameless, reason)))
 
 
 def config_dir() -> str:

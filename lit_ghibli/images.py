@@ -1,20 +1,14 @@
-"""The only conversions between image tensors, pixels, pictures and their files, and between their value ranges.
+"""The only conversions between image tensors, pixels and pictures, and between their value ranges.
 
 Inside the suite an image is a float tensor ``(..., 3, H, W)`` in ``[-1, 1]``. Files and caches hold
 ``uint8`` in ``[0, 255]``; metrics and pictures for people take ``[0, 1]``.
 """
-
-import io
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-
-from lit_ghibli.files import write_atomically
 
 
 def from_uint8(images: Tensor) -> Tensor:
@@ -41,24 +35,6 @@ def to_picture(images: Tensor) -> Image.Image:
 def from_picture(picture: Image.Image | NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """Convert an RGB picture, or its pixels ``(H, W, 3)``, to ``(1, 3, H, W)`` in ``[-1, 1]`` on a device."""
     return from_uint8(torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0).to(device))
-
-
-def write_picture(picture: Image.Image, path: str | Path, **options: Any) -> None:
-    """Write a picture's file whole or not at all.
-
-    Args:
-        picture: Of any mode that its format has.
-        path: Its extension decides the format; its folder is made where there is none.
-        options: Of Pillow's writer of that format.
-
-    Raises:
-        OSError: With the name of ``path``, where the file cannot be written.
-    """
-    # Into memory first: Pillow's own writing to files takes a part of the last bytes for all of them.
-    content = io.BytesIO()
-    picture.save(content, Image.registered_extensions()[Path(path).suffix.lower()], **options)
-    with write_atomically(path, "wb") as file:
-        file.write(content.getbuffer())
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from lit_ghibli.cluster import started
 from lit_ghibli.errors import UserError, did_you_mean
-from lit_ghibli.files import config_dir
+from lit_ghibli.files import config_dir, explain
 from lit_ghibli.overrides import flatten, quote
 
 # What numbers may be, by the last part of their key, in one command or in all; other whole numbers are at least 0.
@@ -124,7 +124,7 @@ def keys_and_choices(command: str, overrides: Sequence[str] = ()) -> tuple[dict[
 
 @contextmanager
 def as_user_errors() -> Iterator[None]:
-    """Turn what Hydra and OmegaConf say of a user's mistake into a line.
+    """Turn what Hydra, OmegaConf and the operating system say of a user's mistake into a line.
 
     Raises:
         UserError: In the place of their exceptions.
@@ -145,6 +145,8 @@ def as_user_errors() -> Iterator[None]:
         raise UserError(f"{where[1]}: {_first_line(cause)}" if where else str(cause)) from error
     except HydraException as error:
         raise UserError(_first_line(error.__cause__ or error)) from error
+    except OSError as error:
+        raise UserError(explain(error)) from error
     except Exception as error:
         if _is_of_lightning(error):
             raise UserError(f"Lightning: {_first_line(error)}") from error

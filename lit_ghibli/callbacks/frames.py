@@ -10,6 +10,7 @@ from PIL import Image
 
 from lit_ghibli.callbacks.loggers import log_image
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import write_picture
 from lit_ghibli.images import to_picture
 
 
@@ -61,16 +62,14 @@ class Frames(Callback):
         if trainer.current_epoch < trainer.max_epochs:
             return  # the run stops early
         result = Path(self.result or self.folder.parent / f"{pl_module.inputs()['content'][0].stem}.png")
-        result.parent.mkdir(parents=True, exist_ok=True)
-        to_picture(pl_module.picture()).save(result)
+        write_picture(to_picture(pl_module.picture()), result)
         if self.animation:
             self._animate(result.with_suffix(".gif"))
         trainer.print(f"picture: {result}")
 
     def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
         frame = to_picture(pl_module.picture())
-        self.folder.mkdir(parents=True, exist_ok=True)
-        frame.save(self.folder / f"{pl_module.iteration:06d}.png")
+        write_picture(frame, self.folder / f"{pl_module.iteration:06d}.png")
         log_image(trainer, "train/picture", frame, pl_module.iteration)
 
     def _animate(self, path: Path) -> None:
@@ -82,4 +81,5 @@ class Frames(Callback):
         size = frames[-1].copy()
         size.thumbnail((self.max_side, self.max_side))
         first, *others = (frame.resize(size.size, Image.Resampling.BICUBIC) for frame in frames)
-        first.save(path, save_all=True, append_images=others, duration=round(1000 * self.frame_seconds), loop=0)
+        duration = round(1000 * self.frame_seconds)
+        write_picture(first, path, save_all=True, append_images=others, duration=duration, loop=0)

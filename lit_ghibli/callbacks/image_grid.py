@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lit_ghibli.callbacks.csv_log import earlier_rows
 from lit_ghibli.callbacks.loggers import log_image, log_table
-from lit_ghibli.files import replacing
+from lit_ghibli.files import replacing, write_picture
 from lit_ghibli.images import to_pixels, to_unit
 from lit_ghibli.metrics.structure import structure_consistency, style_strength
 from lit_ghibli.metrics.suite import SMALLEST, MetricSuite
@@ -41,8 +41,7 @@ class ImageGrid(Callback):
             return
         rows, scores = self._translate(trainer, pl_module)
         grid = labelled_grid(rows, max_side=self.max_side)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        grid.save(self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
+        write_picture(grid, self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
         continue_csv(self.folder.with_suffix(".csv"), trainer.current_epoch + 1, scores)
         step = trainer.fit_loop.epoch_loop.total_batch_idx  # the step under which the epoch's metrics are logged
         log_image(trainer, "val/grid", grid, step)

@@ -13,6 +13,7 @@ from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands.evaluate import merged, new_suite, opened
 from lit_ghibli.commands.profile import check_settings, measure_apart
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import write_text
 from lit_ghibli.inference.subjects import INPUT, TARGET, UNTOUCHED, find_subjects, is_model
 from lit_ghibli.metrics import protocol
 from lit_ghibli.opinion.scores import read_scores
@@ -88,10 +89,10 @@ def compare(config: DictConfig) -> None:
     stamp = outcomes[UNTOUCHED].stamp
     printed = [{name: row[name] for name in row if name not in {*_NOT_PRINTED, *stamp}} for row in rows]
     quality = [{name: value for name, value in row.items() if name not in cost_names} for row in printed]
-    (out / "metrics.tex").write_text(latex_table(quality, besides={0}), encoding="utf-8")
+    write_text(out / "metrics.tex", latex_table(quality, besides={0}))
     if costs:
         table = [{"name": name, **row} for name, row in costs.items()]
-        (out / "costs.tex").write_text(latex_table(table), encoding="utf-8")
+        write_text(out / "costs.tex", latex_table(table))
     if found:
         write_csv([dict(zip(_NEAREST, each, strict=False)) for each in found], out / "nearest.csv")
     styles = len(models) - len(trained_on) - len(imported)
@@ -121,7 +122,7 @@ def compare(config: DictConfig) -> None:
         verdict=_verdict(found, reason, config.duplicate_distance),
         footer=f"Made by lit-ghibli compare {__version__}. This file needs nothing besides itself.",
     )
-    (out / "compare.html").write_text(render_page(page), encoding="utf-8")
+    write_text(out / "compare.html", render_page(page))
     print(readable, *origins, *raters, sep="\n")
     print(f"page: {out / 'compare.html'}")
 

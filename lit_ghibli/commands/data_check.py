@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import track
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build
 from lit_ghibli.reports.tables import markdown_table
 
@@ -46,7 +47,7 @@ def data_check(config: DictConfig) -> None:
     print(in_words(findings))
     title = f"{source.root}: {len(files):,} files, {len(findings):,} findings"
     if sheet := draw_sheet(title, findings, compared, folders, files, config.samples):
-        sheet.save(Path(config.out) / "sheet.png")
+        write_picture(sheet, Path(config.out) / "sheet.png")
     print(f"tables and sheet: {config.out}")
     if any(finding.verdict in ("stops", "leaks") for finding in findings):
         raise SystemExit(1)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import write_picture
 from lit_ghibli.inference.subjects import AS_TRAINED, INPUT, TARGET, UNTOUCHED
 from lit_ghibli.recipes import build
 from lit_ghibli.reports.grids import labelled_grid
@@ -74,7 +75,7 @@ def evaluate(config: DictConfig) -> None:
             write_csv(scores, folder / "per_picture.csv")
         titles = [title for title in (INPUT, "output", AS_TRAINED, TARGET) if columns.get(title)]
         grid = [{title: np.asarray(columns[title][name]) for title in titles} for name in untouched.pictures]
-        labelled_grid(grid, max_side=256).save(folder / "pictures.png")
+        write_picture(labelled_grid(grid, max_side=256), folder / "pictures.png")
         origin = {"checkpoint": model.name, "checkpoint_sha256": model.sha256[:16]}
         rows.append({**outcome.row({"pictures": run.name}, {}, origin), **beside})
     origin = {key: rows[0][key] for key in ("checkpoint", "checkpoint_sha256")}

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import write_text
 from lit_ghibli.opinion.page import MODES, Checks, ImageSet, Wording, embed, make_study
 
 PAGE, KEY = "rate.html", "key.json"
@@ -48,9 +49,8 @@ def mos_build(config: DictConfig) -> None:
         sets.append(ImageSet(name, photograph, dict(zip(images, pictures, strict=True))))
     wording = Wording(**{name: plain[name] for name in Wording.__dataclass_fields__})
     study = make_study(sets, config.mode, wording, Checks(**config.checks))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / KEY).write_text(json.dumps(study.key, indent=1, ensure_ascii=False), encoding="utf-8")
-    (out / PAGE).write_text(study.page, encoding="utf-8")
+    write_text(out / KEY, json.dumps(study.key, indent=1, ensure_ascii=False))
+    write_text(out / PAGE, study.page)
     print(f"{len(sets)} of the {len(matched)} photographs of which every method has a picture")
     if unequal:
         print(f"note: the methods' pictures differ in size, which may tell them apart: {', '.join(unequal)}")

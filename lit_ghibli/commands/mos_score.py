@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import write_text
 from lit_ghibli.opinion.answers import (
     AnswersError,
     Rater,
@@ -41,7 +42,7 @@ def mos_score(config: DictConfig) -> None:
     for name, rows in results.items():
         if rows:  # a single method has no pairs
             write_table(rows, out, name)
-    (out / "summary.tex").write_text(latex_table(list(map(without_bounds, results["summary"]))), encoding="utf-8")
+    write_text(out / "summary.tex", latex_table(list(map(without_bounds, results["summary"]))))
     print(f"{len(raters)} of {len(files)} raters counted{', the others not:' if left_out else ''}", *left_out, sep="\n")
     print(*(f"\n{markdown_table(results[name])}" for name in ("summary", "agreement")), sep="")
     if note := _note_on_power(len(raters), len(key["methods"])):

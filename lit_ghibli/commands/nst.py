@@ -14,6 +14,7 @@ from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands.train import begin, make_trainer, plain_and_links
 from lit_ghibli.data.image_files import FolderError, list_images, open_image
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build
 from lit_ghibli.reports.grids import labelled_grid
 
@@ -69,7 +70,7 @@ def nst(config: DictConfig) -> None:
         _paint(config, job, painter, out / "runs" / job.name, path)
     if len(jobs) > 1:
         sheet = labelled_grid(sheet_rows(jobs, out), max_side=config.sheet_side)
-        sheet.save(out / "sheet.png")
+        write_picture(sheet, out / "sheet.png")
         print(f"sheet: {out / 'sheet.png'}")
 
 

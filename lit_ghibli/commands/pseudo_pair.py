@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build
 from lit_ghibli.reports.contact_sheet import Entry, contact_sheet, thumbnail
 from lit_ghibli.reports.tables import markdown_table
@@ -81,7 +82,9 @@ def _draw_sheets(rows: list[dict[str, Any]], photos: dict[str, Path], out: Path)
     }
     for name, chosen in shown.items():
         if chosen:
-            contact_sheet(titles[name], [_entry(row, photos, out) for row in chosen]).save(out / f"{name}.png")
+            write_picture(
+                contact_sheet(titles[name], [_entry(row, photos, out) for row in chosen]), out / f"{name}.png"
+            )
         else:
             (out / f"{name}.png").unlink(missing_ok=True)
 

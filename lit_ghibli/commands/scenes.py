@@ -7,6 +7,7 @@ from PIL import Image
 from rich.progress import track
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.files import write_picture
 from lit_ghibli.scenes.scene import render_pair
 
 
@@ -18,7 +19,7 @@ def scenes(config: DictConfig) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     for index in track(range(config.first, config.first + config.count), description="Rendering"):
         for folder, pixels in zip(folders, render_pair(config.seed, index, config.size), strict=True):
-            Image.fromarray(pixels).save(folder / f"{index:06d}.png")
+            write_picture(Image.fromarray(pixels), folder / f"{index:06d}.png")
     print(f"{config.count} scenes in {folders[0]}/ and {folders[1]}/")
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from lit_ghibli.commands import STDIO, split_options, to_overrides
 from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, file_kind, open_image
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import config_dir
+from lit_ghibli.files import config_dir, explain
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
 from lit_ghibli.inference.translator import Translator
 
@@ -209,8 +209,9 @@ def main() -> None:
         return
     try:
         stylize(config)
-    except UserError as error:
-        raise SystemExit(f"lit-ghibli stylize: {error}") from error
+    except (UserError, OSError) as error:
+        message = explain(error) if isinstance(error, OSError) else error
+        raise SystemExit(f"lit-ghibli stylize: {message}") from error
     except KeyboardInterrupt:
         raise SystemExit("\nstopped") from None
 

@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as resizing
 
 from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, list_images, open_image
 from lit_ghibli.data.sources import partner_indices, stem
+from lit_ghibli.files import write_picture, write_text
 from lit_ghibli.images import from_picture, from_uint8, to_picture, to_uint8
 from lit_ghibli.inference.nearest_training import Signature, signature
 from lit_ghibli.inference.profiling import clock
@@ -288,8 +289,7 @@ def measure(
             if path in written:  # photographs that differ in their extensions only
                 path = folder / f"{name}.png"
             written.add(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image.save(path)
+            write_picture(image, path)
         if len(outcome.pictures) < num_images:
             outcome.pictures[name] = _reduced(image, side)
     for target in held_out.targets():
@@ -303,7 +303,7 @@ def write_measures(rows: Sequence[Row], out: Path) -> str:
     """Write ``metrics.csv``, ``.json`` and, for people, ``.md``, which is returned."""
     write_table(rows, out, "metrics")
     readable = markdown_table([shorten(row) for row in rows])
-    (out / "metrics.md").write_text(readable, encoding="utf-8")
+    write_text(out / "metrics.md", readable)
     return readable
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from lit_ghibli.data.image_files import UPRIGHT, WRITTEN, FolderError, ImageFileError, list_images, refuse_kind
-from lit_ghibli.images import write_picture
+from lit_ghibli.files import write_picture
 
 # The same turn backwards: only quarter turns have another inverse than themselves.
 _BACK = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import write_atomically, write_text
 
 Row = dict[str, Any]
 
@@ -54,7 +55,6 @@ def write_table(rows: Sequence[Row], folder: str | Path, name: str) -> None:
     if not rows:
         raise ValueError("a table needs at least one row")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     write_csv(rows, folder / f"{name}.csv")
     # JSON knows no infinity and no NaN: those become words.
     finite = [
@@ -64,13 +64,13 @@ def write_table(rows: Sequence[Row], folder: str | Path, name: str) -> None:
         }
         for row in rows
     ]
-    (folder / f"{name}.json").write_text(json.dumps(finite, indent=2), encoding="utf-8")
-    (folder / f"{name}.md").write_text(markdown_table(rows), encoding="utf-8")
+    write_text(folder / f"{name}.json", json.dumps(finite, indent=2))
+    write_text(folder / f"{name}.md", markdown_table(rows))
 
 
 def write_csv(rows: Sequence[Row], path: str | Path) -> None:
     """Write one CSV file; columns in order of first appearance, None as an empty cell."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with write_atomically(path, newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns(rows))
         writer.writeheader()
         writer.writerows(rows)

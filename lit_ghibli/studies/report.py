@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lit_ghibli.files import write_picture, write_text
 from lit_ghibli.metrics.protocol import check_one_protocol
 from lit_ghibli.reports.effects import summarize_seeds
 from lit_ghibli.reports.grids import labelled_grid
@@ -54,10 +55,10 @@ def write_report(study: Study, source: Source, out: Path, typed: str, num_images
     figures = _figures(study, cells, factors, done, folder)
     if num_images and (rows := _pictures(done, out, num_images)):
         side = min(max(_WIDEST // len(rows[0]), _SIDES[0]), _SIDES[1])
-        labelled_grid(rows, max_side=side).save(folder / "pictures.png")
+        write_picture(labelled_grid(rows, max_side=side), folder / "pictures.png")
         figures.append("pictures.png")
     text = _markdown(study, entries, table, figures, typed)
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    write_text(folder / "report.md", text)
     print(f"\n{markdown_table(table)}\nreport: {folder / 'report.md'}")
 
 

@@ -141,7 +141,7 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch):
     original, target = touch(tmp_path / "a.png"), touch(tmp_path / "out" / "a.png")
     before = target.read_bytes()
 
-    def half(self, file, kind, **options):
+    def half(self, file, **options):
         file.write(before[:20])
         raise OSError("no space left")
 
