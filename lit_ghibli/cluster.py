@@ -34,6 +34,11 @@ def is_first_process() -> bool:
     return not _under_srun() or os.environ["SLURM_PROCID"] == "0"
 
 
+def is_alone() -> bool:
+    """Whether neither srun nor torchrun started this process, perhaps with others that have to agree with it."""
+    return not (under_torchrun() or _under_srun())
+
+
 def environment_plugins() -> list[Any]:
     """Lightning's plugins that a cluster asks for: requeueing is ours, since Lightning's has checkpoints of its own."""
     from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment

@@ -68,17 +68,17 @@ _held: dict[Path, _Lock] = {}  # by folder
 
 
 @contextlib.contextmanager
-def owning(folder: str | Path) -> Iterator[None]:
-    """Own a run's folder until the end of the block; further processes of a run leave that to its first one.
+def owning(folder: str | Path) -> Iterator[bool]:
+    """Own a run's folder until the end of the block, in the first of the run's processes, which is told so.
 
     Raises:
-        FolderTaken: Another process does.
+        UserError: As from :func:`acquire`.
     """
-    folder = Path(folder).absolute()
-    if _is_first():
-        _acquire(folder)
+    first = is_first()
+    if first:
+        acquire(folder)
     try:
-        yield
+        yield first
     finally:
         release(folder)
 
@@ -100,7 +100,7 @@ def claim(folder: str | Path, *, numbered: bool = False) -> Path:
     names = (folder.with_name(f"{folder.name}_{number}") for number in count(2))
     for name in chain([folder], names):
         try:
-            _acquire(name.absolute())
+            acquire(name)
             check_new(name)
         except FolderTaken:
             release(name)
@@ -109,6 +109,30 @@ def claim(folder: str | Path, *, numbered: bool = False) -> Path:
         else:
             return name
     raise AssertionError("numbers have no end")
+
+
+def acquire(folder: str | Path) -> None:
+    """Own a folder from now on, which is made where there is none; a process that does already goes on to.
+
+    Raises:
+        FolderTaken: Another process owns it.
+        UserError: Nothing can be written there.
+    """
+    folder = Path(folder).absolute()
+    if folder in _held:
+        return
+    path, mine = folder / FILE, _this_process()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _take(path, mine)
+    except OSError as error:
+        raise UserError(f"{folder}: a run cannot be written there ({error.strerror})") from error
+    _held[folder] = _Lock(path, mine)
+
+
+def is_first() -> bool:
+    """Whether this process writes the run's files: not one that Lightning, srun or torchrun has started beside it."""
+    return cluster.is_first_process() and os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def check_new(folder: str | Path) -> None:
@@ -147,18 +171,6 @@ def release(folder: str | Path) -> None:
 def _release_all() -> None:
     for folder in list(_held):
         release(folder)
-
-
-def _acquire(folder: Path) -> None:
-    if folder in _held:
-        return
-    path, mine = folder / FILE, _this_process()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _take(path, mine)
-    except OSError as error:
-        raise UserError(f"{folder}: a run cannot be written there ({error.strerror})") from error
-    _held[folder] = _Lock(path, mine)
 
 
 def _take(path: Path, mine: dict[str, Any]) -> None:
@@ -254,11 +266,6 @@ def _began(process: int) -> str:
     except PermissionError:  # somebody else's
         pass
     return "running"
-
-
-def _is_first() -> bool:
-    """Whether this process writes the run's files: not one that Lightning, srun or torchrun has started beside it."""
-    return cluster.is_first_process() and os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _name(owner: dict[str, Any]) -> str:

@@ -35,7 +35,6 @@ _ATTEMPT = {
     "changed?": dict[str, tuple[Any, Any]],
     "overrides?": list[str],
     "signature?": str | None,
-    "options?": list[str],
 }
 _SCHEMA = {"config": dict[str, Any], "links": dict[str, str], "attempts": list[_ATTEMPT]}
 _CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")  # of which people need the beginning only
@@ -89,7 +88,6 @@ class RunRecord(Callback):
         command: What was typed.
         overrides: What of it the configuration was composed with.
         repeats: An attempt of another run, which this one should equal.
-        options: Of the command line, where configurations of one's own are.
     """
 
     def __init__(
@@ -100,13 +98,16 @@ class RunRecord(Callback):
         command: str,
         overrides: Sequence[str],
         repeats: Mapping[str, Any] | None = None,
-        options: Sequence[str] = (),
     ) -> None:
         self.folder, self.config, self.links = Path(folder), config, links
         self.command, self.overrides, self.repeats = command, list(overrides), repeats
-        self.options = list(options)
         self._attempts: list[dict[str, Any]] = []
         self._started = 0.0
+
+    @property
+    def began(self) -> bool:
+        """Whether there was anything to train; known in the first process."""
+        return bool(self._attempts)
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -119,7 +120,6 @@ class RunRecord(Callback):
             "directory": str(Path.cwd()),
             "overrides": self.overrides,
             "signature": signature([word for word in self.overrides if not word.startswith(("hydra.", "hydra/"))]),
-            "options": self.options,
             "versions": environment.versions(),
             "code": environment.code(),
             "machine": environment.machine(trainer.strategy.root_device, trainer.world_size),

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import logging
 import shlex
 import sys
 import warnings
@@ -11,6 +12,8 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 
 from lit_ghibli.commands import COMMANDS, module_of, split_options, to_overrides
 from lit_ghibli.errors import UserError
@@ -18,12 +21,18 @@ from lit_ghibli.recipes import as_user_errors, check, config_dir
 
 _OTHER_CONF = ("--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")  # which only Hydra can read
 
+log = logging.getLogger(__name__)
+
 _typed: list[str] = []  # the program's arguments before any was rewritten
 
 # Lightning 2.6 under torch >= 2.10 speaks of its own use of a deprecated name.
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 # Frozen networks are in eval mode on purpose.
 warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
+
+
+class FailedRun(UserError, CompactHydraException):
+    """One of several runs that its user erred in: Hydra does the others first, and shows no traceback of it."""
 
 
 def command(name: str, *rewrites: Callable[[list[str]], list[str]]) -> Callable[[Callable], Callable[..., Any]]:
@@ -41,7 +50,8 @@ def command(name: str, *rewrites: Callable[[list[str]], list[str]]) -> Callable[
         @hydra.main(version_base="1.3", config_path=config_dir(), config_name=module_of(name))
         @functools.wraps(function)
         def program(config: Any) -> Any:
-            with _one_message(name):
+            several = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+            with _one_message_of_several() if several else _one_message(name):
                 return function(config)
 
         @functools.wraps(function)
@@ -69,7 +79,11 @@ def typed_command(name: str) -> str:
 
 def job_overrides() -> list[str]:
     """What Hydra has composed the current job's configuration with; nothing outside of Hydra's programs."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    if not HydraConfig.initialized():
+        return []
+    config = HydraConfig.get()
+    folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
+    return [*(f"--config-dir={folder}" for folder in folders), *config.overrides.task]
 
 
 def _arguments(name: str, words: list[str], rewrites: tuple[Callable[[list[str]], list[str]], ...]) -> list[str]:
@@ -92,3 +106,13 @@ def _one_message(name: str) -> Iterator[None]:
             yield
     except UserError as error:
         raise SystemExit(f"lit-ghibli {name}: {error}") from error
+
+
+@contextmanager
+def _one_message_of_several() -> Iterator[None]:
+    try:
+        with as_user_errors():
+            yield
+    except UserError as error:
+        log.error("run %s failed, the others go on: %s", HydraConfig.get().job.num, error)
+        raise FailedRun(str(error)) from error

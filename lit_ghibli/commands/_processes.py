@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import read_write
 
 from lit_ghibli.cluster import is_first_process, under_torchrun
+from lit_ghibli.commands._hydra import job_overrides
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import quote
 
@@ -66,13 +67,11 @@ def run_of_its_own(module: str) -> Iterator[None]:
 def _own_arguments() -> list[str]:
     """What the current job of a multirun would have been started with by itself."""
     config = HydraConfig.get()
-    folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
     number = [f"hydra.job.{key}={quote(str(config.job[key]))}" for key in ("num", "id") if key in config.job]
     return [
         f"--config-name={config.job.config_name}",
-        *(f"--config-dir={folder}" for folder in folders),
         *config.overrides.hydra,
-        *config.overrides.task,
+        *job_overrides(),
         *number,
         "hydra.mode=RUN",
         _QUIET,

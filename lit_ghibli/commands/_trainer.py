@@ -14,6 +14,11 @@ _INSTEAD = {
     "accumulate_grad_batches": ((None, 1), f"{_STEPS_ITSELF}: raise data.batch_size"),
     "gradient_clip_val": ((None,), f"{_STEPS_ITSELF}, and clip nothing: lower method.optimizer_g.lr"),
     "gradient_clip_algorithm": ((None,), f"{_STEPS_ITSELF}, and clip nothing: lower method.optimizer_g.lr"),
+    "max_steps": (
+        (None, -1),
+        "it counts the steps of every optimiser, of which a batch has several: use method.epochs, or "
+        "trainer.limit_train_batches for shorter epochs",
+    ),
     "overfit_batches": ((None, 0, 0.0), "the data have an order of their own: use trainer.limit_train_batches"),
     "reload_dataloaders_every_n_epochs": ((None, 0), "the data have an order of their own, which a resume restores"),
     "enable_checkpointing": ((None, True), "~callbacks.checkpoints leaves the checkpoints out"),

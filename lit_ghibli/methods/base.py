@@ -15,7 +15,7 @@ from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.sizes import translate
-from lit_ghibli.training import rank_state
+from lit_ghibli.training import rank_state, resumed
 from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.trust import instantiate_trusted
 
@@ -60,8 +60,7 @@ class Method(LightningModule):
             given = f"takes no {', '.join(options)}" if options else f"is a run of {type(method).__name__}"
             raise UserError(f"{path}: {cls.__name__}.load_from_checkpoint {given}; lit_ghibli.load takes any run")
         method.on_load_checkpoint(checkpoint)
-        own = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith("metrics.")}
-        method.load_state_dict(own)
+        method.load_state_dict(_without_metrics(checkpoint["state_dict"]))
         return method
 
     def report(self, losses: dict[str, Tensor], **pictures: Tensor) -> dict[str, Any]:
@@ -100,6 +99,14 @@ class Method(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.iteration = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"]
         self._rank_states = checkpoint["ranks"]  # kept until everything else that draws random numbers is set up
+        resumed.check_weights(_without_metrics(self.state_dict()), _without_metrics(checkpoint["state_dict"]))
+        self._checkpoint = checkpoint
+
+    def on_fit_start(self) -> None:
+        """Before the states of optimisers and schedules are loaded, let the settings of this run count."""
+        if (checkpoint := self.__dict__.pop("_checkpoint", None)) is not None:
+            schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+            resumed.fit_states(checkpoint, self.trainer.optimizers, schedules)
 
     def on_train_start(self) -> None:
         if (states := self.__dict__.pop("_rank_states", None)) is not None:
@@ -123,6 +130,7 @@ class Translation(Method):
     optimizer_d: Callable[..., Optimizer]
     epochs: int
     decay_epochs: int
+    extra_metrics: tuple[str, ...] = ()  # that validations log besides
     initialization_epochs: int = 0  # the first, of those methods in which the generator then learns by itself
 
     @property
@@ -197,3 +205,7 @@ class Translation(Method):
         if not self.trainer.sanity_checking:
             self.log_dict({f"val/{name}": value for name, value in self.validation_metrics().items()})
         self.metrics.reset()
+
+
+def _without_metrics(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if not name.startswith("metrics.")}

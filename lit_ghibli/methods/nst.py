@@ -278,8 +278,8 @@ class NeuralStyle(Method):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Give the pixels the size that they had, before the weights and the optimiser's state are loaded."""
-        super().on_load_checkpoint(checkpoint)
         self.pixels.data = torch.empty_like(checkpoint["state_dict"]["pixels"])
+        super().on_load_checkpoint(checkpoint)
 
 
 def _check_files(content: Any, style: Any) -> tuple[Path, list[Path]]:

@@ -64,7 +64,8 @@ def test_no_method_leaves_its_steps_to_the_loop_which_would_step_its_schedule_to
 
 
 def test_a_resumed_method_goes_on_with_its_count_and_its_draws():
-    method, checkpoint = connect(Counting()), {"loops": loops(12)}
+    method = connect(Counting())
+    checkpoint = {"loops": loops(12), "state_dict": method.state_dict()}
     method.on_save_checkpoint(checkpoint)
     expected = torch.rand(3)
     resumed = connect(Counting())
