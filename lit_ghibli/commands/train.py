@@ -4,7 +4,6 @@ import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,6 +78,7 @@ def train_here(*words: str) -> TrainedRun:
     Raises:
         UserError: A word cannot be used, the training cannot begin or has diverged, or it asks for several processes.
     """
+    from lit_ghibli.callbacks import run_owner
     from lit_ghibli.callbacks.run_record import RunRecord
     from lit_ghibli.reports.tables import last_values
 
@@ -92,19 +92,14 @@ def train_here(*words: str) -> TrainedRun:
             "one run in one process is trained here; for more, type the same words after `lit-ghibli train`"
         )
     if not config.resume:
-        config.run_dir = str(_unused(Path(config.run_dir)))
-    with as_user_errors():
+        config.run_dir = str(run_owner.claim(config.run_dir, numbered=True))
+    with as_user_errors(), run_owner.owning(config.run_dir):
         folder = Path(config.run_dir)
-        _note_overrides(folder, config, [word for word in overrides if not word.startswith(("hydra.", "hydra/"))])
-        record = RunRecord(folder, *plain_and_links(config), shlex.join(["lit-ghibli", "train", *words]), overrides)
+        task = [word for word in overrides if not word.startswith(("hydra.", "hydra/"))]
+        _note_overrides(folder, config, task)
+        record = RunRecord(folder, *plain_and_links(config), shlex.join(["lit-ghibli", "train", *words]), task)
         fit(config, record)
     return TrainedRun(folder, last_values(folder / "metrics.csv"))
-
-
-def _unused(folder: Path) -> Path:
-    """The folder, or one with a number at its end where it exists: two trainings may begin in one second."""
-    names = chain([folder], (folder.with_name(f"{folder.name}_{number}") for number in count(2)))
-    return next(name for name in names if not name.exists())
 
 
 def _note_overrides(folder: Path, config: DictConfig, overrides: list[str]) -> None:
@@ -142,13 +137,28 @@ def fit(config: DictConfig, record: Any) -> Any:
     Raises:
         UserError: As from :func:`prepare`, or from the training.
     """
-    run = prepare(config)
-    trainer = make_trainer(config, run.resolved, record)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(run.resolved)
-    trainer.fit(run.method, run.datamodule, ckpt_path=run.checkpoint)
-    trainer.print(f"trained: {config.run_dir}")
+    from lit_ghibli.callbacks import run_owner
+    from lit_ghibli.callbacks.rewinding import keep_what_is_later
+
+    with run_owner.owning(config.run_dir) as first:
+        run = prepare(config)
+        if first and run.checkpoint:
+            keep_what_is_later(run.checkpoint, config.run_dir)
+        elif first:
+            run_owner.check_new(config.run_dir)
+        trainer = make_trainer(config, run.resolved, record)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(run.resolved)
+        trainer.fit(run.method, run.datamodule, ckpt_path=run.checkpoint)
+    trainer.print(f"trained: {config.run_dir}" if record.began else _nothing_left(config.run_dir, trainer))
     return trainer
+
+
+def _nothing_left(run_dir: str, trainer: "Trainer") -> str:
+    return (
+        f"nothing was left to train: {run_dir} has all its {trainer.max_epochs} epochs; for more, "
+        f"resume={run_dir} method.epochs={2 * trainer.max_epochs}"
+    )
 
 
 def make_trainer(config: DictConfig, resolved: dict[str, Any], record: Any) -> "Trainer":
@@ -217,6 +227,7 @@ def prepare(config: DictConfig) -> Prepared:
     begin(config.seed)
     torch.set_float32_matmul_precision("high")
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    _check_length(resolved["method"].get("epochs"), resolved["trainer"].get("max_epochs"))
     checkpoint = own_checkpoint(config.run_dir)  # newer than what a requeued job was told to resume
     if checkpoint is None and config.resume:
         checkpoint = checkpoints.find(config.resume)
@@ -244,6 +255,15 @@ def prepare(config: DictConfig) -> Prepared:
     return Prepared(method, datamodule, resolved, checkpoint)
 
 
+def _check_length(planned: int | None, asked: int | None) -> None:
+    """Refuse a training beyond the end of its schedules, where rates are 0."""
+    if planned is not None and (asked is None or not 0 <= asked <= planned):
+        raise UserError(
+            f"trainer.max_epochs={asked} is not within method.epochs={planned}, for which learning rates are planned: "
+            "change method.epochs, which the trainer follows"
+        )
+
+
 def expand_resume(arguments: list[str]) -> list[str]:
     """Turn ``resume=RUN`` into the run's own command line, in the run's own folder, plus what is new.
 
@@ -257,13 +277,10 @@ def expand_resume(arguments: list[str]) -> list[str]:
     from lit_ghibli import checkpoints
     from lit_ghibli.trust import check_words, is_own
 
-    checkpoint = checkpoints.find(Path(given[-1].strip("\"'"))).resolve()
+    checkpoint = checkpoints.find(Path(given[-1])).resolve()
     run = checkpoint.parents[1]
-    recorded = run / ".hydra" / "overrides.yaml"
-    if not recorded.is_file():
-        raise checkpoints.CheckpointError(f"{run}: not a run's folder, since it has no .hydra/overrides.yaml")
     now = [argument for argument in arguments if not argument.startswith(("resume=", "trust="))]
-    words = read_yaml(recorded, list[str])
+    words = _words_of(run)
     own = is_own(words, run)
     replaced = {"resume", *(argument.split("=")[0] for argument in arguments), *(() if own else ("trust",))}
     keys = [(override.split("=")[0], override) for override in words]
@@ -276,6 +293,17 @@ def expand_resume(arguments: list[str]) -> list[str]:
     if launched:  # which makes a sweep of a single run
         folder += [f"hydra.sweep.dir={quote(str(run))}", "hydra.sweep.subdir=."]
     return [*before, *now, f"resume={quote(str(checkpoint))}", *folder]
+
+
+def _words_of(run: Path) -> list[str]:
+    """What a run was begun, or last gone on, with: by its record, or, where it has none, by what Hydra has noted."""
+    from lit_ghibli.callbacks.run_record import FILE, read_record
+
+    if (run / FILE).is_file() and (words := read_record(run)["attempts"][-1].get("overrides")) is not None:
+        return words
+    if (noted := run / ".hydra" / "overrides.yaml").is_file():
+        return read_yaml(noted, list[str])
+    raise UserError(f"{run}: not a run's folder, since it has no {FILE}")
 
 
 def is_trusted_now(arguments: Sequence[str]) -> bool:
