@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.data.download import Report, fetch
-from lit_ghibli.errors import UserError, did_you_mean
+from lit_ghibli.errors import UserError, did_you_mean, printable
 
 
 @command("data fetch")
@@ -18,7 +18,7 @@ def data_fetch(config: DictConfig) -> None:
     """Make the folder ``out/name`` from the data set's archive, unless it is there."""
     if config.name not in config.datasets:
         raise UserError(_no_such_name(config.name, config.datasets))
-    for value in ("timeout", "max_megabytes"):
+    for value in ("timeout", "max_hours", "max_megabytes"):
         if not isinstance(config[value], int | float) or config[value] <= 0:
             raise UserError(f"{value} must be a number above 0; got {config[value]!r}")
     published = config.datasets[config.name]
@@ -31,10 +31,12 @@ def data_fetch(config: DictConfig) -> None:
             sha256=None if sha256 is None else str(sha256),
             max_bytes=round(config.max_megabytes * 10**6),
             timeout=config.timeout,
+            max_seconds=3600 * config.max_hours,
             report=report,
         )
     splits = sorted(path for path in fetched.folder.iterdir() if path.is_dir())
-    print(f"{fetched.folder}: {', '.join(f'{len(list(split.iterdir()))} files in {split.name}' for split in splits)}")
+    counts = (f"{len(list(split.iterdir()))} files in {printable(split.name)}" for split in splits)
+    print(f"{fetched.folder}: {', '.join(counts)}")
     if not fetched.fresh:
         print("it was there already, so nothing was downloaded")
     if fetched.sha256:

@@ -9,32 +9,48 @@ What lies in the folder for a data set called ``maps``:
     maps.tar.gz.partial.json   which file of which server that is a part of
     maps.tar.gz.rejected       an archive that failed a check
     .maps.unpacking-*          a folder that is being filled
+    .maps.lock                 held while one program works on all this
+
+What a server sends is bounded in size and in time, however slowly it comes.
 """
 
+import errno
 import glob
 import gzip
 import json
+import math
 import re
 import shutil
 import socket
 import tarfile
+import threading
+import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path, PureWindowsPath
-from typing import IO
+from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from lit_ghibli import __version__
 from lit_ghibli.checksums import sha256_of
+from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import lock_file
 
 Report = Callable[[int, int | None], None]
 
 _CHUNK = 1 << 16  # bytes
+_SLOWEST = 1000  # bytes a second, over the time after which a server counts as silent
+_LARGEST_HEADER = 1 << 20  # bytes of one member's, with its extensions
+_EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_EXTENSIONS += (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_MOST_MEMBERS = 1_000_000
+_OF_NAMES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 _DAMAGE = (gzip.BadGzipFile, zlib.error, EOFError, tarfile.TarError, ValueError)  # the last: headers without sense
 
 
@@ -44,6 +60,10 @@ class DownloadError(UserError):
 
 class _TransferError(Exception):
     """The network or the server failed."""
+
+
+class _TooLargeError(Exception):
+    """The server sends more than is wanted."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +98,7 @@ def fetch(
     sha256: str | None,
     max_bytes: int,
     timeout: float,
+    max_seconds: float = math.inf,
     report: Report = lambda done, total: None,
 ) -> Fetched:
     """Download and unpack a data set into ``folder/name``, as far as that has not been done already.
@@ -87,12 +108,14 @@ def fetch(
         url: Address of the archive; not asked where ``folder/name.tar.gz`` exists.
         folder: Where all files go; made if missing.
         sha256: What the archive's checksum must be. None accepts that of an earlier fetch, and any at the first.
-        max_bytes: Largest size of the unpacked archive.
-        timeout: Seconds without a byte after which the server counts as silent.
+        max_bytes: Largest size of the archive, packed and unpacked.
+        timeout: Seconds after which a server counts as silent that has not answered, or that sends next to nothing.
+        max_seconds: Longest time for the download.
         report: Called with the bytes that have arrived and the bytes in all (None where the server does not say).
 
     Raises:
-        DownloadError: No connection, no such file, a wrong checksum, a damaged or unsafe archive, or no room.
+        DownloadError: No connection, no such file, a wrong checksum, a damaged or unsafe archive, no room, or
+            another program is fetching the same.
     """
     if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise DownloadError(f"sha256={sha256} is no checksum; 64 hexadecimal digits are needed")
@@ -103,12 +126,14 @@ def fetch(
             _check_source(target, record, expected)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            put_by_user = archive.exists()
-            if not put_by_user:
-                download(url, archive, timeout=timeout, report=report)
-            _install(archive, target, record, expected, max_bytes)
-            if not put_by_user:
-                archive.unlink()
+            with _alone(_lock_of(target)):
+                put_by_user = archive.exists()
+                if not put_by_user:
+                    limits = {"max_bytes": max_bytes, "timeout": timeout, "max_seconds": max_seconds}
+                    download(url, archive, **limits, report=report)
+                _install(archive, target, record, expected, max_bytes)
+                if not put_by_user:
+                    archive.unlink()
         _sweep(target, archive)
     except OSError as error:
         raise DownloadError(
@@ -118,11 +143,12 @@ def fetch(
     return Fetched(target, _recorded(record), fresh=not there)
 
 
-def download(url: str, path: Path, *, timeout: float, report: Report) -> None:
+def download(url: str, path: Path, *, max_bytes: int, timeout: float, max_seconds: float, report: Report) -> None:
     """Receive ``url`` into ``path``, going on where an earlier call was stopped if the file is still the same.
 
     Raises:
-        DownloadError: The address is no HTTP address, the transfer failed, or the disk has no room for it.
+        DownloadError: The address is no HTTP address, the transfer failed, took too long or is of too much, or the
+            disk has no room for it.
         OSError: Something cannot be written.
     """
     if not url.lower().startswith(("http://", "https://")):
@@ -135,10 +161,16 @@ def download(url: str, path: Path, *, timeout: float, report: Report) -> None:
             with response:
                 if start == 0:
                     origin = _begin(url, response, partial, note)
+                if (origin.length or 0) > max_bytes:
+                    raise _TooLargeError(f"{_megabytes(origin.length)} are more than {_limit(max_bytes)}")
                 if origin.length is not None:
                     # The pictures inside are compressed already: unpacked they take about as much again.
                     check_room(path.parent, 2 * origin.length - start)
-                _receive(_chunks(response, timeout), partial, start, origin.length, report)
+                chunks = _chunks(response, timeout, max_seconds)
+                _receive(chunks, partial, start, origin.length, max_bytes, report)
+    except _TooLargeError as error:
+        partial.unlink(missing_ok=True)
+        raise DownloadError(f"cannot download {url}: {error}; choose another address with url=...") from error
     except _TransferError as error:
         raise DownloadError(
             f"cannot download {url}: {error}; try again (what has arrived is kept), choose another address with "
@@ -172,12 +204,15 @@ def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
         tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError: It is damaged, larger than ``max_bytes``
             when unpacked, empty, or has a member that is no plain file or folder or would lie outside.
     """
-    files = 0
+    files = total = 0
     with gzip.open(archive) as stream:
         limited = _Limited(stream, max_bytes)
         with tarfile.open(fileobj=limited, mode="r|", tarinfo=_StrictMember) as members:
             for member in members:
                 files += _write_member(members, member, folder)
+                members.members.clear()  # which would be kept, however many they are
+                if (total := total + 1) > _MOST_MEMBERS:
+                    raise tarfile.TarError(f"more than {_MOST_MEMBERS:,} members")
         while limited.read(_CHUNK):  # gzip compares its checksum only at the very end
             pass
     if not files:
@@ -185,14 +220,26 @@ def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
 
 
 class _StrictMember(tarfile.TarInfo):
-    """A member whose header must be sound: tarfile takes a damaged one for the end of the archive."""
+    """A member whose header must be sound and of some size, and that the end of the archive must follow at last.
+
+    Tarfile takes a damaged header for the end, needs no end, and reads extensions into memory however large they are.
+    """
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
         try:
             return super().fromtarfile(archive)
+        except tarfile.EmptyHeaderError as error:
+            raise tarfile.ReadError("cut short: the mark of its end is missing") from error
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
             raise tarfile.ReadError(str(error)) from error
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        made = super().frombuf(buf, encoding, errors)
+        if made.type in _EXTENSIONS and made.size > _LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {_megabytes(made.size)}")
+        return made
 
 
 class _Limited:
@@ -205,7 +252,7 @@ class _Limited:
         data = self._stream.read(size)
         self._given += len(data)
         if self._given > self._limit:
-            raise tarfile.TarError(f"more than the {_megabytes(self._limit)} that max_megabytes allows to unpack")
+            raise tarfile.TarError(f"more than {_limit(self._limit)} to unpack")
         return data
 
 
@@ -215,14 +262,21 @@ def _write_member(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Pat
     if name.drive or name.root or ".." in name.parts or "\0" in member.name:
         raise tarfile.TarError(f"its member {member.name!r} would lie outside")
     path = folder / member.name
-    if member.isdir():
-        path.mkdir(parents=True, exist_ok=True)
-        return False
-    if not member.isreg() or member.issparse():  # a sparse file may be of any size, whatever was read
+    if not member.isdir() and (not member.isreg() or member.issparse()):  # a sparse file may be of any size
         raise tarfile.TarError(f"its member {member.name!r} is neither a plain file nor a folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with members.extractfile(member) as content, path.open("wb") as file:
-        shutil.copyfileobj(content, file)
+    try:
+        if member.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with members.extractfile(member) as content, path.open("wb") as file:
+            shutil.copyfileobj(content, file)
+    except OSError as error:
+        if error.errno not in _OF_NAMES:  # else it is the archive's fault, and not the disk's
+            raise
+        raise tarfile.TarError(
+            f"its member {_shortened(member.name)!r} is in conflict with another, or cannot be called so here"
+        ) from error
     return True
 
 
@@ -257,6 +311,23 @@ def _reject(archive: Path, reason: str) -> DownloadError:
     )
 
 
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Keep other programs from fetching the same at the same time.
+
+    Raises:
+        DownloadError: One is doing so.
+    """
+    file = lock_file(lock)
+    if file is None:
+        raise DownloadError(f"{lock.parent}: another `lit-ghibli data fetch` is at work on this here; wait for it")
+    with file:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
 def _check_source(target: Path, record: Path, sha256: str | None) -> None:
     """Refuse a complete data set that is known to come from another archive than the one asked for."""
     if sha256 and _recorded(record) not in (None, sha256):
@@ -278,14 +349,19 @@ def _sweep(target: Path, archive: Path) -> None:
         leftover.unlink()
     for leftover in target.parent.glob(f".{glob.escape(target.name)}.unpacking-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    _lock_of(target).unlink(missing_ok=True)
+
+
+def _lock_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
 
 
 def _unfinished(url: str, partial: Path, note: Path) -> tuple[_Origin | None, int]:
     """What an earlier call has received of ``url``: of which file, and how many bytes."""
     try:
-        origin = _Origin(**json.loads(note.read_text()))
+        origin = read_json(note, _Origin)
         done = partial.stat().st_size
-    except (FileNotFoundError, ValueError, TypeError):  # nothing, or killed while the note was written
+    except (FileNotFoundError, DocumentError):  # nothing, or killed while the note was written
         return None, 0
     # Without a length nobody could tell a complete file from a part.
     return (origin, done) if origin.url == url and origin.length and 0 < done <= origin.length else (None, 0)
@@ -322,7 +398,7 @@ def _connect(url: str, origin: _Origin | None, done: int, timeout: float) -> tup
 def _open(url: str, headers: dict[str, str], timeout: float) -> HTTPResponse:
     request_headers = {"User-Agent": f"lit-ghibli/{__version__}", **headers}
     try:
-        return urlopen(Request(url, headers=request_headers), timeout=timeout)
+        return _within(timeout, lambda: urlopen(Request(url, headers=request_headers), timeout=timeout))
     except HTTPError as error:
         if error.code == 416 and "Range" in headers:  # the file is shorter now: the caller asks for all of it
             return error
@@ -332,19 +408,62 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> HTTPResponse:
         raise _TransferError(_describe(error, timeout)) from error
 
 
-def _chunks(response: HTTPResponse, timeout: float) -> Iterator[bytes]:
+def _chunks(response: HTTPResponse, timeout: float, max_seconds: float) -> Iterator[bytes]:
+    """What arrives, until it ends.
+
+    Raises:
+        _TransferError: Nothing does, next to nothing, or for too long.
+    """
+    began = last = time.monotonic()
+    since_last = 0
     try:
-        while chunk := response.read(_CHUNK):
+        # Without waiting for more than has come: to fill a buffer, a byte a second would be waited for.
+        while chunk := _within(timeout, lambda: response.read1(_CHUNK)):
             yield chunk
+            now, since_last = time.monotonic(), since_last + len(chunk)
+            if now - began > max_seconds:
+                raise _TransferError(f"it takes longer than the {max_seconds:g} s of max_hours")
+            if now - last > timeout:
+                if since_last < _SLOWEST * timeout:
+                    raise _TransferError(f"the server sends less than {_SLOWEST} bytes a second")
+                last, since_last = now, 0
     except (OSError, HTTPException) as error:
         raise _TransferError(_describe(error, timeout)) from error
 
 
-def _receive(chunks: Iterator[bytes], partial: Path, start: int, length: int | None, report: Report) -> None:
+def _within(seconds: float, function: Callable[[], Any]) -> Any:
+    """What a function gives, if it does so in time: a socket's own limit begins anew with every byte.
+
+    Raises:
+        TimeoutError: It does not, and is left to itself.
+    """
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append((function(), None))
+        except BaseException as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TimeoutError
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
+
+
+def _receive(
+    chunks: Iterator[bytes], partial: Path, start: int, length: int | None, max_bytes: int, report: Report
+) -> None:
     """Write what arrives after the first ``start`` bytes.
 
     Raises:
         _TransferError: It ends too early.
+        _TooLargeError: It does not end.
     """
     done = start
     report(done, length)
@@ -353,6 +472,8 @@ def _receive(chunks: Iterator[bytes], partial: Path, start: int, length: int | N
         for chunk in chunks:
             file.write(chunk)
             done += len(chunk)
+            if done > max_bytes:
+                raise _TooLargeError(f"it sends more than {_limit(max_bytes)}")
             report(done, length)
     if length is not None and done != length:
         raise _TransferError(f"the connection ended after {_megabytes(done)} of {_megabytes(length)}")
@@ -377,6 +498,14 @@ def _describe(error: Exception, timeout: float) -> str:
 
 def _append(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
+
+
+def _limit(max_bytes: int) -> str:
+    return f"the {_megabytes(max_bytes)} that max_megabytes allows"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 80 else f"{name[:80]}..."
 
 
 def _megabytes(count: int) -> str:

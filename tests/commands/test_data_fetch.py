@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tarfile
@@ -59,7 +60,7 @@ class Site(ThreadingHTTPServer):
         self.length: int | None = None  # claimed; None is the truth
         self.tells_length = True
         self.drops_after: int | None = None  # bytes of a body
-        self.status = 200
+        self.status, self.reason = 200, None
 
     def handle_error(self, request, client_address) -> None:
         """Say nothing of clients that were killed."""
@@ -75,7 +76,8 @@ class Answer(BaseHTTPRequestHandler):
         site, wanted, condition = self.server, self.headers["Range"], self.headers["If-Range"]
         site.asked.append((wanted, condition))
         if site.status != 200:
-            self.send_error(site.status)
+            self.send_response(site.status, site.reason)
+            self.end_headers()
             return
         start, size = 0, len(site.content)
         same = condition is None or not site.heeds_if_range or condition == (site.validator or (None, None))[1]
@@ -199,9 +201,9 @@ setattr(owner, name, deadly)
 @pytest.mark.parametrize(
     ("moment", "received"),
     [
-        ("http.client:HTTPResponse.read:3", 2 * CHUNK),
-        ("gzip:open:1", len(ARCHIVE)),
-        ("tarfile:TarFile.extractfile:2", len(ARCHIVE)),
+        ("http.client:HTTPResponse.read1:3", False),
+        ("gzip:open:1", True),
+        ("tarfile:TarFile.extractfile:2", True),
     ],
     ids=["in mid-download", "between download and unpacking", "in mid-unpacking"],
 )
@@ -211,11 +213,13 @@ def test_a_killed_command_goes_on_when_run_again(site, cli, tmp_path, moment, re
     killed = cli(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path), KILL_IN=moment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (tmp_path / "data" / "maps").exists()
+    arrived = tmp_path / "data" / "maps.tar.gz.partial"
+    arrived = None if received else arrived.stat().st_size
     again = cli(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert files_in(tmp_path / "data" / "maps") == PICTURES
     ranges = [wanted for wanted, _ in site.asked]
-    assert ranges == ([None] if received == len(ARCHIVE) else [None, f"bytes={received}-"])
+    assert ranges == ([None] if received else [None, f"bytes={arrived}-"])
 
 
 # --- killed at every step ------------------------------------------------------
@@ -368,7 +372,7 @@ def test_without_a_length_the_archive_itself_tells_whether_it_is_complete(site, 
     assert [wanted for wanted, _ in site.asked] == [None, None]
 
 
-@pytest.mark.parametrize("note", ["", '{"url": "http', "[]", '{"else": 1}'])
+@pytest.mark.parametrize("note", ["", '{"url": "http', "[]", '{"else": 1}', "[" * 5000, '{"url": 1, "length": null}'])
 def test_a_note_that_was_cut_off_starts_again(site, get, tmp_path, note):
     drop(site, get)
     (tmp_path / "maps.tar.gz.partial.json").write_text(note)
@@ -403,7 +407,7 @@ def test_the_same_file_is_expected_at_the_next_fetch(site, get, tmp_path):
 def test_a_file_that_does_not_fit_on_the_disk_is_not_begun(site, get, tmp_path):
     site.length = 10**18
     with pytest.raises(DownloadError, match=r"not enough space in .*need 2000000000000\.0 MB, and .* are free"):
-        get()
+        get(max_bytes=10**19)
     assert (tmp_path / "maps.tar.gz.partial").exists() is False
 
 
@@ -429,6 +433,52 @@ def test_servers_that_do_not_answer(site, get, monkeypatch):
         get("http://pictures.example/maps.tar.gz")
 
 
+@pytest.mark.parametrize("tells_length", [True, False])
+def test_more_than_is_wanted_is_not_received(site, get, tmp_path, tells_length):
+    site.tells_length = tells_length
+    with pytest.raises(
+        DownloadError, match=r"(it sends|[\d.]+ MB are) more than the 0\.2 MB that max_megabytes allows"
+    ):
+        get(max_bytes=200_000)
+    assert not (tmp_path / "maps.tar.gz.partial").exists()
+
+
+class Endless(socketserver.BaseRequestHandler):
+    """Sends what the server holds, byte by byte, for ever; the head of the answer too where the server says so."""
+
+    def handle(self) -> None:
+        self.request.recv(10_000)
+        if not self.server.slow_head:
+            self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not self.server.over.wait(0.02):
+            self.request.sendall(b"H")
+
+
+@pytest.mark.parametrize(
+    ("slow_head", "limits", "message"),
+    [
+        (False, {"timeout": 0.2}, "the server sends less than 1000 bytes a second"),
+        (True, {"timeout": 0.2}, r"the server is silent for 0\.2 s"),
+        (False, {"timeout": 20, "max_seconds": 0.2}, r"it takes longer than the 0\.2 s of max_hours"),
+    ],
+)
+def test_a_byte_now_and_then_is_not_waited_for(get, slow_head, limits, message):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Endless) as server:
+        server.daemon_threads, server.slow_head, server.over = True, slow_head, threading.Event()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        with pytest.raises(DownloadError, match=message):
+            get(f"http://127.0.0.1:{server.server_address[1]}/maps.tar.gz", **limits)
+        server.over.set()
+        server.shutdown()
+
+
+def test_what_a_server_says_cannot_reach_the_terminal(site, get):
+    site.status, site.reason = 500, "\x1b[2Jgone"
+    with pytest.raises(DownloadError, match=r"answers 500 \\x1b\[2Jgone; try again") as refusal:
+        get()
+    assert str(refusal.value).isprintable()
+
+
 # --- words ---------------------------------------------------------------------
 
 
@@ -436,11 +486,11 @@ def test_servers_that_do_not_answer(site, get, monkeypatch):
     ("words", "expanded"),
     [
         (["maps"], ['name="maps"']),
-        (["--out", "a b", "maps", "url=http://x"], ['out="a b"', "url=http://x", 'name="maps"']),
+        (["--out", "a b", "maps", "url=http://x"], ['out="a b"', 'url="http://x"', 'name="maps"']),
         (["maps", "--cfg", "job"], ["--cfg", "job", 'name="maps"']),
         (["--help"], ["--help"]),
         (["it's,odd"], ['name="it\'s,odd"']),
-        (["name=maps", "~x", "+datasets.z.url=y"], ["name=maps", "~x", "+datasets.z.url=y"]),
+        (["name=maps", "~x", "+datasets.z.url=y"], ['name="maps"', "~x", "+datasets.z.url=y"]),
     ],
 )
 def test_the_name_becomes_an_override(words, expanded):

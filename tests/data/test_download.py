@@ -16,6 +16,7 @@ import pytest
 from lit_ghibli.data import download
 from lit_ghibli.data.download import DownloadError, Fetched, check_room, fetch, sha256_of, unpack
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import lock_file
 
 PICTURES = {
     f"{split}/{number}.jpg": random.Random(number).randbytes(3000) for split in ("train", "val") for number in (1, 2)
@@ -159,6 +160,44 @@ def test_a_damaged_header_inside_is_not_taken_for_the_end(unpacked):
     tar[1024] ^= 1
     with pytest.raises(tarfile.ReadError, match="bad checksum"):
         unpacked(bytes(tar))
+
+
+def test_an_archive_that_ends_between_two_members_is_cut_short(unpacked):
+    with pytest.raises(tarfile.ReadError, match="the mark of its end is missing"):
+        unpacked(tar_of({"one": b"1", "two": b"2"})[:1024])
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_fills_the_memory_is_not_read(unpacked, kind):
+    header = member("x", kind, size=900 * 10**6).tobuf(tarfile.GNU_FORMAT)
+    with pytest.raises(tarfile.ReadError, match=r"a header of 900\.0 MB"):
+        unpacked(header + bytes(1024), max_bytes=10**9)
+
+
+def test_more_members_than_any_data_set_has_are_refused(unpacked, monkeypatch):
+    monkeypatch.setattr(download, "_MOST_MEMBERS", 3)
+    with pytest.raises(tarfile.TarError, match="more than 3 members"):
+        unpacked(tar_of(PICTURES))
+
+
+@pytest.mark.parametrize(
+    "names", [("a", "a/b"), ("a/b", "a"), ("x" * 300,), ("a/" + "y" * 300 + "/b",)], ids=lambda names: names[0][:3]
+)
+def test_names_in_conflict_are_the_archives_fault(tmp_path, names):
+    put(tmp_path, tar_of(dict.fromkeys(names, b"1")))
+    with pytest.raises(DownloadError, match=r"no good archive: its member .* is in conflict with another, or cannot"):
+        by_hand(tmp_path)
+    assert os.listdir(tmp_path) == ["maps.tar.gz.rejected"]
+
+
+def test_two_fetches_at_once_do_not_meet(tmp_path):
+    put(tmp_path, tar_of(below("maps", PICTURES)))
+    with (
+        lock_file(tmp_path / ".maps.lock"),
+        pytest.raises(DownloadError, match="another `lit-ghibli data fetch` is at"),
+    ):
+        by_hand(tmp_path)
+    assert by_hand(tmp_path).fresh
 
 
 def test_an_archive_without_files_is_no_data_set(unpacked):
