@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -69,7 +70,7 @@ class PaintedPhotos(Folders):
             FolderError: Also where too few photographs are left to train on.
         """
         root = Path(self.root).expanduser()
-        photos = sorted(list_images(root), key=lambda path: hashlib.sha256(path.name.encode()).digest())
+        photos = sorted(list_images(root), key=lambda path: hashlib.sha256(os.fsencode(path.name)).digest())
         test = [path for path in photos if path.is_relative_to(root / "test")] or photos[: self.held_out]
         rest = [path for path in photos if path not in test]
         share = {"pairs": 0, "unpaired": len(rest) // 2, "semi": len(rest) // 3}[self.use]

@@ -9,8 +9,9 @@ from PIL import Image
 from lit_ghibli.data.check.files import Folder, PictureFile
 from lit_ghibli.data.check.findings import Finding
 from lit_ghibli.data.image_files import open_image
+from lit_ghibli.files import write_text
 from lit_ghibli.reports.contact_sheet import COLUMNS, Entry, contact_sheet, thumbnail
-from lit_ghibli.reports.tables import write_csv, write_table
+from lit_ghibli.reports.tables import markdown_table, write_csv, write_table
 
 VERDICTS = {"stops": "STOPS A TRAINING", "leaks": "LEAKS", "warning": "warning", "note": "note"}  # worst first
 
@@ -26,8 +27,7 @@ def write_tables(
 ) -> None:
     """``summary.*`` with the findings in words below it, ``findings.csv`` and ``files.csv``."""
     write_table(rows, out, "summary")
-    with open(out / "summary.md", "a", encoding="utf-8") as file:
-        file.write(f"\n{in_words(findings)}\n")
+    write_text(out / "summary.md", f"{markdown_table(rows)}\n{in_words(findings)}\n")
     columns = ("verdict", "kind", "folder", "file", "other", "distance", "detail", "advice")
     found = [{column: getattr(finding, column) for column in columns} for finding in findings]
     for row in found:
