@@ -20,10 +20,11 @@ class TrainingDiverged(UserError):
 
 
 class Doctor(Callback):
-    """Stops a run whose losses are NaN or infinite; warns of identical, inverted or unopposed outputs.
+    """Stops a run whose losses are NaN or infinite; warns of identical, inverted or unopposed outputs, idle codes.
 
-    Reads what a training step returns: ``losses`` by name and, of methods whose outputs should keep what their
-    inputs show, ``input`` and ``output``, both ``(N, 3, H, W)`` in ``[-1, 1]``. Values are looked at every few
+    Reads what a training step returns: ``losses`` by name; of methods whose outputs should keep what their inputs
+    show, ``input`` and ``output``, both ``(N, 3, H, W)`` in ``[-1, 1]``; of those with a codebook, ``codes_in_use``, the
+    share of it in ``[0, 1]``. Values are looked at every few
     steps and before every checkpoint, since looking makes a GPU wait; the step named is nevertheless the one in
     which it happened. Each alarm rings once.
 
@@ -33,6 +34,7 @@ class Doctor(Callback):
         identical_below: Mean absolute difference of output and photograph, in units of ``[-1, 1]``.
         inverted_below: Correlation of the two luminances.
         unopposed_below: Loss of a discriminator.
+        collapsed_below: Share of a codebook that is in use.
     """
 
     def __init__(
@@ -42,10 +44,11 @@ class Doctor(Callback):
         identical_below: float = 0.0,
         inverted_below: float = -1.0,
         unopposed_below: float = 0.0,
+        collapsed_below: float = 0.0,
     ) -> None:
         self.every_n_batches, self.patience = every_n_batches, patience
         self.identical_below, self.inverted_below = identical_below, inverted_below
-        self.unopposed_below = unopposed_below
+        self.unopposed_below, self.collapsed_below = unopposed_below, collapsed_below
         self._unseen: list[tuple[int, dict[str, Tensor]]] = []
         self._in_a_row: dict[str, int] = {}
         self._rung: set[str] = set()
@@ -58,6 +61,8 @@ class Doctor(Callback):
             self._check_discriminators(step, outputs["losses"])
             if "output" in outputs:
                 self._check_pictures(step, outputs["input"].float(), outputs["output"].float())
+            if "codes_in_use" in outputs:
+                self._check_codes(step, outputs["codes_in_use"].item())
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._check_losses()
@@ -104,6 +109,14 @@ class Doctor(Callback):
                     f"step {step}: {name} has won (loss {loss.item():.4f}), the generators learn nothing from it: "
                     "lower method.optimizer_d.lr or add data",
                 )
+
+    def _check_codes(self, step: int, in_use: float) -> None:
+        self._alarm(
+            "collapsed",
+            in_use < self.collapsed_below,
+            f"step {step}: {100 * in_use:.1f} % of the codes are in use, the codebook has collapsed: start again with "
+            "method.generator.restart_after=200 or method.generator.codebook_ema=0.99",
+        )
 
     def _alarm(self, kind: str, symptom: bool, message: str) -> None:
         self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1 if symptom else 0

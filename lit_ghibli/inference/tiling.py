@@ -13,13 +13,13 @@ PATCH = 32  # pixels; many small patches stand for a photograph better than few 
 def translate_tiled(network: nn.Module, photo: Tensor, tile: int) -> Tensor:
     """Translate a large photograph in tiles that show no seams.
 
-    Instance and batch normalisation make every output depend on the whole photograph. Its statistics are therefore
+    Normalisation and attention make every output depend on the whole photograph. What they measure of it is therefore
     measured first, on a mosaic of patches spread evenly over the photograph, and then used for all tiles, which
     overlap by the network's receptive field: tiled and whole translation with these statistics are the same.
 
     Args:
         network: Generator with ``size_multiple``, ``minimum_size`` and ``context`` (how far an output pixel
-            looks, in pixels).
+            looks, in pixels); ``patch``, if it needs larger ones than others for its statistics, in pixels.
         photo: ``(1, 3, H, W)`` in ``[-1, 1]``.
         tile: Side of a tile without its overlap, in pixels; bounds the memory.
 
@@ -31,7 +31,7 @@ def translate_tiled(network: nn.Module, photo: Tensor, tile: int) -> Tensor:
     height, width = photo.shape[-2:]
     padded = pad_to_multiple(photo, multiple)
     with record_statistics(network) as statistics:
-        translate(network, mosaic(padded, tile))
+        translate(network, mosaic(padded, tile, getattr(network, "patch", PATCH)))
     picture = torch.empty(padded.shape)
     with frozen_statistics(network, statistics):
         for top in range(0, padded.shape[-2], tile):
@@ -41,16 +41,17 @@ def translate_tiled(network: nn.Module, photo: Tensor, tile: int) -> Tensor:
     return picture[..., :height, :width]
 
 
-def mosaic(photo: Tensor, side: int) -> Tensor:
+def mosaic(photo: Tensor, side: int, patch: int = PATCH) -> Tensor:
     """Patches of a photograph, spread evenly over it and put together to at most ``side`` x ``side`` pixels.
 
     Unlike a smaller version of the photograph it keeps the sharpness that the network's features respond to.
     """
+    patch = min(patch, side)
     for dim in (-2, -1):
         length = photo.shape[dim]
         if length > side:
-            starts = torch.linspace(0, length - PATCH, max(side // PATCH, 1)).long()
-            indices = (starts[:, None] + torch.arange(PATCH)).flatten()
+            starts = torch.linspace(0, length - patch, side // patch).long()
+            indices = (starts[:, None] + torch.arange(patch)).flatten()
             photo = photo.index_select(dim, indices.to(photo.device))
     return photo
 

@@ -68,3 +68,39 @@ def bce_generator_loss(fake_logits: Tensor) -> Tensor:
     Source: Goodfellow et al. 2014, section 3; Isola et al. 2017, section 3.3. In float32 under autocast.
     """
     return F.binary_cross_entropy_with_logits(fake_logits, torch.ones_like(fake_logits))
+
+
+def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Half the sum of how far real logits are below 1 and fake logits above -1, on the mean.
+
+    The means run over all positions, so the two tensors may differ in shape. In float32 at least, under autocast, too.
+
+    Args:
+        real_logits: discriminator outputs on real images, any shape.
+        fake_logits: discriminator outputs on generated images, any shape; the caller detaches the images.
+
+    Returns:
+        A scalar in ``[0, inf)``, 0 when the discriminator is right everywhere by a margin of 1.
+
+    Source: Lim and Ye 2017, Geometric GAN, section 3; the half as in Esser et al. 2021.
+    """
+    real, fake = (_at_least_float32(logits) for logits in (real_logits, fake_logits))
+    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+
+
+def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
+    """Minus the mean logit of generated images, in float32 at least, under autocast, too.
+
+    Args:
+        fake_logits: discriminator outputs on generated images, any shape.
+
+    Returns:
+        A scalar, the lower the more real the images look.
+
+    Source: Lim and Ye 2017, Geometric GAN, section 3.
+    """
+    return -_at_least_float32(fake_logits).mean()
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,5 +1,6 @@
-"""Instance, batch and layer normalisation whose statistics can be recorded on one image and reused on another."""
+"""Normalisation whose statistics can be recorded on one image and reused on another; attention does likewise."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,22 +11,44 @@ from torch.nn import functional as F
 Statistics = tuple[Tensor, Tensor]
 
 
-class _RecordedNorm:
-    """Normalises by the input's own statistics, unless ``statistics`` are given; goes before PyTorch's class."""
+class Recorded:
+    """What a layer measures of a whole picture, unless ``statistics`` are given; goes before PyTorch's class."""
 
     statistics: list[Statistics] | None = None
     recording = False
     calls = 0  # with given statistics, so far in this forward pass
+
+    def next_statistics(self) -> Statistics:
+        """Those given for this call.
+
+        Raises:
+            ValueError: There are none, since this layer did not run when they were recorded.
+        """
+        if not self.statistics:
+            raise ValueError(
+                f"the statistics do not fit this network: its {type(self).__name__} had no part in the pass in which "
+                "they were recorded; record them over a pass of the same kind"
+            )
+        self.calls += 1
+        return self.statistics[min(self.calls, len(self.statistics)) - 1]
+
+
+class _RecordedNorm(Recorded):
+    """Normalises by the input's own statistics, unless others are given."""
+
     _dims: tuple[int, ...]  # over which statistics are taken
+
+    def _measure(self, input: Tensor) -> Statistics:
+        variance, mean = torch.var_mean(input.float(), dim=self._dims, correction=0, keepdim=True)
+        return mean, variance
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``; the result has the input's shape and dtype."""
         if self.recording:
-            variance, mean = torch.var_mean(input.float(), dim=self._dims, correction=0, keepdim=True)
+            mean, variance = self._measure(input)
             self.statistics.append((mean.detach(), variance.detach()))
         elif self.statistics is not None:
-            mean, variance = self.statistics[min(self.calls, len(self.statistics) - 1)]
-            self.calls += 1
+            mean, variance = self.next_statistics()
             normalized = (input.float() - mean) * torch.rsqrt(variance + self.eps)
             if self.affine:
                 normalized = normalized * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
@@ -115,11 +138,37 @@ class LayerNorm(_RecordedNorm, nn.GroupNorm):
         super().__init__(1, num_features, eps=1e-12)
 
 
+class GroupNorm(_RecordedNorm, nn.GroupNorm):
+    """Group normalisation: 32 groups of channels, or as many as divide their number, then a scale and shift by channel.
+
+    With ``statistics`` set, that mean and variance are used instead. Statistics are float32 also under autocast.
+
+    Args:
+        num_features: channels of the input.
+
+    Attributes:
+        statistics: ``None``, or (mean, biased variance) for each call of a forward pass, ``(N or 1, C, 1, 1)``.
+        recording: while true, ``statistics`` grows by those of each input, which is normalised as usual.
+
+    Source: Wu and He 2018, Eq. 1 and section 3.1; groups and epsilon as in Esser et al. 2021.
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(math.gcd(32, num_features), num_features, eps=1e-6)
+
+    def _measure(self, input: Tensor) -> Statistics:
+        groups = input.float().unflatten(1, (self.num_groups, -1))
+        variance, mean = torch.var_mean(groups, dim=(2, 3, 4), correction=0)
+        width = self.num_channels // self.num_groups
+        return tuple(each.repeat_interleave(width, dim=1)[..., None, None] for each in (mean, variance))
+
+
 def normalization_layer(name: str, num_features: int) -> nn.Module:
     """Build a normalisation layer from its name.
 
     Args:
-        name: ``instance`` (not affine), ``batch`` (affine, statistics of the batch at hand) or ``none``.
+        name: ``instance`` (not affine), ``affine_instance``, ``batch`` (affine, statistics of the batch at hand) or
+            ``none``.
         num_features: channels of the layer's input.
 
     Raises:
@@ -127,20 +176,22 @@ def normalization_layer(name: str, num_features: int) -> nn.Module:
     """
     if name == "instance":
         return InstanceNorm(num_features)
+    if name == "affine_instance":
+        return InstanceNorm(num_features, affine=True)
     if name == "batch":
         return BatchNorm(num_features)
     if name == "none":
         return nn.Identity()
-    raise ValueError(f"norm is {name!r}; it must be 'instance', 'batch' or 'none'")
+    raise ValueError(f"norm is {name!r}; it must be 'instance', 'affine_instance', 'batch' or 'none'")
 
 
-def _recorded_norms(network: nn.Module) -> dict[str, _RecordedNorm]:
-    return {name: module for name, module in network.named_modules() if isinstance(module, _RecordedNorm)}
+def _recorded(network: nn.Module) -> dict[str, Recorded]:
+    return {name: module for name, module in network.named_modules() if isinstance(module, Recorded)}
 
 
 @contextmanager
 def record_statistics(network: nn.Module) -> Iterator[dict[str, list[Statistics]]]:
-    """Record what every norm of a network measures in its last forward pass inside the block.
+    """Record what every norm and attention of a network measures in its last forward pass inside the block.
 
     Args:
         network: any module.
@@ -150,7 +201,7 @@ def record_statistics(network: nn.Module) -> Iterator[dict[str, list[Statistics]
         order: one, or as many as an ODE solver makes. Norms that did not run are absent. It is what
         ``frozen_statistics`` takes.
     """
-    norms = _recorded_norms(network)
+    norms = _recorded(network)
     recorded: dict[str, list[Statistics]] = {}
 
     def start_pass(*_: object) -> None:
@@ -181,14 +232,14 @@ def frozen_statistics(network: nn.Module, statistics: dict[str, list[Statistics]
         statistics: what ``record_statistics`` filled.
 
     Raises:
-        ValueError: if the names differ from those of the network's norms.
+        ValueError: if there are statistics of what this network does not have; in the pass, if there are none of a
+            norm that takes part in it.
     """
-    norms = _recorded_norms(network)
-    if norms.keys() != statistics.keys():
-        differing = sorted(norms.keys() ^ statistics.keys())
+    norms = _recorded(network)
+    if unknown := sorted(statistics.keys() - norms.keys()):
         raise ValueError(
-            f"the statistics do not fit this network: names in only one of the two are {differing}; "
-            "record them with record_statistics on this network, over a whole forward pass"
+            f"the statistics do not fit this network: it has no {unknown}; record them with record_statistics on this "
+            "network"
         )
 
     def start_pass(*_: object) -> None:
@@ -196,7 +247,7 @@ def frozen_statistics(network: nn.Module, statistics: dict[str, list[Statistics]
             norm.calls = 0
 
     for name, norm in norms.items():
-        norm.statistics = statistics[name]
+        norm.statistics = statistics.get(name, [])
     start_pass()
     hook = network.register_forward_pre_hook(start_pass)
     try:

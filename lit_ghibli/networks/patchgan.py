@@ -22,8 +22,8 @@ class PatchDiscriminator(nn.Module):
             luminance of color images, a deviation for domains whose palettes differ but not by their style.
         base_channels: channels after the first convolution; they double up to 8 times that.
         num_layers: convolutions of stride 2. Receptive field for 1, 2, 3, 4: 16, 34, 70, 142 pixels.
-        norm: ``instance``, ``batch`` or ``none``. Before a batch norm convolutions have no bias,
-            as in the released code.
+        norm: ``instance``, ``affine_instance``, ``batch`` or ``none``. Before an affine norm convolutions have no
+            bias, as in the released code.
         downsample: ``stride``; or ``blur``, for ``BlurPool`` after convolutions of stride 1, as the released code of
             CUT, FastCUT and Scenimefy has it. Receptive field: 18, 40, 84, 172 pixels.
         initialization: ``normal``, from N(0, 0.02), or ``xavier``, of gain 0.02, as the same code has it.
@@ -56,9 +56,10 @@ class PatchDiscriminator(nn.Module):
         for layer in range(1, num_layers + 1):
             previous, channels = channels, base_channels * min(2**layer, _MAX_MULTIPLIER)
             stride = 1 if blur or layer == num_layers else 2
+            affine = norm in ("batch", "affine_instance")
             layers += [
                 *([BlurPool()] if blur else []),
-                nn.Conv2d(previous, channels, 4, stride=stride, padding=1, bias=norm != "batch"),
+                nn.Conv2d(previous, channels, 4, stride=stride, padding=1, bias=not affine),
                 normalization_layer(norm, channels),
                 nn.LeakyReLU(0.2, inplace=True),
             ]

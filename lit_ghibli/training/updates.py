@@ -1,6 +1,6 @@
 """One optimiser's phase of a GAN step, and the one place where loss weights multiply."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from lightning import LightningModule
@@ -81,6 +81,23 @@ def early_steps(module: LightningModule, optimizer: LightningOptimizer) -> Itera
     finally:
         for handle in handles:
             handle.remove()
+
+
+def detached(*tensors: Tensor) -> list[Tensor]:
+    """Copies, without copied values, that collect gradients by themselves, for :func:`collected`."""
+    return [tensor.detach().requires_grad_() for tensor in tensors]
+
+
+def collected(module: LightningModule, tensors: Iterable[Tensor], copies: Iterable[Tensor]) -> Tensor:
+    """A loss whose gradients at ``tensors`` are those that their :func:`detached` copies have collected.
+
+    Where several losses reach the same networks through a few tensors, each is backpropagated to copies of these as
+    soon as it is computed, which frees its own part of the graph; what is behind the copies is then passed once.
+    """
+    scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+    scale = 1.0 if scaler is None else scaler.get_scale()  # which is in the collected gradients already
+    pairs = zip(tensors, copies, strict=True)
+    return sum((tensor * (copy.grad / scale)).sum() for tensor, copy in pairs if copy.grad is not None)
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

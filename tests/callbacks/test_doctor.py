@@ -10,7 +10,9 @@ HEALTHY = {"cycle": torch.tensor(0.5), "discriminator_a": torch.tensor(0.24)}
 
 
 def doctor(every_n_batches: int = 2, patience: int = 3) -> Doctor:
-    return Doctor(every_n_batches, patience, identical_below=0.02, inverted_below=-0.3, unopposed_below=1e-3)
+    return Doctor(
+        every_n_batches, patience, identical_below=0.02, inverted_below=-0.3, unopposed_below=1e-3, collapsed_below=0.1
+    )
 
 
 def pictures() -> dict[str, torch.Tensor]:
@@ -23,7 +25,7 @@ def pictures() -> dict[str, torch.Tensor]:
 def step(ours: Doctor, number: int, losses=None, **changes) -> None:
     """Let the doctor see the step of this number, counted from 1."""
     trainer = SimpleNamespace(fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=number - 1)))
-    outputs = {"losses": HEALTHY | (losses or {}), **pictures(), **changes}
+    outputs = {"losses": HEALTHY | (losses or {}), **pictures(), "codes_in_use": torch.tensor(0.11), **changes}
     ours.on_train_batch_end(trainer, None, outputs, None, number - 1)
 
 
@@ -65,6 +67,7 @@ SYMPTOMS = {
     "outputs equal their photographs": {"output": pictures()["input"] + 0.015},
     "light and dark are exchanged": INVERTED,
     "discriminator_a has won": {"losses": {"discriminator_a": torch.tensor(9e-4)}},
+    "9.0 % of the codes are in use": {"codes_in_use": torch.tensor(0.09)},
 }
 
 

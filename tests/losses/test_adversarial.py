@@ -6,6 +6,8 @@ import torch
 from lit_ghibli.losses.adversarial import (
     bce_discriminator_loss,
     bce_generator_loss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
     lsgan_discriminator_loss,
     lsgan_generator_loss,
 )
@@ -54,3 +56,13 @@ def test_cross_entropy_is_log_2_at_chance_and_finite_at_certainty():
     assert bce_discriminator_loss(sure, -sure).item() == 0.0
     assert bce_discriminator_loss(-sure, sure).item() == 500.0
     assert bce_generator_loss(-sure).item() == 500.0
+
+
+def test_hinge_losses_by_hand():
+    real, fake = torch.tensor([[3.0, 0.5, -1.0]]), torch.tensor([[-2.0, 1.0]])
+    # max(0, 1 - 3), max(0, 0.5), max(0, 2); max(0, -1), max(0, 2)
+    assert hinge_discriminator_loss(real, fake).item() == pytest.approx(0.5 * (2.5 / 3 + 2 / 2))
+    assert hinge_generator_loss(fake).item() == pytest.approx(0.5)
+    assert hinge_discriminator_loss(torch.ones(2, 1, 3, 3), -torch.ones(1, 1, 5, 5)).item() == 0.0
+    logits = torch.tensor([256.0], dtype=torch.bfloat16)
+    assert hinge_discriminator_loss(-logits, -logits).item() == 0.5 * 257

@@ -3,7 +3,8 @@ import torch
 from torchmetrics.functional.image.lpips import _NoTrainLpips
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.metrics.perceptual import PerceptualDistance, _build
+from lit_ghibli.metrics.perceptual import PerceptualDistance
+from lit_ghibli.networks.lpips import build_lpips
 
 
 def images(seed: int, side: int = 40) -> torch.Tensor:
@@ -23,13 +24,13 @@ def test_it_is_torchmetrics_with_the_weights_of_a_file(tmp_path):
 
 
 def test_random_weights_are_always_the_same_and_touch_no_generator():
-    _build.cache_clear()
+    build_lpips.cache_clear()
     torch.manual_seed(1)
     before = torch.get_rng_state()
     values = []
     for _ in range(2):
         values.append(PerceptualDistance("alex", "random")(images(0), images(1)))
-        _build.cache_clear()
+        build_lpips.cache_clear()
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(*values)
     assert PerceptualDistance("alex", "random").source == "random"

@@ -5,6 +5,7 @@ from torch import nn
 
 from lit_ghibli.networks.normalization import (
     BatchNorm,
+    GroupNorm,
     InstanceNorm,
     LayerNorm,
     frozen_statistics,
@@ -75,7 +76,23 @@ def test_layer_norm_takes_the_statistics_of_all_channels_and_positions_of_an_ima
     torch.testing.assert_close(variance, x.var((1, 2, 3), correction=0, keepdim=True))
 
 
-@pytest.mark.parametrize("layer", [InstanceNorm, affine_instance_norm, batch_norm, layer_norm])
+def test_group_norm_takes_the_statistics_of_32_groups_or_of_as_many_as_divide_the_channels():
+    assert [GroupNorm(channels).num_groups for channels in (128, 32, 48, 7)] == [32, 32, 16, 1]
+    norm = GroupNorm(64)
+    nn.init.normal_(norm.weight)
+    x = torch.randn(2, 64, 5, 3) * torch.arange(1.0, 65).view(-1, 1, 1) + 7
+    with record_statistics(norm) as statistics:
+        normalized = norm(x)
+    [(mean, variance)] = statistics[""]
+    for channel in (0, 1, 2, 63):
+        group = x[:, channel // 2 * 2 : channel // 2 * 2 + 2]
+        torch.testing.assert_close(mean[:, channel], group.mean((1, 2, 3))[:, None, None])
+        torch.testing.assert_close(variance[:, channel], group.var((1, 2, 3), correction=0)[:, None, None])
+        expected = (x[:, channel] - mean[:, channel]) / (variance[:, channel] + 1e-6).sqrt() * norm.weight[channel]
+        torch.testing.assert_close(normalized[:, channel], expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [InstanceNorm, affine_instance_norm, batch_norm, layer_norm, GroupNorm])
 def test_frozen_statistics_normalise_another_image_alike(layer):
     network = nn.Sequential(nn.Conv2d(3, 4, 1), layer(4))
     photo = torch.randn(1, 3, 16, 16)
@@ -203,16 +220,22 @@ def test_both_blocks_restore_the_network_after_an_error():
 
 def test_statistics_of_another_network_are_refused():
     network = nn.Sequential(InstanceNorm(1), InstanceNorm(1))
+    x = torch.randn(1, 1, 5, 5)
     with record_statistics(network) as statistics:
-        network[0](torch.randn(1, 1, 5, 5))
+        expected = network[0](x)
     assert statistics.keys() == {"0"}
-    with pytest.raises(ValueError, match=r"\['1'\]"), frozen_statistics(network, statistics):
+    with frozen_statistics(network, statistics):
+        torch.testing.assert_close(network[0](x), expected)
+        with pytest.raises(ValueError, match="its InstanceNorm had no part in the pass"):
+            network(x)
+    with pytest.raises(ValueError, match=r"it has no \['0'\]"), frozen_statistics(network[1], statistics):
         pass
 
 
 def test_layers_by_name():
     assert isinstance(normalization_layer("instance", 2), InstanceNorm)
     assert isinstance(normalization_layer("batch", 2), BatchNorm)
+    assert [normalization_layer(name, 2).affine for name in ("instance", "affine_instance")] == [False, True]
     x = torch.randn(1, 2, 3, 3)
     assert torch.equal(normalization_layer("none", 2)(x), x)
     with pytest.raises(ValueError, match="'layer'"):

@@ -1,5 +1,6 @@
 import copy
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.training import updates
-from lit_ghibli.training.updates import check_weights, early_steps, update, weighted_sum
+from lit_ghibli.training.updates import check_weights, collected, detached, early_steps, update, weighted_sum
 
 
 class Pair(LightningModule):
@@ -81,6 +82,25 @@ def test_a_phase_inside_another_one_keeps_the_outer_ones_graph_and_gradients(pai
     with pytest.raises(ZeroDivisionError), update(pair, optimizer_g), update(pair, optimizer_d):
         raise ZeroDivisionError
     assert learning(pair) == FREE
+
+
+@pytest.mark.parametrize("scale", [None, 1024.0])
+def test_gradients_collected_at_copies_pass_on_as_if_nothing_had_been_cut(pair, monkeypatch, scale):
+    x = torch.ones(1, 1)
+    loss = (pair.generator(x) ** 2 + 3 * pair.generator(x)).sum()
+    expected = torch.autograd.grad(loss, list(pair.generator.parameters()))
+    if scale is not None:
+        scaler = SimpleNamespace(get_scale=lambda: scale)
+        monkeypatch.setattr(pair.trainer.precision_plugin, "scaler", scaler, raising=False)
+        monkeypatch.setattr(pair, "manual_backward", lambda loss: (loss * scale).backward())
+    behind, unreached = pair.generator(x), pair.generator(x)
+    copies = detached(behind, unreached)
+    pair.manual_backward((copies[0] ** 2).sum())
+    pair.manual_backward((3 * copies[0]).sum())
+    assert pair.generator.weight.grad is None
+    pair.manual_backward(collected(pair, (behind, unreached), copies))
+    for parameter, gradient in zip(pair.generator.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad / (scale or 1.0), gradient)
 
 
 def test_weighted_sum():
