@@ -67,7 +67,11 @@ def parse_methods(given: Any) -> dict[str, Path]:
     from lit_ghibli.inference.load import is_style, like_styles
 
     if isinstance(given, Mapping):
-        return {str(name): Path(str(folder)) for name, folder in given.items()}
+        if wrong := [name for name, folder in given.items() if not isinstance(folder, str) or not folder]:
+            raise UserError(f"methods: {wrong[0]} needs a folder, a style or a run; got {given[wrong[0]]!r}")
+        given = [f"{name}:{folder}" for name, folder in given.items()]
+    if not given:
+        raise UserError("methods names none: methods=[NAME:FOLDER,STYLE]")
     methods: dict[str, Path] = {}
     for text in given if isinstance(given, list) else [given]:
         name, colon, folder = (str(part) for part in str(text).partition(":"))

@@ -29,12 +29,12 @@ def mos_score(config: DictConfig) -> None:
     key_file = Path(config.key)
     key = read_key(key_file)
     inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
-    files = find_answers([Path(path) for path in inputs], key_file)
+    out = Path(config.out) if config.out else key_file.parent / "scores"
+    files, others = find_answers([Path(path) for path in inputs], key_file, out)
     raters, listed = select_raters(files, key, Thresholds(**config.unreliable))
     left_out = [f"  {row['file']}: {row['why_not']}" for row in listed if row["counted"] == "no"]
     if not raters:
         raise UserError("\n".join([f"none of {len(files)} files can be counted:", *left_out]))
-    out = Path(config.out) if config.out else key_file.parent / "scores"
     tables = np.stack([score_table(rater, key) for rater in raters])
     scores = score_rows(tables, key)
     results = {"summary": summary_rows(scores, key), "scores": scores, "pairs": pair_rows(tables, key, config.seed)}
@@ -44,30 +44,40 @@ def mos_score(config: DictConfig) -> None:
             write_table(rows, out, name)
     write_text(out / "summary.tex", latex_table(list(map(without_bounds, results["summary"]))))
     print(f"{len(raters)} of {len(files)} raters counted{', the others not:' if left_out else ''}", *left_out, sep="\n")
+    if others:
+        print(f"passed over, {len(others)} files that are not called .json, such as {others[0]}")
     print(*(f"\n{markdown_table(results[name])}" for name in ("summary", "agreement")), sep="")
     if note := _note_on_power(len(raters), len(key["methods"])):
         print(note)
     print(f"tables, pairs of methods among them: {out}")
 
 
-def find_answers(inputs: Sequence[Path], key_file: Path) -> list[Path]:
-    """The JSON files among ``inputs`` and in folders of them, each once, without the key.
+def find_answers(inputs: Sequence[Path], key_file: Path, out: Path) -> tuple[list[Path], list[Path]]:
+    """The files of answers among ``inputs`` and anywhere in folders of them, each once, and what else is there.
+
+    Mail programs and phones call them ``.JSON`` and ``.json.txt``, too. The key is none, nor is what lies in ``out``.
 
     Raises:
         UserError: There is none, or an input is missing.
     """
     files: dict[Path, Path] = {}
+    others = []
     for path in inputs:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder of answers")
-        for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
-            files.setdefault(file.resolve(), file)
-    files.pop(key_file.resolve(), None)
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            known = key_file.resolve() == file.resolve() or out.resolve() in file.resolve().parents
+            if known or file.is_dir() or file.name.startswith("."):
+                continue
+            if path.is_dir() and not file.name.lower().endswith((".json", ".json.txt")):
+                others.append(file)
+            else:
+                files.setdefault(file.resolve(), file)
     if not files:
         raise UserError(
             f"no answers in {', '.join(map(str, inputs)) or 'nothing'}: lit-ghibli mos score answers/*.json"
         )
-    return list(files.values())
+    return list(files.values()), others
 
 
 def select_raters(files: Sequence[Path], key: Mapping[str, Any], limits: Thresholds) -> tuple[list[Rater], list[Row]]:

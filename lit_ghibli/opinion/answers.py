@@ -1,16 +1,37 @@
 """Reading the answers of an opinion study, and telling which raters to count."""
 
-import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from lit_ghibli.documents import DocumentError, conform, read_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.opinion.page import RATINGS
+
+_SET = {"id": str, "pictures": dict[str, str]}
+_KEY = {
+    "id": str,
+    "mode": Literal["ratings", "best_of"],
+    "aspects": list[str],
+    "scale": int,
+    "methods": list[str],
+    "sets": list[_SET],
+    "checks?": dict[str, int],
+}
+_SCREEN = {
+    "kind": Literal["judged", "instructed", "repeated", "photograph"],
+    "set": str,
+    "candidates": list[str],
+    "answers": dict[str, str | int],
+    "expected?": str | int,
+    "seconds": float,
+}
+_ANSWERS = {"rater": str, "device": str, "finished": str, "screens": list[_SCREEN]}
 
 Judgements = dict[tuple[str, str], Any]  # by picture, or in best-of by set, and aspect
 
@@ -88,11 +109,12 @@ def read_key(path: Path) -> dict[str, Any]:
         UserError: The file is missing or no such key.
     """
     try:
-        key = _read_json(path)
-    except AnswersError as error:
-        raise UserError(f"{path}: {error}") from error
-    if not {"id", "mode", "aspects", "scale", "methods", "sets"} <= key.keys():
-        raise UserError(f"{path} is no key of a study: give the key.json that lies beside its rate.html")
+        key = read_json(path, _KEY)
+        for image_set in key["sets"]:
+            if sorted(image_set["pictures"].values()) != sorted(key["methods"]):
+                raise DocumentError(f"{path}: its set {image_set['id']} has not one picture of each method")
+    except DocumentError as error:
+        raise UserError(f"{error}: no key of a study; give the key.json that lies beside its rate.html") from error
     return key
 
 
@@ -102,34 +124,34 @@ def read_answers(path: Path, key: Mapping[str, Any]) -> Rater:
     Raises:
         AnswersError: It is damaged, incomplete, or answers another study; the message says which, without the path.
     """
-    found = _read_json(path)
+    try:
+        found = read_json(path, dict)
+    except DocumentError as error:
+        raise AnswersError(f"damaged: {str(error).removeprefix(f'{path}: ')}") from error
     if "study" not in found:
         raise AnswersError("damaged: no answers of an opinion study")
     if found["study"] != key["id"]:
-        raise AnswersError(f"of another study: {found['study']}, not {key['id']}")
+        raise AnswersError(f"of another study: {found['study']!r}, not {key['id']!r}")
     if not found.get("finished"):
         raise AnswersError("incomplete: it was not finished")
     try:
-        screens = found["screens"]
-        judgements: Judgements = {}
-        places = []
-        for screen in screens:
-            if screen["kind"] == "judged":
-                about = screen["candidates"][0] if key["mode"] == RATINGS else screen["set"]
-                judgements |= {(about, aspect): value for aspect, value in screen["answers"].items()}
-                places += [_place(screen, value, key) for value in screen["answers"].values()]
+        screens = conform(found, _ANSWERS)["screens"]
+        judgements, places = _judged([screen for screen in screens if screen["kind"] == "judged"], key)
+        checks = [screen for screen in screens if screen["kind"] != "judged"]
         rater = Rater(
             path,
-            str(found["rater"]),
-            str(found["device"]),
-            str(found["finished"]),
+            found["rater"],
+            found["device"],
+            found["finished"],
             judgements,
-            [float(screen["seconds"]) for screen in screens],
+            [_duration(screen) for screen in screens],
             places,
-            [_check(screen, judgements, key) for screen in screens if screen["kind"] != "judged"],
+            [_check(screen, judgements, key) for screen in checks],
         )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise AnswersError(f"damaged: {type(error).__name__} {error}") from error
+    except KeyError as error:
+        raise AnswersError(f"damaged: no answer to {error}") from error
+    except ValueError as error:
+        raise AnswersError(f"damaged: {error}") from error
     if key["mode"] == RATINGS:
         things = [picture for image_set in key["sets"] for picture in image_set["pictures"]]
     else:
@@ -139,6 +161,10 @@ def read_answers(path: Path, key: Mapping[str, Any]) -> Rater:
         raise AnswersError(f"incomplete: {len(missing)} of {len(wanted)} answers are missing")
     if judgements.keys() - wanted:
         raise AnswersError("damaged: it judges pictures that the study does not have")
+    met = Counter(screen["kind"] for screen in checks)
+    for kind, count in key.get("checks", {}).items():  # which keys of earlier versions do not say
+        if met[kind] != count:
+            raise AnswersError(f"damaged: {met[kind]} attention checks of the kind '{kind}', where raters meet {count}")
     return rater
 
 
@@ -167,16 +193,33 @@ def score_table(rater: Rater, key: Mapping[str, Any]) -> np.ndarray:
     return table
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AnswersError(f"cannot be read ({error.strerror})") from error
-    except ValueError as error:  # UnicodeDecodeError is one, too
-        raise AnswersError(f"damaged: no JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise AnswersError("damaged: a JSON file of something else")
-    return found
+def _judged(screens: Sequence[Mapping[str, Any]], key: Mapping[str, Any]) -> tuple[Judgements, list[int]]:
+    """What was judged, and the place of each answer.
+
+    Raises:
+        ValueError: Something was twice, or an answer is none.
+    """
+    pictures = {image_set["id"]: set(image_set["pictures"]) for image_set in key["sets"]}
+    judgements: Judgements = {}
+    places = []
+    for screen in screens:
+        if key["mode"] == RATINGS and len(screen["candidates"]) != 1:
+            raise ValueError(f"a screen rates {len(screen['candidates'])} pictures at once")
+        if key["mode"] != RATINGS and set(screen["candidates"]) != pictures.get(screen["set"]):
+            raise ValueError(f"a choice among other pictures than those of the set {screen['set']!r}")
+        about = screen["candidates"][0] if key["mode"] == RATINGS else screen["set"]
+        for aspect, value in screen["answers"].items():
+            if (about, aspect) in judgements:
+                raise ValueError(f"{about!r} is judged twice")
+            judgements[about, aspect] = value
+            places.append(_place(screen, value, key))
+    return judgements, places
+
+
+def _duration(screen: Mapping[str, Any]) -> float:
+    if not (math.isfinite(screen["seconds"]) and screen["seconds"] >= 0):
+        raise ValueError(f"a screen of {screen['seconds']} seconds")
+    return float(screen["seconds"])
 
 
 def _place(screen: Mapping[str, Any], value: Any, key: Mapping[str, Any]) -> int:
@@ -189,12 +232,13 @@ def _place(screen: Mapping[str, Any], value: Any, key: Mapping[str, Any]) -> int
         return screen["candidates"].index(value) + 1
     if value not in range(1, key["scale"] + 1):
         raise ValueError(f"rating {value!r} on a scale of 1 ... {key['scale']}")
-    return int(value)
+    return value
 
 
 def _check(screen: Mapping[str, Any], judgements: Judgements, key: Mapping[str, Any]) -> tuple[str, float]:
     if screen["kind"] == "repeated":
-        (picture,) = screen["candidates"]
-        off = [abs(screen["answers"][aspect] - judgements[picture, aspect]) for aspect in key["aspects"]]
+        picture = screen["candidates"][0]
+        given = {aspect: _place(screen, screen["answers"][aspect], key) for aspect in key["aspects"]}
+        off = [abs(value - judgements[picture, aspect]) for aspect, value in given.items()]
         return "repeated", float(np.mean(off))
     return screen["kind"], float(screen["answers"]["check"] != screen["expected"])

@@ -117,7 +117,15 @@ def make_study(sets: Sequence[ImageSet], mode: str, wording: Wording, checks: Ch
     study = {**common, "checks": asdict(checks), **asdict(wording), "sets": shown}
     study["pictures"] = {identity: embedded[identity] for identity in sorted(embedded)}
     key = {**common, "aspects": list(wording.aspects), "scale": len(wording.labels), "methods": methods, "sets": known}
+    key["checks"] = _met(checks, mode, len(sets) * len(methods))
     return Study(str(render(_TEMPLATE, wording=wording, study=study)), key)
+
+
+def _met(checks: Checks, mode: str, pictures: int) -> dict[str, int]:
+    """How many checks of each kind every rater meets, of whom the page repeats pictures of the first half alone."""
+    if mode == RATINGS:
+        return {"instructed": checks.instructed, "repeated": min(checks.repeated, (pictures + 1) // 2)}
+    return {"instructed": checks.instructed, "photograph": checks.photograph}
 
 
 def embed(image: Image.Image, side: int, quality: int) -> str:

@@ -1,14 +1,16 @@
 """Opinion scores as `lit-ghibli mos score` has written them, to stand beside other numbers of the same methods."""
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.reports.tables import is_number
 
 _FILE = "scores.json"
+_ROW = {"method?": str, "name?": str}
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,13 @@ def read_scores(path: Path) -> Scores:
     """
     path = path / _FILE if path.is_dir() else path
     try:
-        # Of several aspects the mean comes last.
-        rows = {row.get("method", row.get("name")): row for row in json.loads(path.read_text(encoding="utf-8"))}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{path}: no opinion scores ({error}): give {_FILE} of lit-ghibli mos score") from error
+        table = read_json(path, list[_ROW])
+    except DocumentError as error:
+        raise UserError(f"{error}: no opinion scores: give {_FILE} of lit-ghibli mos score") from error
+    # Of several aspects the mean comes last.
+    rows: dict[str | None, dict[str, Any]] = {row.get("method", row.get("name")): row for row in table}
     for column in ("mos", "share"):
-        if rows and all(is_number(row.get(column)) for row in rows.values()):
+        if rows and None not in rows and all(is_number(row.get(column)) for row in rows.values()):
             ends = {name: (row.get(f"{column}_low"), row.get(f"{column}_high")) for name, row in rows.items()}
             known = {name: interval for name, interval in ends.items() if all(map(is_number, interval))}
             return Scores(path, column, {name: row[column] for name, row in rows.items()}, known)

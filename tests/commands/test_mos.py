@@ -32,6 +32,11 @@ def test_forms_of_methods():
         parse_methods(["x/y"])
     with pytest.raises(UserError, match="names 'a' twice"):
         parse_methods(["a:x", "a:y"])
+    for nothing in ({}, []):
+        with pytest.raises(UserError, match=r"methods names none: methods=\[NAME:FOLDER,STYLE\]"):
+            parse_methods(nothing)
+    with pytest.raises(UserError, match="methods: a needs a folder, a style or a run; got None"):
+        parse_methods({"a": None})
 
 
 def test_a_style_is_a_method_of_its_own_name(tmp_path, monkeypatch):
@@ -134,18 +139,31 @@ def test_known_opinions_come_out_as_scores(cli, tmp_path):
     assert {name for name, reason in why_not.items() if not reason} == set(map(str, range(8)))
     assert why_not["hasty"] == "failed 2 of 3 attention checks (2 instructed); too fast: 0.5 s per screen"
     assert why_not["double"].startswith("the same rater as my answers/0.json")
-    assert why_not["other"] == "of another study: s, not study1"
+    assert why_not["other"] == "of another study: 's', not 'study1'"
     assert why_not["damaged"].startswith("damaged: no JSON")
 
 
 def test_answers_are_found_once_and_the_key_is_none(tmp_path):
     key = write(tmp_path, "key.json", {})
     a, b = write(tmp_path, "a.json", {}), write(tmp_path, "b.json", {})
-    assert find_answers([b, tmp_path, tmp_path / "a.json"], key) == [b, a]
+    out = tmp_path / "scores"
+    assert find_answers([b, tmp_path, tmp_path / "a.json"], key, out) == ([b, a], [])
     with pytest.raises(UserError, match="no answers in nothing: lit-ghibli mos score"):
-        find_answers([], key)
+        find_answers([], key, out)
     with pytest.raises(UserError, match="x: no such file or folder of answers"):
-        find_answers([tmp_path / "x"], key)
+        find_answers([tmp_path / "x"], key, out)
+
+
+def test_answers_are_found_however_they_arrived(tmp_path):
+    key = write(tmp_path, "key.json", {})
+    sent = [
+        write(tmp_path / folder, name, {}) for folder, name in (("", "a.JSON"), ("", "b.json.txt"), ("x/y", "c.json"))
+    ]
+    passed_over = write(tmp_path, "notes.txt", {})
+    write(tmp_path, ".DS_Store", {})
+    write(tmp_path / "scores", "summary.json", {})
+    assert find_answers([tmp_path], key, tmp_path / "scores") == (sent, [passed_over])
+    assert find_answers([passed_over], key, tmp_path / "scores") == ([passed_over], []), "what is typed is meant"
 
 
 def test_too_few_raters_are_told():

@@ -18,7 +18,9 @@ def made_key(mode: str, methods: list[str], sets: int) -> dict:
         }
         for number in range(sets)
     ]
-    return {"id": "study1", "mode": mode, "aspects": ASPECTS, "scale": 5, "methods": methods, "sets": made}
+    checks = {"instructed": 2, "repeated": 1} if mode == "ratings" else {"instructed": 2, "photograph": 0}
+    study = {"id": "study1", "mode": mode, "aspects": ASPECTS, "scale": 5, "methods": methods, "sets": made}
+    return {**study, "checks": checks}
 
 
 def answers(key: dict, rater: str, opinion: Callable, *, seconds: float = 5.0, wrong: int = 0, again: int = 0) -> dict:

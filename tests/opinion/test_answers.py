@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 from helpers.opinions import answers, made_key, write
@@ -78,14 +79,15 @@ def change(edit):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "damaged.*JSON"),
-        ("[1]", "damaged.*JSON"),
+        ("{", "damaged: no JSON"),
+        ("[" * 5000, "damaged: no JSON .nested deeper"),
+        ("[1]", "damaged: its content must be a mapping; got a list of 1"),
         ("{}", "damaged.*study"),
         (change(lambda found: found.update(study="study2")), "study2.*study1"),
         (change(lambda found: found.update(finished=None)), "incomplete.*finished"),
-        (change(lambda found: found["screens"].pop(0)), "damaged: KeyError|incomplete"),
+        (change(lambda found: found["screens"].pop(0)), "damaged: no answer to .'p0-a', 'style'"),
         (change(lambda found: found["screens"].pop(1)), "incomplete.*2 of 8"),
-        (change(lambda found: found["screens"][0].update(answers={})), "damaged: KeyError|incomplete"),
+        (change(lambda found: found["screens"][0].update(answers={})), "damaged: no answer to .'p0-a', 'style'"),
         (
             change(lambda found: found["screens"][1]["answers"].update(style=6)),
             "damaged.*rating 6",
@@ -93,8 +95,22 @@ def change(edit):
         (change(lambda found: found["screens"][1]["answers"].update(style="3")), "damaged.*rating '3'"),
         (change(lambda found: found["screens"][1].update(candidates=["x"])), "incomplete.*2 of 8"),
         (change(lambda found: found["screens"][1]["answers"].update(x=3)), "damaged.*pictures"),
-        (change(lambda found: found.update(screens=[3])), "damaged: TypeError"),
-        (change(lambda found: found["screens"][0].update(seconds=None)), "damaged: TypeError"),
+        (change(lambda found: found.update(screens=[3])), r"damaged: screens\[0\] must be a mapping; got 3"),
+        (change(lambda found: found.update(screens=None)), "damaged: screens must be a list; got null"),
+        (change(lambda found: found["screens"][0].update(candidates=[])), "damaged: a screen rates 0 pictures at once"),
+        (change(lambda found: found["screens"].append(found["screens"][0])), "damaged: 'p0-a' is judged twice"),
+        (
+            change(lambda found: found["screens"].pop(4)),
+            "damaged: 1 attention checks of the kind 'instructed'.* meet 2",
+        ),
+        (change(lambda found: found["screens"].pop(6)), "damaged: 0 attention checks of the kind 'repeated'.* meet 1"),
+        (change(lambda found: found["screens"][6]["answers"].update(style=99)), "damaged: rating 99"),
+        (
+            change(lambda found: found["screens"][0].update(seconds=None)),
+            "damaged: .*seconds must be a number; got null",
+        ),
+        (change(lambda found: found["screens"][0].update(seconds=float("nan"))), "damaged: a screen of nan seconds"),
+        (change(lambda found: found["screens"][0].update(seconds=-1)), "damaged: a screen of -1 seconds"),
         (change(lambda found: found.pop("rater")), "damaged.*'rater'"),
     ],
 )
@@ -102,6 +118,45 @@ def test_what_cannot_be_used_is_told(tmp_path, text, message):
     (tmp_path / "x.json").write_text(text, encoding="utf-8")
     with pytest.raises(AnswersError, match=message):
         read_answers(tmp_path / "x.json", RATINGS)
+
+
+def test_a_choice_among_other_pictures_is_damaged(tmp_path):
+    content = answers(BEST_OF, "r", lambda *_: "a")
+    content["screens"][0]["candidates"][-1] = "p1-b"
+    with pytest.raises(AnswersError, match="damaged: a choice among other pictures than those of the set 's0'"):
+        read_answers(write(tmp_path, "x.json", content), BEST_OF)
+
+
+def test_answers_are_read_as_they_were_sent(tmp_path):
+    text = json.dumps(answers(RATINGS, "r", varied))
+    plain = read_answers(write(tmp_path, "x.json", json.loads(text)), RATINGS).judgements
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "x.json").write_text(text, encoding=encoding)
+        assert read_answers(tmp_path / "x.json", RATINGS).judgements == plain
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(AnswersError, match=r"^damaged: no plain file$"):
+        read_answers(tmp_path / "pipe.json", RATINGS)
+
+
+def test_keys_of_earlier_versions_do_not_count_checks(tmp_path):
+    earlier = {name: value for name, value in RATINGS.items() if name != "checks"}
+    content = answers(RATINGS, "r", varied)
+    content["screens"] = content["screens"][:4]
+    assert read_answers(write(tmp_path, "x.json", content), earlier).checks == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sets": None}, "sets must be a list; got null"),
+        ({"mode": "best"}, "mode must be one of ratings, best_of"),
+        ({"methods": ["a"]}, "its set s0 has not one picture of each method"),
+        ({"sets": [{"id": "s0", "pictures": {"p": "c"}}]}, "its set s0 has not one picture of each method"),
+    ],
+)
+def test_a_key_of_other_parts_is_none(tmp_path, changes, message):
+    with pytest.raises(UserError, match=rf"key\.json: {message}.*: no key of a study"):
+        read_key(write(tmp_path, "key.json", {**RATINGS, **changes}))
 
 
 def test_of_doubles_the_first_counts(tmp_path):

@@ -46,12 +46,12 @@ def test_methods_that_are_not_compared_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"a": 1}', "[1]", '[{"method": "a"}]', '[{"method": "a", "mos": null}]']
+    "text", ["", "[[1", "[]", "{}", '{"a": 1}', "[1]", '[{"method": "a"}]', '[{"method": "a", "mos": null}]']
 )
 def test_what_holds_no_scores_is_refused(tmp_path, text):
     file = tmp_path / "file.json"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=r"file.json: no opinion scores.*: give scores.json of lit-ghibli mos score"):
+    with pytest.raises(UserError, match=r"file.json: .*no opinion scores: give scores.json of lit-ghibli mos score"):
         read_scores(file)
-    with pytest.raises(UserError, match=r"nowhere.json: no opinion scores"):
+    with pytest.raises(UserError, match=r"nowhere.json: cannot be read .*no opinion scores"):
         read_scores(tmp_path / "nowhere.json")
