@@ -79,7 +79,7 @@ def write_picture(picture: "Image", path: str | Path, **options: Any) -> None:
 
 def remove_partials(folder: Path) -> None:
     """Remove what killed processes were writing into ``folder``, and not what :func:`write_atomically` writes now."""
-    for partial in folder.glob(".*.partial"):
+    for partial in folder.glob(f".*.{'[0-9a-f]' * 12}.partial"):
         with contextlib.suppress(OSError), partial.open("rb") as file:  # gone by now, or held by its writer
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             partial.unlink()

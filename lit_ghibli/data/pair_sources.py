@@ -15,7 +15,9 @@ from lit_ghibli.data.sources import (
     SceneSource,
     Splits,
     by_stem,
+    near_twins,
     partner_indices,
+    stem,
     try_all,
 )
 from lit_ghibli.data.transforms import Half, Step
@@ -41,9 +43,12 @@ class PairFolders(Folders):
         """Partners in the same order, and a complaint about all files that have none."""
         input_of, target_of = (by_stem(files.folder, files.paths) for files in (inputs, targets))
         pairs = [(path, target_of[name]) for name, path in input_of.items() if name in target_of]
-        alone = [(path, targets) for name, path in input_of.items() if name not in target_of]
-        alone += [(path, inputs) for name, path in target_of.items() if name not in input_of]
-        self._complain("no partner", [f"{path} has no partner in {other.folder}" for path, other in alone])
+        lines = []
+        for mine, other, partner_of in ((inputs, targets, target_of), (targets, inputs, input_of)):
+            alone = [path for path in mine.paths if stem(path.relative_to(mine.folder)) not in partner_of]
+            hints = near_twins(mine.folder, alone, other.folder, other.paths)
+            lines += [f"{path} has no partner in {other.folder}{hint}" for path, hint in zip(alone, hints, strict=True)]
+        self._complain("no partner", lines)
         if not pairs:
             raise FolderError(f"{inputs.folder} and {targets.folder} have no two files named alike")
         paths = zip(*pairs, strict=True)

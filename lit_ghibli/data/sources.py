@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -70,6 +71,20 @@ def partner_indices(names: Sequence[str], others: Sequence[str]) -> list[int | N
 def stem(name: str | Path) -> Path:
     """A relative path without its extension, by which partners know each other."""
     return Path(name).with_suffix("")
+
+
+def near_twins(folder: Path, alone: Iterable[Path], other: Path, candidates: Iterable[Path]) -> list[str]:
+    """What to say of each file without a partner: which of the candidates has its name to the eye, if one has.
+
+    Two file systems may take one name for two: they differ in capitals, or write an accent into its letter or behind.
+    """
+
+    def seen(path: Path, root: Path) -> str:
+        return unicodedata.normalize("NFC", stem(path.relative_to(root)).as_posix()).casefold()
+
+    twins = {seen(path, other): path.name for path in candidates}
+    found = [twins.get(seen(path, folder)) for path in alone]
+    return [f" (but {twin}: with other capitals, or accents of another form)" if twin else "" for twin in found]
 
 
 def by_stem(folder: Path, paths: Iterable[Path]) -> dict[Path, Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from lit_ghibli.data.image_files import UPRIGHT, WRITTEN, FolderError, ImageFileError, list_images, refuse_kind
-from lit_ghibli.files import write_picture
+from lit_ghibli.files import remove_partials, write_picture
 
 # The same turn backwards: only quarter turns have another inverse than themselves.
 _BACK = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}
@@ -66,6 +66,8 @@ def plan_outputs(
             refuse_kind(given)
             plan[given] = _written(out / given.name)
     _check_collisions(plan, overwrite)
+    for folder in {path.parent for path in plan.values()}:
+        remove_partials(folder)  # what an earlier call was writing when it was killed
     return plan
 
 

@@ -23,7 +23,7 @@ from lit_ghibli.checkpoints import link
 from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, open_image
 from lit_ghibli.data.near_duplicates import find_near_duplicates, perceptual_hash
 from lit_ghibli.data.sources import stem
-from lit_ghibli.files import write_atomically
+from lit_ghibli.files import remove_partials, write_atomically, write_picture
 from lit_ghibli.images import from_picture
 from lit_ghibli.inference.pair_selection import KEPT, Thresholds, judge
 from lit_ghibli.inference.picture_files import plan_outputs
@@ -89,8 +89,8 @@ def make_pairs(
         UserError: Photographs that are on record are missing or have changed.
     """
     _require_recorded(photos, records)
-    for partial in out.rglob(".*.partial"):  # what a killed process was writing
-        partial.unlink()
+    for folder in {partial.parent for partial in out.rglob(".*.partial")}:
+        remove_partials(folder)  # what a killed process was writing
     unreadable = _hash(photos, records)
     readable = [name for name in photos if name not in unreadable]
     originals = _find_repeated(readable, records, thresholds.duplicate_distance)
@@ -160,7 +160,8 @@ def _translate(teacher: Callable[[Image.Image], Image.Image], photos: Photos, re
     for name in _progress(missing, "Translating"):
         photo = open_image(photos[name])
         picture = teacher(photo)
-        _save(picture, picture_path(out, "translated", name))
+        # Also after a power cut, since a record that follows says that the picture is there.
+        write_picture(picture, picture_path(out, "translated", name))
         pair = from_picture(photo), from_picture(picture)
         records.add(name, structure=_score(structure_consistency(*pair)), style=_score(style_strength(*pair)))
 
@@ -181,12 +182,6 @@ def _progress(items: list[T], description: str) -> Iterable[T]:
 
 def _score(values: Tensor) -> float:
     return round(values.item(), 4)
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    """Write atomically and for good, since a record that follows says that the picture is there."""
-    with write_atomically(path, "wb") as file:
-        picture.save(file, "PNG")
 
 
 def _place(rows: list[dict[str, Any]], photos: Photos, out: Path) -> None:
@@ -211,7 +206,7 @@ def _place(rows: list[dict[str, Any]], photos: Photos, out: Path) -> None:
                 as_is.parent.mkdir(parents=True, exist_ok=True)
                 link(photos[name].resolve(), as_is)  # the picture, where the photograph is a symbolic link itself
             else:
-                _save(photo, converted)
+                write_picture(photo, converted)
         if not picture.exists():
             picture.parent.mkdir(parents=True, exist_ok=True)
             link(picture_path(out, "translated", name), picture)

@@ -87,6 +87,15 @@ def test_all_files_without_a_partner_are_listed(two):
     assert message.startswith("31 files")
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [("Caf\u00e9.1.png", "Cafe\u0301.1.png"), ("IMG.1.png", "img.1.jpg")])
+def test_a_partner_that_only_looks_alike_is_named(two, ours, theirs):
+    save(two / "pairA" / ours, (0, 0, 0))
+    save(two / "pairB" / theirs, (0, 0, 0))
+    message = failure("two_folders", two)
+    assert f"{two / 'pairA' / ours} has no partner in {two / 'pairB'} (but {theirs}: with other capitals" in message
+    assert f"{two / 'pairB' / theirs} has no partner in {two / 'pairA'} (but {ours}: with other capitals" in message
+
+
 def test_files_without_a_partner_or_content_are_skipped_on_request(two, caplog):
     save(two / "pairA" / "alone.png", (0, 0, 0))
     (two / "pairB" / "10.bmp").write_bytes(b"no picture")

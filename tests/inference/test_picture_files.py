@@ -189,6 +189,15 @@ def test_two_pictures_of_one_name_are_refused(tmp_path, overwrite):
     assert str(second) in message
 
 
+def test_what_a_killed_call_was_writing_is_removed(tmp_path):
+    photo = touch(tmp_path / "1.png")
+    others = [tmp_path / ".mine.partial", tmp_path / ".mine.tar.partial"]
+    for path in (tmp_path / ".1.png.0123456789ab.partial", *others):
+        path.touch()
+    plan_outputs([photo], None, overwrite=False, name="ink")
+    assert sorted(tmp_path.iterdir()) == sorted([photo, *others])
+
+
 def test_pictures_of_an_earlier_call_are_no_photographs(tmp_path):
     photo, picture = touch(tmp_path / "a" / "1.png"), touch(tmp_path / "a" / "out" / "1.png")
     assert plan_outputs([photo.parent], picture.parent, overwrite=True) == {photo: picture}

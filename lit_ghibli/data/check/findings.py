@@ -12,7 +12,7 @@ from PIL import Image
 from lit_ghibli.data.check.files import COLORS, Folder, Pairing, PictureFile
 from lit_ghibli.data.image_files import FolderError, count_others, list_images
 from lit_ghibli.data.near_duplicates import BITS, find_near_duplicates, find_nearest
-from lit_ghibli.data.sources import Folders, stem
+from lit_ghibli.data.sources import Folders, near_twins, stem
 from lit_ghibli.data.transforms import Resize
 
 Verdict = Literal["stops", "leaks", "warning", "note"]
@@ -273,16 +273,20 @@ def _alone(
     inputs: dict[Path, PictureFile], targets: dict[Path, PictureFile], pairing: Pairing, strict: Verdict
 ) -> list[Finding]:
     """Files without a partner."""
-    alone = [(file, pairing.targets) for name, file in inputs.items() if name not in targets]
-    alone += [(file, pairing.inputs) for name, file in targets.items() if name not in inputs]
-    verdict, advice = strict, "add the partner, or remove the file"
+    verdict, advice = strict, "add the partner, rename one of the two, or remove the file"
+    sides = [(inputs, targets, pairing.inputs, pairing.targets), (targets, inputs, pairing.targets, pairing.inputs)]
     if not pairing.needed:
         verdict, advice = "note", "scores against true partners need one for every held-out input"
-        alone = [(file, other) for file, other in alone if file.folder == pairing.inputs]
-    return [
-        Finding(verdict, "no partner", f"{file.path} has no partner in {other.path}", advice, file.folder, file.path)
-        for file, other in alone
-    ]
+        sides = sides[:1]
+    findings = []
+    for mine, others, folder, other in sides:
+        alone = [file.path for name, file in mine.items() if name not in others]
+        hints = near_twins(folder.path, alone, other.path, [file.path for file in others.values()])
+        findings += [
+            Finding(verdict, "no partner", f"{path} has no partner in {other.path}{hint}", advice, folder, path)
+            for path, hint in zip(alone, hints, strict=True)
+        ]
+    return findings
 
 
 def _two_aspects(
