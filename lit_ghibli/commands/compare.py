@@ -237,7 +237,8 @@ def _notes(
 ) -> list[str]:
     """What a reader has to know of the numbers."""
     notes = [
-        f"{subject.name}: {subject.resized} pictures had another size than their inputs and were resized."
+        f"{subject.name}: {subject.resized} pictures had another size than their inputs and were resized"
+        f"{f', {subject.stretched} of them to another aspect' if subject.stretched else ''}."
         for subject in subjects
         if subject.resized
     ]

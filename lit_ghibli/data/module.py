@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -13,7 +15,7 @@ from lit_ghibli.data.cache import PackedImages
 from lit_ghibli.data.sampling import EpochSampler, Position, ResumableLoader
 from lit_ghibli.data.sources import Source, Splits
 from lit_ghibli.errors import UserError
-from lit_ghibli.images import from_uint8
+from lit_ghibli.images import from_uint8, resample
 
 
 class HeldOutDataset(Dataset):
@@ -41,8 +43,11 @@ class HeldOutDataset(Dataset):
 
 def resized_like(target: Tensor, image: Tensor) -> Tensor:
     """``target`` in the size of its partner: resizing may have rounded the two to sizes one pixel apart."""
-    size = list(image.shape[-2:])
-    return target if list(target.shape[-2:]) == size else v2.functional.resize(target, size, antialias=True)
+    if target.shape == image.shape:
+        return target
+    height, width = image.shape[-2:]
+    resized = resample(Image.fromarray(target.permute(1, 2, 0).numpy()), (width, height))
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
 def crop_alike(augment: v2.Transform, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

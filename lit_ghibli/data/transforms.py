@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.images import resample
 
 
 class UnsuitablePicture(UserError):
@@ -49,7 +50,7 @@ class Resize:
             raise UserError(f"pictures must be resized to at least 1 pixel; got {self.size}")
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Resize bicubically, which Pillow antialiases where it reduces."""
+        """Resize as :func:`~lit_ghibli.images.resample` does."""
         target = (self.size, self.size)
         if self.mode == "short_side":
             shorter = min(image.size)
@@ -57,7 +58,7 @@ class Resize:
         elif self.mode == "area":
             scale = self.size / math.sqrt(image.width * image.height)
             target = tuple(max(1, round(side * scale)) for side in image.size)
-        return image.resize(target, Image.Resampling.BICUBIC)
+        return resample(image, target)
 
 
 @dataclass(frozen=True)

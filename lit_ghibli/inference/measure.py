@@ -10,12 +10,11 @@ from lightning import LightningDataModule
 from PIL import Image
 from rich.progress import track
 from torch import Tensor
-from torchvision.transforms.v2 import functional as resizing
 
 from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, list_images, open_image
 from lit_ghibli.data.sources import partner_indices, stem
 from lit_ghibli.files import write_picture, write_text
-from lit_ghibli.images import from_picture, from_uint8, to_picture, to_uint8
+from lit_ghibli.images import from_picture, from_uint8, resample, to_picture, to_uint8
 from lit_ghibli.inference.nearest_training import Signature, signature
 from lit_ghibli.inference.profiling import clock
 from lit_ghibli.inference.translator import Translator
@@ -32,10 +31,11 @@ class Subject:
     Attributes:
         name: What it is called.
         resized: How many of its pictures had another size than their input, and were resized.
+        stretched: How many of these had another aspect, too.
     """
 
     def __init__(self, name: str) -> None:
-        self.name, self.resized = name, 0
+        self.name, self.resized, self.stretched = name, 0, 0
 
     def picture(self, name: str, photo: Tensor) -> Tensor:
         """Its picture of the input of this name, of the input's shape ``(1, 3, H, W)``, in ``[-1, 1]``, on the CPU."""
@@ -90,11 +90,12 @@ class Pictures(Subject):
 
     def picture(self, name: str, photo: Tensor) -> Tensor:
         """What is in the input's file."""
-        picture = from_picture(open_image(self.paths[name]))
-        if picture.shape == photo.shape:
-            return picture
-        self.resized += 1
-        return resizing.resize(picture, list(photo.shape[-2:]), antialias=True).clamp(-1.0, 1.0)
+        picture = open_image(self.paths[name])
+        height, width = photo.shape[-2:]
+        self.resized += picture.size != (width, height)
+        rounding = (picture.width + picture.height + width + height) / 2  # half a pixel of each side
+        self.stretched += abs(picture.width * height - picture.height * width) > rounding
+        return from_picture(resample(picture, (width, height)))
 
 
 def match_folder(folder: Path, inputs: Sequence[str]) -> tuple[dict[str, Path], list[str]]:

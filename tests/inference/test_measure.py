@@ -8,6 +8,7 @@ from torch import nn
 
 from lit_ghibli.commands.evaluate import _find_checkpoints
 from lit_ghibli.data.image_files import FolderError
+from lit_ghibli.data.unpaired import UnpairedDataModule
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8, to_uint8
 from lit_ghibli.inference.measure import (
@@ -303,6 +304,94 @@ def test_pictures_of_another_size_are_resized_and_counted(tmp_path):
     small = subject.picture("a.jpg", torch.zeros(1, 3, 20, 32))
     ours = (small[0].permute(1, 2, 0).numpy() + 1) * 127.5
     assert np.abs(ours - halved).mean() < 4, "reduced with antialiasing, it is near the mean of four pixels"
+
+
+@pytest.mark.parametrize(
+    ("size", "resized", "stretched"),
+    [((30, 20), False, False), ((600, 400), True, False), ((200, 133), True, False), ((40, 40), True, True)],
+)
+def test_a_change_of_the_aspect_is_told_from_the_rounding_of_a_size(tmp_path, size, resized, stretched):
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    subject = Pictures("x", {"a.jpg": tmp_path / "a.png"})
+    subject.picture("a.jpg", torch.zeros(1, 3, 20, 30))
+    assert (subject.resized, subject.stretched) == (resized, stretched)
+
+
+def reading(resize, root):
+    """A user's folders, of which the held-out ones are read."""
+    folders = {"train_photo": "none", "train_anime": "none", "test_photo": "photos", "test_anime": "targets"}
+    sizes = {"load_size": 48, "eval_size": 48, "crop_size": 48, "min_side": 16, "resize": resize}
+    rest = {"flip": 0.5, "batch_size": 1, "num_workers": 0, "seed": 0}
+    rest |= {"on_bad_file": "error", "cache": "ram", "cache_dir": None}
+    datamodule = UnpairedDataModule.from_folders(root=root, **folders, **sizes, **rest)
+    datamodule.setup("validate")
+    return HeldOut(datamodule)
+
+
+class Painted(nn.Module):
+    """A generator that knows the target of every photograph as it is held out."""
+
+    size_multiple = minimum_size = 1
+
+    def __init__(self, held_out):
+        super().__init__()
+        self.targets = [(photo, target) for _, photo, target in held_out.inputs()]
+
+    def forward(self, images):
+        return next(target for photo, target in self.targets if torch.equal(photo, images))
+
+
+WAYS = {
+    "a run": lambda root, held_out: Run("run", Translator(Painted(held_out))),
+    "a folder of the targets' files": lambda root, held_out: folder_of(root / "targets", held_out),
+    "a folder with other extensions": lambda root, held_out: folder_of(
+        each_saved(root / "targets", root / "renamed", lambda picture: picture, ".webp"), held_out
+    ),
+    "a folder of what was held out": lambda root, held_out: folder_of(
+        written(Run("run", Translator(Painted(held_out))), root / "written", held_out), held_out
+    ),
+    "a folder of targets reduced beforehand": lambda root, held_out: folder_of(
+        each_saved(
+            root / "targets",
+            root / "reduced",
+            lambda picture: picture.resize(next(held_out.targets()).shape[:-3:-1], Image.Resampling.BICUBIC),
+        ),
+        held_out,
+    ),
+}
+
+
+def folder_of(folder, held_out):
+    return Pictures("folder", match_folder(folder, [name for name, *_ in held_out.inputs()])[0])
+
+
+def each_saved(source, folder, change, extension=".png"):
+    folder.mkdir()
+    for path in source.iterdir():
+        change(Image.open(path)).save(folder / f"{path.stem}{extension}", lossless=True)
+    return folder
+
+
+def written(subject, folder, held_out):
+    measure(subject, held_out, suite(*WITH_SETS), folder=folder)
+    return folder
+
+
+@pytest.mark.parametrize(("resize", "size"), [("short_side", (120, 80)), ("squash", (80, 120))])
+def test_perfect_pictures_score_perfect_however_they_reach_a_metric(tmp_path, resize, size):
+    for folder, style in (("photos", 0), ("targets", 1)):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            picture = Image.fromarray(render_pair(3, number, 128)[style])
+            picture.crop((0, 0, *size)).save(tmp_path / folder / f"{number}.png")
+    held_out = reading(resize, tmp_path)
+    for way, subject in WAYS.items():
+        scores = measure(subject(tmp_path, held_out), held_out, suite(*WITH_SETS)).metrics
+        perfect = {"mse": 0, "psnr": float("inf"), "l1": 0, "ssim": 1, "swd": 0}
+        assert scores == pytest.approx(perfect, abs=1e-5), way
+    if resize == "short_side":
+        (shape,) = {photo.shape[-2:] for _, photo, _ in held_out.inputs()}
+        assert shape[1] / shape[0] == pytest.approx(size[0] / size[1], rel=0.02), "aspect kept"
 
 
 def test_a_subject_is_measured_as_its_pictures_are_saved(tmp_path):
