@@ -197,4 +197,4 @@ def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dic
         network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise checkpoints.CheckpointError(f"{path}: its weights do not fit its configuration: {error}") from error
-    return Translator(network.float(), choose_device(device), tile), config
+    return Translator(network.float(), choose_device(device), tile, str(path)), config

@@ -14,6 +14,7 @@ from lit_ghibli.data.image_files import open_image, upright_rgb
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_picture, to_picture, to_pixels
 from lit_ghibli.inference.tiling import translate_tiled
+from lit_ghibli.inference.finite import check_finite, watching
 from lit_ghibli.networks.sizes import translate
 
 Picture = str | PathLike[str] | Image.Image | NDArray[np.uint8] | Tensor
@@ -28,13 +29,17 @@ class Translator:
         tile: Photographs with more than ``tile * tile`` pixels are translated in tiles of this side; 0 never.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device | str = "cpu", tile: int = 1024) -> None:
+    def __init__(
+        self, network: nn.Module, device: torch.device | str = "cpu", tile: int = 1024, name: str | None = None
+    ) -> None:
         if tile < 0 or 0 < tile < 128:
             raise UserError(f"tile must be 0 (never) or at least 128 pixels; got {tile}")
         self.network = network.eval().to(device)
         self.device, self.tile = torch.device(device), tile
 
     def with_solver(self, solver: str | None, steps: int | None) -> "Translator":
+        self.name = name or type(network).__name__
+        self._watched = False
         """A translator with the same weights whose ODE blocks are solved in another way.
 
         Args:
@@ -58,7 +63,25 @@ class Translator:
         weights = self.network.state_dict(keep_vars=True).values()
         network = copy.deepcopy(self.network, memo={id(tensor): tensor for tensor in weights})
         network.set_solver(solver or network.solver, steps)
-        return Translator(network, self.device, self.tile)
+        return Translator(network, self.device, self.tile, self.name)
+
+    def with_style(
+        self, style: Picture | Sequence[Picture], weights: Sequence[float] | None = None, **options: Any
+    ) -> "Translator":
+        """A translator with the same weights that paints in the style of pictures.
+
+        Args:
+            style: A picture as for :meth:`__call__`, several of them, or a word such as ``nearest:FOLDER``.
+            weights: Of several pictures, brought to a sum of 1; None: all equal.
+            options: ``strength``, ``keep_colors`` and ``scale`` of
+                :class:`~lit_ghibli.inference.stylization.Stylization`.
+
+        Raises:
+            UserError: The network takes no style, a picture cannot be used, or an option is out of its range.
+        """
+        from lit_ghibli.inference.stylization import in_style  # which is made of translators
+
+        return in_style(self, style, weights, **options)
 
     def __call__(self, photo: Picture) -> Any:
         """Translate a photograph; the picture is of the same kind and size.
@@ -92,7 +115,21 @@ class Translator:
         return pictures.to(photo.device, photo.dtype).reshape(shape)
 
     def translate(self, photo: Tensor) -> Tensor:
-        """Translate ``(N, 3, H, W)`` in ``[-1, 1]``, N being 1 if in tiles, to the same shape and range."""
+        """Translate ``(N, 3, H, W)`` in ``[-1, 1]``, N being 1 if in tiles, to the same shape and range.
+
+        Raises:
+            UserError: A layer computes values, looked at once, or the network a picture, that are not finite.
+        """
+        if not self._watched:
+            with watching(self.network, self.name):
+                picture = self._translate(photo)
+            self._watched = True
+        else:
+            picture = self._translate(photo)
+        check_finite(picture, self.name)
+        return picture
+
+    def _translate(self, photo: Tensor) -> Tensor:
         if self.tile and photo.shape[-2] * photo.shape[-1] > self.tile**2:
             return translate_tiled(self.network, photo, self.tile)
         return translate(self.network, photo)
