@@ -28,6 +28,7 @@ class Translator:
         device: Where it runs.
         tile: Photographs with more than ``tile * tile`` pixels are translated in tiles of this side; 0 never.
     """
+        name: Where the network is from, for messages; None for its class.
 
     def __init__(
         self, network: nn.Module, device: torch.device | str = "cpu", tile: int = 1024, name: str | None = None
