@@ -67,12 +67,10 @@ def evaluate(config: DictConfig) -> None:
             apart = {f"solver_{name}": value for name, value in run.apart.compute().items()}
             beside |= {"solver": network.solver, "nfe": network.nfe, **apart}
             columns[AS_TRAINED] = held_out.first(config.num_images, lambda photo, _, run=run: run.as_trained(photo))
-        if outcome.scores:
-            scores = [
-                {"name": name, **found, **{f"input_{key}": value for key, value in untouched.scores[name].items()}}
-                for name, found in outcome.scores.items()
-            ]
-            write_csv(scores, folder / "per_picture.csv")
+        scores = [
+            {"name": name, **found, **_of_input(untouched.scores[name])} for name, found in outcome.scores.items()
+        ]
+        write_csv(scores, folder / "per_picture.csv")
         titles = [title for title in (INPUT, "output", AS_TRAINED, TARGET) if columns.get(title)]
         grid = [{title: np.asarray(columns[title][name]) for title in titles} for name in untouched.pictures]
         write_picture(labelled_grid(grid, max_side=256), folder / "pictures.png")
@@ -81,6 +79,11 @@ def evaluate(config: DictConfig) -> None:
     origin = {key: rows[0][key] for key in ("checkpoint", "checkpoint_sha256")}
     print(write_measures([*rows, untouched.row({"pictures": UNTOUCHED}, {}, origin)], out))
     print(f"tables and pictures: {out}")
+
+
+def _of_input(scores: dict[str, float]) -> dict[str, float]:
+    """The untouched photograph's scores against its target, beside those of a picture."""
+    return {f"input_{name}": value for name, value in scores.items() if not name.startswith("content_")}
 
 
 def new_suite(config: DictConfig) -> "MetricSuite":

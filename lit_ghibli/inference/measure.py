@@ -218,7 +218,8 @@ class Outcome:
         metrics: By name; None where a score of people has no answers.
         intervals: Ends of the 95 % intervals of those that have one.
         stamp: The protocol by which they were taken.
-        scores: `compare` of each picture and its target, by the inputs' names; where asked for and known.
+        scores: `compare` of each picture and its target, where known, and its `content`, by the inputs' names; where
+            asked for.
         pictures: Of the first inputs, by the inputs' names.
         signatures: Of all its pictures, likewise.
     """
@@ -268,9 +269,9 @@ def measure(
         suite: Empty; receives the pictures.
         num_images: Of how many inputs to keep the picture.
         side: Pixels that the longer side of these is reduced to; None for full size.
-        each: Whether pictures with a target are compared with it one by one, too. The mean of their ``psnr`` is the
-            suite's, which averages over pictures; so is that of ``mse`` and ``l1`` where all have the same size, since
-            the suite averages these over all pixels.
+        each: Whether pictures are compared one by one, too, with their photographs and targets. The mean of their
+            ``psnr`` is the suite's, which averages over pictures; so is that of ``mse`` and ``l1`` where all have the
+            same size, since the suite averages these over all pixels.
         folder: Every picture is written to it, as ``NAME.png`` at full size; None for no files.
     """
     outcome = Outcome(images=len(held_out))
@@ -281,8 +282,8 @@ def measure(
         suite.update_photo(output, photo)
         if target is not None:
             suite.update_pair(output, target)
-            if each:
-                outcome.scores[name] = compare(output, target)
+        if each:
+            outcome.scores[name] = {**({} if target is None else compare(output, target)), **content(output, photo)}
         image = to_picture(output)
         outcome.signatures[name] = signature(image)
         if folder is not None:
@@ -326,6 +327,13 @@ def compare(output: Tensor, target: Tensor) -> dict[str, float]:
     """
     suite = MetricSuite(("mse", "psnr", "ssim", "l1"))
     suite.update_pair(output, target)
+    return suite.compute()
+
+
+def content(output: Tensor, photo: Tensor) -> dict[str, float]:
+    """``content_mse`` and ``content_psnr`` (dB) of pictures and their photographs, as `compare`."""
+    suite = MetricSuite(("content_mse", "content_psnr"))
+    suite.update_photo(output, photo)
     return suite.compute()
 
 

@@ -46,9 +46,13 @@ class FeatureSets(Metric):
         self.width = torch.full_like(self.width, features.shape[1])
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Return features of the real images ``(n, D)`` and of the generated ones ``(m, D)``, in order, on the CPU."""
+        """Return features of real and of generated images, both ``(n, D)``, in order, on the CPU.
+
+        The longer set is cut to the length of the shorter: distances are biased by the number of images.
+        """
         sets = ((self.real_features, self.real_numbers), (self.fake_features, self.fake_numbers))
+        count = min(int(self.real_seen), int(self.fake_seen))
         return tuple(
-            in_order(dim_zero_cat(features).view(-1, int(self.width)), dim_zero_cat(numbers)).cpu()
+            in_order(dim_zero_cat(features).view(-1, int(self.width)), dim_zero_cat(numbers))[:count].cpu()
             for features, numbers in sets
         )

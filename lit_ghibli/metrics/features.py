@@ -25,6 +25,7 @@ from lit_ghibli.networks.weights import find_weights, read_weights
 
 CHOICES = "inception, torchvision, vgg19, random, or the path of a state dict of torchvision's inception_v3"
 
+_TORCHVISION = "torchvision inception_v3, ImageNet statistics"
 _VGG_TAP, _VGG_SIDE = "relu4_1", 224  # pixels
 _RANDOM_WIDTHS, _RANDOM_SIDE = (3, 16, 32, 64), 64  # channels; pixels
 _PICTURES_AT_ONCE = 16
@@ -69,7 +70,7 @@ def load_extractor(features: str) -> FeatureExtractor:
     """The extractor of a name.
 
     - ``inception``: Inception v3 with the TensorFlow weights of the original FID, as torch-fidelity converted them.
-    - ``torchvision``: torchvision's Inception v3 with its ImageNet weights.
+    - ``torchvision``: torchvision's Inception v3 with its ImageNet weights, fed as for the FIDs of Santoso et al. 2024.
     - a path: weights of torchvision's Inception v3, or those of ``inception``, which are told apart.
     - ``vgg19``: spatial means of VGG-19's relu4_1.
     - ``random``: a small network with fixed random weights, to try things out without any file.
@@ -79,9 +80,7 @@ def load_extractor(features: str) -> FeatureExtractor:
     """
     makers: dict[str, Callable[[], FeatureExtractor]] = {
         "inception": lambda: _of_file(tensorflow_inception, "inception", find_weights(TENSORFLOW_URL, _WAYS_OUT)),
-        "torchvision": lambda: _of_file(
-            TorchvisionInception, "torchvision inception_v3", find_weights(TORCHVISION_URL, _WAYS_OUT)
-        ),
+        "torchvision": lambda: _of_file(TorchvisionInception, _TORCHVISION, find_weights(TORCHVISION_URL, _WAYS_OUT)),
         "vgg19": _vgg,
         "random": _random,
     }
@@ -92,7 +91,7 @@ def load_extractor(features: str) -> FeatureExtractor:
         raise UserError(f"metrics.features={features}: no such file; choose {CHOICES}")
     if _is_tensorflow(path):
         return _of_file(tensorflow_inception, "inception", path)
-    return _of_file(TorchvisionInception, "torchvision inception_v3", path)
+    return _of_file(TorchvisionInception, _TORCHVISION, path)
 
 
 def _is_tensorflow(path: Path) -> bool:

@@ -68,6 +68,8 @@ PAIR_METRICS: dict[str, Callable[[], PictureScores]] = {
 PHOTO_METRICS: dict[str, Callable[[], PictureScores]] = {
     "flat": lambda: PictureScores(flat_area_gained),
     "contours": lambda: PictureScores(contours_kept),
+    "content_mse": lambda: PictureScores(_squared_error, by_pixel=True),
+    "content_psnr": lambda: PictureScores(_psnr),
 }
 LPIPS = "lpips"  # of pairs too, with a network that has to be had first
 # update(images, real=...), in [0, 1]; made from the seed
@@ -79,6 +81,7 @@ FEATURE_METRICS = {"fid": "frechet", "kid": "kernel"}
 NAMES = (*PAIR_METRICS, LPIPS, *PHOTO_METRICS, *SET_METRICS, *FEATURE_METRICS)
 # Pixels on the shorter side that a metric of pairs needs; MS-SSIM: its window, 16 times reduced
 SMALLEST = {"ssim": SSIM_WINDOW, "ms_ssim": 176, LPIPS: perceptual.SMALLEST}
+_WEIGHT_FREE = ("ssim", "psnr", "mse", "l1", "flat", "contours", "content_mse", "content_psnr", "swd")
 
 
 class MetricSuite(nn.Module):
@@ -97,6 +100,8 @@ class MetricSuite(nn.Module):
 
     - ``flat``: `flat_area_gained`.
     - ``contours``: `contours_kept`.
+    - ``content_mse`` and ``content_psnr``: ``mse`` and ``psnr`` against the photograph, as NijiGAN's test module has
+      them: how much was changed, which is no merit in itself.
 
     Of sets (outputs, and real images of the style):
 
@@ -105,7 +110,10 @@ class MetricSuite(nn.Module):
     - ``kid``: `kernel_distance` of Inception features, the one to look at with few images, and ``kid_std``, the
       standard deviation of its bootstrap.
 
-    The last two are called ``frechet_vgg19``, ``kernel_random`` and the like where the features are not Inception's.
+    For the last two the larger set is cut to as many images as the smaller one has. They are called ``frechet_vgg19``,
+    ``kernel_random`` and the like where the features are not Inception's. Torchmetrics' own classes do not serve: that of
+    FID keeps sums, from which nothing can be cut, and decomposes a product of singular matrices, which takes minutes and
+    is off by some per cent of a small distance.
 
     As an attribute of a module it moves between devices with it and puts nothing into its checkpoints. In
     distributed runs `compute` gathers all processes' images, so all of them must call it.
@@ -125,7 +133,7 @@ class MetricSuite(nn.Module):
 
     def __init__(
         self,
-        metrics: Iterable[str] = ("ssim", "psnr", "mse", "l1", "flat", "contours", "swd"),
+        metrics: Iterable[str] = _WEIGHT_FREE,
         seed: int = 0,
         features: str = "inception",
         lpips: str = "alex",

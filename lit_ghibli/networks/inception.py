@@ -47,7 +47,11 @@ def tensorflow_inception(path: Path) -> nn.Module:
 
 
 class TorchvisionInception(nn.Module):
-    """Torchvision's Inception v3 up to its pooled features; images are resized to 299 x 299 pixels, antialiased.
+    """Torchvision's Inception v3 up to its pooled features, as NijiGAN's FID has it.
+
+    Images are squeezed to 299 x 299 pixels, antialiased, and normalised with ImageNet's statistics. The weights were
+    trained on ``(x - 0.5) / 0.5``, to which torchvision's ``transform_input`` would bring them; NijiGAN's listing turns
+    that off, so its FIDs are those of other features than the network's own.
 
     Args:
         path: State dict of torchvision's ``inception_v3``; its classifiers are not read.
@@ -55,13 +59,13 @@ class TorchvisionInception(nn.Module):
     Raises:
         UserError: The file holds something else.
 
-    Source: Szegedy et al. 2015 (arXiv:1512.00567); NijiGAN measures its FID with it.
+    Source: Szegedy et al. 2015 (arXiv:1512.00567); Santoso et al. 2024, section 5.3.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         with torch.device("meta"):
-            network = inception_v3(weights=None, aux_logits=False, transform_input=True, init_weights=False)
+            network = inception_v3(weights=None, aux_logits=False, transform_input=False, init_weights=False)
         network.fc = nn.Identity()
         shapes = {
             name: tuple(tensor.shape)

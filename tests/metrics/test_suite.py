@@ -17,6 +17,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.images import to_uint8
 from lit_ghibli.metrics import suite as suite_module
 from lit_ghibli.metrics.features import FeatureExtractor, load_extractor
+from lit_ghibli.metrics.frechet import frechet_of_features
 from lit_ghibli.metrics.painted import contours_kept, flat_area_gained
 from lit_ghibli.metrics.perceptual import PerceptualDistance
 from lit_ghibli.metrics.sliced_wasserstein import SlicedWassersteinDistance
@@ -104,9 +105,24 @@ def test_only_metrics_with_data_are_returned():
     suite.update_pair(images(1, 16, 16), images(1, 16, 16, seed=1))
     assert list(suite.compute()) == ["ssim", "psnr", "mse", "l1", "swd"]
     suite.update_photo(images(1, 16, 16), images(1, 16, 16, seed=1))
-    assert list(suite.compute()) == ["ssim", "psnr", "mse", "l1", "flat", "contours", "swd"]
+    of_photos = ["flat", "contours", "content_mse", "content_psnr"]
+    assert list(suite.compute()) == ["ssim", "psnr", "mse", "l1", *of_photos, "swd"]
     suite.reset()
     assert suite.compute() == {}
+
+
+def test_content_is_mse_and_psnr_against_the_photograph_not_the_target():
+    output, photo, target = (images(3, 16, 20, seed=seed) for seed in range(3))
+    suite = MetricSuite(("mse", "psnr", "content_mse", "content_psnr"))
+    for part in (slice(0, 1), slice(1, 3)):
+        suite.update_pair(output[part], target[part])
+        suite.update_photo(output[part], photo[part])
+    expected = {}
+    for prefix, other in (("", target), ("content_", photo)):
+        squares = [np.square(in_unit_range(output[i]) - in_unit_range(other[i])).mean() for i in range(3)]
+        expected[f"{prefix}mse"] = np.mean(squares)
+        expected[f"{prefix}psnr"] = np.mean([-10 * math.log10(square) for square in squares])
+    assert suite.compute() == pytest.approx(expected, rel=1e-5)
 
 
 def test_photographs_are_what_flat_and_contours_compare_with():
@@ -226,6 +242,28 @@ def test_fid_and_kid_are_torchmetrics_of_rounded_pictures(tmp_path, monkeypatch)
     assert values["fid"] == pytest.approx(float(frechet.compute()), rel=1e-3)
     assert values["kid"] == pytest.approx(float(kernel.compute()[0]), rel=1e-3)
     assert 0 < values["kid_std"] < values["kid"]
+
+
+def test_fid_is_computed_here_since_torchmetrics_loses_small_distances_and_cannot_cut(tmp_path, monkeypatch):
+    """A shift of all features by 0.001 is a distance of D times its square, whatever the features."""
+    shift, features = 1e-3, torch.rand(8, 256, generator=torch.Generator().manual_seed(0))
+    assert float(frechet_of_features(features, features + shift)) == pytest.approx(256 * shift**2, rel=1e-3)
+    network = torch.nn.Module()
+    network.num_features = 256
+    metric = FrechetInceptionDistance(feature=network)
+    for real, each in ((True, features), (False, features + shift)):
+        network.forward = lambda images, each=each: each
+        metric.update(torch.zeros(8, 3, 8, 8, dtype=torch.uint8), real=real)
+    assert abs(float(metric.compute()) / (256 * shift**2) - 1) > 0.01
+
+    as_inception(monkeypatch)
+    fake, real = images(5, 32, 32), images(3, 32, 40, seed=1)
+    values = [
+        fed(("fid", "kid"), fake[:made], real[:given], cache_dir=tmp_path).compute()
+        for made, given in ((5, 3), (3, 3), (2, 3), (2, 2))
+    ]
+    assert values[0] == values[1]
+    assert values[2] == values[3]
 
 
 def test_other_features_are_never_called_fid_kid_or_lpips(tmp_path):
