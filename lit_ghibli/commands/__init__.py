@@ -100,7 +100,7 @@ _WITH_VALUE += ("--experimental-rerun",)
 _ALONE = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m")
 _ALONE += ("--shell-completion", "-sc", "--info", "-i")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-_OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~")
+_OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~(?!/|$)")
 
 # Keys whose values are paths or other text, in which no character has a meaning of Hydra's.
 TEXTS = re.compile(
@@ -108,7 +108,7 @@ TEXTS = re.compile(
     |run_dir|hydra\.(run|sweep)\.dir
     |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target)|photos
     |(generator|vgg|transformer)\.weights|lpips_weights|features|segmentation|folder|result|save_dir|default_root_dir)
-    |method\.(content|styles)|callbacks\.pruning\.\w+
+    |method\.(content|styles)|(.*\.)?pruning\.(journal|study)
     |(.*\.)?(name|title|project|group|tags|labels|partition|account)|(texts|aspects)\.\w+""",
     re.VERBOSE,
 )

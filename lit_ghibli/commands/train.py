@@ -13,6 +13,7 @@ import lit_ghibli
 from lit_ghibli.cluster import environment_plugins, own_checkpoint
 from lit_ghibli.commands import _sweeper, to_overrides
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
+from lit_ghibli.commands._optimized import check_optimized, watch_optimized
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
 from lit_ghibli.commands._trainer import check_trainer
 from lit_ghibli.documents import read_yaml
@@ -146,7 +147,10 @@ def fit(config: DictConfig, record: Any) -> Any:
             keep_what_is_later(run.checkpoint, config.run_dir)
         elif first:
             run_owner.check_new(config.run_dir)
+        names = run.resolved["optimized_metric"] or []
+        check_optimized(names := [names] if isinstance(names, str) else names, run.method)
         trainer = make_trainer(config, run.resolved, record)
+        trainer.callbacks.append(watch_optimized(names))
         for logger in trainer.loggers:
             logger.log_hyperparams(run.resolved)
         trainer.fit(run.method, run.datamodule, ckpt_path=run.checkpoint)

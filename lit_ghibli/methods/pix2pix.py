@@ -45,6 +45,7 @@ class Pix2Pix(Translation):
         metrics: What held-out pairs are judged by.
     """
 
+    extra_metrics = ("l1_gap",)
     batch_keys = ("input", "target")
 
     def __init__(

@@ -91,7 +91,7 @@ def run_trial(folder: Path, overrides: list[str], train: Callable[[], Any]) -> A
         train: Gives the result.
 
     Raises:
-        UserError: For which the program would end otherwise.
+        Exception: What it ended with.
     """
     path = folder / "trial.json"
     overrides = [override for override in overrides if not override.startswith("resume=")]
@@ -99,12 +99,7 @@ def run_trial(folder: Path, overrides: list[str], train: Callable[[], Any]) -> A
         kept = read_json(path, {"overrides": list[str], "returned": Any})
         if kept["overrides"] == overrides:
             return kept["returned"]
-    try:
-        returned = train()
-    except SystemExit as error:
-        if not isinstance(error.code, str):
-            raise
-        raise UserError(error.code.removeprefix("lit-ghibli train: ")) from error
+    returned = train()
     with write_atomically(path) as file:
         json.dump({"overrides": overrides, "returned": returned}, file)
     return returned

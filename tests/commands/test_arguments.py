@@ -1,5 +1,6 @@
 """What users type, and what becomes of it, without starting a process."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -12,11 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lit_ghibli.checkpoints import CheckpointError
-from lit_ghibli.commands import COMMANDS, completion, module_of, to_overrides
+from lit_ghibli.commands import COMMANDS, TEXTS, completion, module_of, to_overrides
 from lit_ghibli.commands.train import expand_resume
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import quote
-from lit_ghibli.recipes import check, config_dir
+from lit_ghibli.recipes import check, config_dir, parse
 from lit_ghibli.recipes import compose as compose_checked
 
 CONF = Path(config_dir())
@@ -156,6 +157,58 @@ def test_options_take_negative_numbers_and_dashes():
     assert to_overrides("stylize", words) == ["on_bad_file=skip", "seed=-1", 'inputs=["a.jpg"]']
 
 
+PATHS = [
+    "my run (1)", "epoch=3-step=60.ckpt", "a,b.ckpt", "it's.ckpt", "[v2].ckpt", "{x}.ckpt", "2024", "1e5", "true",
+    'say "cheese".ckpt', "interval(1,2)", "a\\b", "x$y", "a:b", "süß 宮崎", "#1 %&", "a;b|c",
+]  # fmt: skip
+KEYS = [
+    ("stylize", "checkpoint"), ("evaluate", "checkpoint"), ("pseudo-pair", "teacher"), ("mos score", "key"),
+    ("train", "data.root"), ("train", "method.generator.weights"), ("import", "file"), ("style", "photos"),
+    ("sweep", "study"), ("compare", "mos"), ("data check", "data.root"), ("train", "name"), ("mos build", "inputs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "key"), KEYS)
+def test_paths_are_what_was_typed(command, key):
+    for path in PATHS:
+        (override,) = to_overrides(command, [f"{key}={path}"])
+        assert parse(override).value() == path
+    check("stylize", to_overrides("stylize", [f"checkpoint={PATHS[0]}"]))
+
+
+def test_paths_in_lists_and_of_several_runs_are_what_was_typed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(tmp_path)
+    for typed, meant in [
+        ("inputs=[a (1).jpg, it's.jpg]", ["a (1).jpg", "it's.jpg"]),
+        ("methods={x: a (1)/, y: ~/b}", {"x": "a (1)/", "y": "/home/me/b"}),
+        ("methods=[x:a (1)/,y:~/b]", ["x:a (1)/", "y:/home/me/b"]),
+        ("methods={x: 'a, b'}", {"x": "a, b"}),
+        ("out=~/o", "/home/me/o"),
+        ("out=null", None),
+        ("out='a b'", "a b"),
+    ]:
+        assert parse(to_overrides("mos build", [typed])[0]).value() == meant
+    assert to_overrides("mos build", ["--out=~/o", "-o", "~/p"]) == ['out="/home/me/o"', 'out="/home/me/p"']
+    assert to_overrides("compare", ["x:~/a", "~/b"]) == ['subjects=["x:/home/me/a","/home/me/b"]']
+    assert to_overrides("train", ["-m", "data.root=a (1),~/b"]) == ["-m", 'data.root="a (1)","/home/me/b"']
+    Path("a,[b]").mkdir()
+    assert to_overrides("train", ["-m", "data.root=a,[b]"]) == ["-m", 'data.root="a,[b]"']
+    assert to_overrides("sweep", ["s", "data.root=x (1)"]) == ['study="s"', r'overrides=["data.root=\"x (1)\""]']
+
+
+def test_every_key_of_a_path_is_known_as_such():
+    """By what the comments in conf/ say of keys that have no number, no switch and no list."""
+    found = 0
+    for file in CONF.rglob("*.yaml"):
+        for line in file.read_text().splitlines():
+            if named := re.match(r" *(\w+): (?!true|false|\d|\[|\$|\{|error)\S+ # .*\b(folder|path)\b", line):
+                keys = [prefix + named[1] for prefix in ("", "data.", "method.", "method.generator.", "method.vgg.")]
+                assert any(map(TEXTS.fullmatch, keys)), f"{file}: {line}"
+                found += 1
+    assert found > 20
+
+
 def understand(command: str, words: str) -> None:
     overrides = to_overrides(command, words.split())
     check(module_of(command), [word for word in overrides if word != "-m"], sweeps="-m" in overrides)
@@ -209,6 +262,32 @@ WRONG = [
     ("train", "name=${oops", ["name=${oops: cannot be read"]),
     ("train", "name=${nope}", ["name", "'nope' not found"]),
     ("train", "seed=1,2", ["seed=1,2", "-m"]),
+    ("train", "method.epochs=1e0", ["method.epochs must be a whole number of at least 1", "1.0"]),
+    ("train", "method.generator.num_blocks=0", ["method.generator.num_blocks must be a whole number of at least 1"]),
+    ("train", "method.weights.cycle=nan", ["method.weights.cycle must be a finite number", "nan"]),
+    ("train", "method.optimizer_g.lr=-1", ["method.optimizer_g.lr must be a number of at least 0", "-1"]),
+    ("train", "method.optimizer_g.betas=[0.5]", ["method.optimizer_g.betas must be a list of 2 numbers"]),
+    ("train", "method.optimizer_g.betas=[0.5,a]", ["method.optimizer_g.betas must be a list, each of it a number"]),
+    ("train", "trainer.check_val_every_n_epoch=-1", ["check_val_every_n_epoch must be a whole number of at least 1"]),
+    ("train", "callbacks.checkpoints.keep_epochs=-2", ["keep_epochs must be a whole number of at least -1"]),
+    ("train", "callbacks.watch.every_n_batches=null", ["every_n_batches must be a whole number of at least 1"]),
+    ("train", "data=unpaired data.min_side=-1", ["data.min_side must be a whole number of at least 1"]),
+    ("train", "data=unpaired data.on_bad_file=ignore", ["data.on_bad_file must be error or skip", "'ignore'"]),
+    ("train", "data.cache=tape", ["data.cache must be disk or ram", "'tape'"]),
+    ("train", "logger=wandb logger.wandb.tags=one", ["logger.wandb.tags must be a list", "'one'"]),
+    ("train", "logger=null", ["logger=null", "logger=none"]),
+    ("train", "optimized_metric=5", ["optimized_metric must be a metric's name", "5"]),
+    ("train", "name=null", ["name must be a value, not null"]),
+    ("train", "name=[a,b]", ["name must be one value"]),
+    ("train", "trainer.devices=0", ["trainer.devices must be a number of devices", "0"]),
+    ("stylize", "device=0", ["device must be auto, cpu or cuda", "0"]),
+    ("stylize", "device=mps", ["device must be auto, cpu or cuda", "'mps'"]),
+    ("stylize", "quality=95.5", ["quality must be a whole number of 1 ... 100", "95.5"]),
+    ("stylize", "keep_colors=yes", ["keep_colors must be true or false", "'yes'"]),
+    ("rerun", "r trust=no", ["trust must be true or false", "'no'"]),
+    ("rerun", "r trust=off", ["trust must be true or false", "'off'"]),
+    ("mos build", "inputs=a methods={a:b} out=o overwrite=no", ["overwrite must be true or false", "'no'"]),
+    ("pseudo-pair", "teacher=null", ["teacher must be a value, not null"]),
     ("rerun", "a b", ["one run at a time", "a, b"]),
     ("rerun", "a -m seed=1,2", ["rerun takes one value"]),
     ("sweep", "a b", ["one study at a time", "a, b"]),
@@ -249,6 +328,13 @@ RIGHT = [
     ("import", "a.pth --out x family=cut generator.upsample=legacy"),
     ("train", "method.generator.weights=a.pth"),
     ("pseudo-pair", "min_structure=null keep=0.5"),
+    ("rerun", "r trust=false"),
+    ("rerun", "r trust=True"),
+    ("train", "callbacks.doctor=null logger=none"),
+    ("train", "trainer.check_val_every_n_epoch=null +trainer.val_check_interval=10"),
+    ("train", "optimized_metric=[val/swd,train_seconds]"),
+    ("train", "name='abc"),
+    ("stylize", "device=cuda:1"),
 ]
 
 

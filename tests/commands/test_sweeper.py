@@ -127,6 +127,23 @@ def test_a_trial_that_fails_does_not_end_the_search(small_sweep, caplog):
     assert "trial 1 failed: step 6" in caplog.text
 
 
+def test_a_run_that_its_user_erred_in_does_not_end_a_sweep(small_sweep, capsys):
+    done = []
+
+    def train(config):
+        if config.seed == 1:
+            raise UserError("upsample is 'nope'")
+        done.append(config.seed)
+
+    with pytest.raises(SystemExit) as end:
+        small_sweep(train, "hydra/sweeper=basic", "seed=0,1,2")
+    assert done == [0, 2]
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert "upsample is 'nope'" in said
+    assert "Traceback" not in said
+
+
 def test_a_search_that_only_fails_is_stopped(small_sweep):
     calls = []
 
@@ -257,13 +274,13 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_training_that_diverges_is_a_trial_that_fails(tmp_path, tiny, cli):
-    space = ["method.weights.cycle=10,nan", "hydra.sweeper.n_trials=2", "hydra.sweeper.seed=3"]
+    space = ["method.weights.cycle=10,1e39", "hydra.sweeper.n_trials=2", "hydra.sweeper.seed=3"]
     words = ["method.epochs=1", "callbacks.doctor.every_n_batches=1", "optimized_metric=[val/swd,train_seconds]"]
     result = cli(*REAL, *tiny, *space, *words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     table = {row["method.weights.cycle"]: row for row in read_table(tmp_path / "out" / "search.csv")}
-    assert table["nan"]["state"] == "failed"
-    assert re.match(r"step 2: the loss '\w+' is nan", table["nan"]["why"])
+    assert table["1e+39"]["state"] == "failed"
+    assert re.match(r"step 2: the loss '\w+' is nan", table["1e+39"]["why"])
     good = table["10"]
     rows = read_table(tmp_path / "out" / good["trial"] / "metrics.csv")
     for metric in ("val/swd", "train_seconds"):
