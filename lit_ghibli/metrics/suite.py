@@ -111,9 +111,9 @@ class MetricSuite(nn.Module):
       standard deviation of its bootstrap.
 
     For the last two the larger set is cut to as many images as the smaller one has. They are called ``frechet_vgg19``,
-    ``kernel_random`` and the like where the features are not Inception's. Torchmetrics' own classes do not serve: that of
-    FID keeps sums, from which nothing can be cut, and decomposes a product of singular matrices, which takes minutes and
-    is off by some per cent of a small distance.
+    ``kernel_random`` and the like where the features are not Inception's. Torchmetrics' own classes do not serve: the
+    sums that its FID keeps cannot be cut, and it takes eigenvalues of a product of singular matrices, which lasts
+    minutes and is off by some per cent of a small distance.
 
     As an attribute of a module it moves between devices with it and puts nothing into its checkpoints. In
     distributed runs `compute` gathers all processes' images, so all of them must call it.

@@ -190,13 +190,13 @@ def test_numbers_are_those_of_evaluate_and_of_a_folder_of_its_outputs(capsys):
     run = made_run(Path("run"))
     call(evaluate, "evaluate", f"checkpoint={run}", "out=evaluated")
     call(compare, "compare", "subjects=[run,same:evaluated/translated]", "out=out", "costs=false", "leakage=false")
-    metrics = ["ssim", "psnr", "mse", "l1", "flat", "contours", "swd"]
+    metrics = ["ssim", "psnr", "mse", "l1", "flat", "contours", "content_mse", "content_psnr", "swd"]
     expected = {row["pictures"]: row for row in json.loads(Path("evaluated/metrics.json").read_text())}
     ours = {row["name"]: row for row in json.loads(Path("out/metrics.json").read_text())}
     for name, theirs in ((UNTOUCHED, "untouched input"), ("run", "output"), ("same", "output")):
         shared = [*metrics, "images", "protocol", "ssim_low", "ssim_high", "real_set"]
         assert {key: ours[name][key] for key in shared} == {key: expected[theirs][key] for key in shared}
-        assert page_cells(name) == [ours[name][metric] for metric in metrics]
+        assert page_cells(name) == [float(ours[name][metric]) for metric in metrics]
     assert ours["run"]["checkpoint_sha256"] == expected["output"]["checkpoint_sha256"]
     assert ours["run"]["protocol"] in Path("out/compare.html").read_text()
     assert "page: out/compare.html" in capsys.readouterr().out
