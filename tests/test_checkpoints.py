@@ -110,6 +110,31 @@ def test_damaged_archives_are_refused_whatever_is_damaged(tmp_path):
         refusal(tmp_path / "bad.ckpt")
 
 
+def test_flipped_bytes_are_noticed_wherever_they_are(tmp_path):
+    content = saved(tmp_path / "good.ckpt").read_bytes()
+    path = tmp_path / "flipped.ckpt"
+    with zipfile.ZipFile(tmp_path / "good.ckpt") as archive:
+        names = [part for part in archive.infolist() if "data/" in part.filename]
+    for part in names:
+        start = content.index(archive_bytes(tmp_path / "good.ckpt", part.filename))
+        for place in (start, start + part.file_size - 1):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :])
+            assert "the checksum of" in refusal(path)
+            assert "use another one of its run" in refusal(path)
+
+
+def archive_bytes(path: Path, name: str) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name)
+
+
+def test_an_archive_that_would_grow_without_end_is_not_unpacked(tmp_path):
+    bomb = tmp_path / "bomb.ckpt"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", bytes(10**6))
+    assert "compressed, to who knows what size" in refusal(bomb)
+
+
 class Attack:
     """Pickles as a call of a function that leaves a trace."""
 
@@ -175,7 +200,15 @@ def test_find(tmp_path):
     with pytest.raises(CheckpointError, match="nothing was saved yet"):
         checkpoints.find(run)
     last = saved(run / "checkpoints" / "last.ckpt")
-    assert checkpoints.find(str(run)) == checkpoints.find(last) == last
+    assert checkpoints.find(str(run)) == checkpoints.find(last) == checkpoints.find(last.parent) == last
+
+
+def test_without_a_last_checkpoint_the_newest_that_there_is_counts(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for name in ("best", "epoch_0002", "epoch_0010"):
+        newest = saved(folder / f"{name}.ckpt")
+        assert checkpoints.find(tmp_path) == checkpoints.find(folder) == newest
+        assert checkpoints.newest_run(tmp_path.parent) == tmp_path
 
 
 def test_newest_run_is_that_of_the_newest_checkpoint(tmp_path):

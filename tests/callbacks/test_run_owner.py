@@ -1,0 +1,173 @@
+"""A run's folder has one owner at a time, whatever becomes of owners, on whatever machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lit_ghibli import checkpoints, cluster
+from lit_ghibli.callbacks import run_owner, run_record
+from lit_ghibli.callbacks.run_owner import FILE, FolderTaken
+from lit_ghibli.errors import UserError
+
+HOLD = "import sys; from lit_ghibli.callbacks.run_owner import acquire; acquire({!r}); print(1, flush=True); {}"
+KILLED = "import os; os.kill(os.getpid(), 9)"
+
+
+@pytest.fixture(autouse=True)
+def _give_back():
+    yield
+    run_owner._release_all()
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """The lock of another process of this machine that runs, and after the tests the process is asked to end."""
+    folder = tmp_path_factory.mktemp("other")
+    words = [sys.executable, "-c", HOLD.format(str(folder), "sys.stdin.read()")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield folder, process.pid
+        process.stdin.close()
+        process.wait()
+    assert not (folder / FILE).exists(), "an owner that ends gives its folder back"
+
+
+def test_a_folder_in_which_another_process_works_is_refused(other):
+    folder, process = other
+    with pytest.raises(FolderTaken, match=rf"process {process} on .* is at work here: wait for it, or give another"):
+        run_owner.acquire(folder)
+    assert json.loads((folder / FILE).read_text())["process"] == process
+
+
+def test_the_owner_goes_on_to_own_it_and_gives_it_back(tmp_path):
+    with run_owner.owning(tmp_path) as first:
+        assert first
+        run_owner.acquire(tmp_path)
+        assert json.loads((tmp_path / FILE).read_text())["process"] == os.getpid()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_owned_is_free(tmp_path):
+    killed = subprocess.run(
+        [sys.executable, "-c", HOLD.format(str(tmp_path), KILLED)], capture_output=True, check=False
+    )
+    assert killed.returncode == -9
+    assert (tmp_path / FILE).exists()
+    run_owner.acquire(tmp_path)
+
+
+def lock_of(folder: Path, age: float = 0.0, **owner) -> dict:
+    """A lock that was last renewed ``age`` seconds ago; by default of a process on another machine."""
+    said = {**run_owner._this_process(), "host": "far", "machine": "far 1", "process": 7, "job": None, **owner}
+    (folder / FILE).write_text(json.dumps(said))
+    now = (folder / FILE).stat().st_mtime
+    os.utime(folder / FILE, (now - age, now - age))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("owner", "age", "free"),
+    [
+        ({}, 0, False),
+        ({}, 60, False),
+        ({}, 10_000, True),
+        ({"machine": run_owner._machine()}, 10_000, True),  # number 7 began at another time, or does not run
+        (
+            {"machine": run_owner._machine(), "process": os.getppid(), "began": run_owner._began(os.getppid())},
+            1e4,
+            False,
+        ),
+        ({"machine": run_owner._machine(), "process": os.getppid(), "began": "1"}, 0, True),  # its number was reused
+        ({"job": "slurm 5"}, 0, True),
+        ({"job": "slurm 6"}, 0, False),
+    ],
+)
+def test_when_an_owner_is_gone(tmp_path, monkeypatch, owner, age, free):
+    monkeypatch.setattr(cluster, "job", lambda: "slurm 5")
+    monkeypatch.setattr(cluster, "may_be_requeued", lambda: True)
+    before = lock_of(tmp_path, age, **owner)
+    if free:
+        run_owner.acquire(tmp_path)
+        assert json.loads((tmp_path / FILE).read_text())["process"] == os.getpid()
+    else:
+        with pytest.raises(FolderTaken, match="at work here"):
+            run_owner.acquire(tmp_path)
+        assert json.loads((tmp_path / FILE).read_text()) == before
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize(("content", "age", "free"), [("", 0, False), ("", 1e4, True), ("[1]", 0, False)])
+def test_a_lock_that_says_nothing_is_waited_for(tmp_path, content, age, free):
+    """It may be in the making."""
+    lock_of(tmp_path)
+    (tmp_path / FILE).write_text(content)
+    now = (tmp_path / FILE).stat().st_mtime
+    os.utime(tmp_path / FILE, (now - age, now - age))
+    if free:
+        run_owner.acquire(tmp_path)
+    else:
+        with pytest.raises(FolderTaken, match=r"another process .* is at work here"):
+            run_owner.acquire(tmp_path)
+
+
+def test_of_two_that_find_an_old_lock_one_gets_the_folder(tmp_path):
+    """The second removes what the first has made in between, sees that, and puts it back."""
+    old = lock_of(tmp_path, 1e4)
+    run_owner.acquire(tmp_path)
+    run_owner._remove(tmp_path / FILE, old)
+    assert json.loads((tmp_path / FILE).read_text())["process"] == os.getpid()
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_an_owner_that_was_taken_for_gone_writes_no_more(tmp_path):
+    run_owner.acquire(tmp_path)
+    run_owner.check(tmp_path)
+    (tmp_path / FILE).unlink()  # by a person
+    run_owner.check(tmp_path)
+    assert (tmp_path / FILE).exists()
+    taken = lock_of(tmp_path)
+    with pytest.raises(FolderTaken, match=r"taken over by process 7 on far, since .*, while this process gave no sign"):
+        run_owner.check(tmp_path)
+    run_owner.release(tmp_path)
+    assert json.loads((tmp_path / FILE).read_text()) == taken
+
+
+def test_further_processes_of_a_run_leave_it_to_the_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    lock_of(tmp_path)
+    with run_owner.owning(tmp_path) as first:
+        assert not first
+
+
+def finish(folder: Path, state: str) -> None:
+    folder.mkdir(exist_ok=True)
+    record = {"config": {}, "links": {}, "attempts": [{"state": state}]}
+    (folder / run_record.FILE).write_text(json.dumps(record))
+
+
+def test_a_new_run_takes_no_folder_of_another(tmp_path):
+    run = tmp_path / "run"
+    assert run_owner.claim(run) == run
+    assert run_owner.claim(run, numbered=True) == run, "nothing is there yet but its owner"
+    run_owner.release(run)
+    finish(run, "failed")  # before there was anything to keep
+    assert run_owner.claim(run) == run
+    run_owner.release(run)
+    finish(run, "finished")
+    with pytest.raises(FolderTaken, match=f"{run} holds a run: go on with it by resume={run}, or give another folder"):
+        run_owner.claim(run)
+    assert not (run / FILE).exists()
+    (tmp_path / "run_2").mkdir()
+    lock_of(tmp_path / "run_2")
+    checkpoints.save({"state_dict": {}}, tmp_path / "run_3" / "checkpoints" / "best.ckpt")
+    assert run_owner.claim(run, numbered=True) == tmp_path / "run_4"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/run: a run cannot be written there \(Not a directory\)"):
+        run_owner.acquire(tmp_path / "file" / "run")
