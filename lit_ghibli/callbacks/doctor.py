@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,10 +24,9 @@ class Doctor(Callback):
     """Stops a run whose losses are NaN or infinite; warns of identical, inverted or unopposed outputs, idle codes.
 
     Reads what a training step returns: ``losses`` by name; of methods whose outputs should keep what their inputs
-    show, ``input`` and ``output``, both ``(N, 3, H, W)`` in ``[-1, 1]``; of those with a codebook, ``codes_in_use``, the
-    share of it in ``[0, 1]``. Values are looked at every few
-    steps and before every checkpoint, since looking makes a GPU wait; the step named is nevertheless the one in
-    which it happened. Each alarm rings once.
+    show, ``input`` and ``output``, both ``(N, 3, H, W)`` in ``[-1, 1]``; of those with a codebook ``codes_in_use``, the
+    share of it in ``[0, 1]``. Values are looked at every few steps and before every checkpoint, since looking makes a
+    GPU wait; the step named is nevertheless the one in which it happened. Each alarm rings once.
 
     Args:
         every_n_batches: Steps between two looks. With the other defaults only NaN and infinity are looked for.
@@ -63,16 +63,13 @@ class Doctor(Callback):
                 self._check_pictures(step, outputs["input"].float(), outputs["output"].float())
             if "codes_in_use" in outputs:
                 self._check_codes(step, outputs["codes_in_use"].item())
+        if trainer.is_last_batch:  # what comes next measures and shows what the networks make
+            self._check_losses()
+            self._check_weights(pl_module.state_dict())
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._check_losses()
-        weights = checkpoint["state_dict"].items()
-        broken = [name for name, value in weights if value.is_floating_point() and not value.isfinite().all()]
-        if broken:  # and a good checkpoint stays
-            raise TrainingDiverged(
-                f"{len(broken)} weights are not finite, {broken[0]} first; the last checkpoint is from before: resume "
-                "from it with a lower learning rate"
-            )
+        self._check_weights(checkpoint["state_dict"])  # a good checkpoint stays
 
     def _check_losses(self) -> None:
         for step, losses in self._unseen:
@@ -83,6 +80,14 @@ class Doctor(Callback):
                         "resume from it with a lower learning rate or a lower weight of that loss"
                     )
         self._unseen.clear()
+
+    def _check_weights(self, weights: Mapping[str, Tensor]) -> None:
+        finite = {name: value.isfinite().all() for name, value in weights.items() if value.is_floating_point()}
+        if broken := [name for name, value in finite.items() if not value]:
+            raise TrainingDiverged(
+                f"{len(broken)} weights are not finite, {broken[0]} first; the last checkpoint is from before: resume "
+                "from it with a lower learning rate"
+            )
 
     def _check_pictures(self, step: int, photo: Tensor, output: Tensor) -> None:
         difference = (photo - output).abs().mean().item()

@@ -3,6 +3,7 @@
 import os
 import secrets
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
@@ -10,6 +11,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 import lit_ghibli
+from lit_ghibli.errors import UserError
 
 _SMALLEST_ROW = 64  # bytes of a row of W&B's history on disk; the time stamps alone take more
 
@@ -51,7 +53,11 @@ class RunWandbLogger(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """W&B's run, started or continued when it is first asked for."""
+        """W&B's run, started or continued when it is first asked for.
+
+        Raises:
+            UserError: W&B cannot be reached, or does not take what it is given.
+        """
         if self._experiment is not None:
             return self._experiment
         import wandb
@@ -60,9 +66,15 @@ class RunWandbLogger(WandbLogger):
         rows = sum(path.stat().st_size for path in folder.glob("wandb/*run-*/*.wandb")) // _SMALLEST_ROW
         self._wandb_init |= _identity(folder, self._wandb_init["name"])
         checkout = Path(lit_ghibli.__file__).parents[1]
-        if (checkout / ".git").exists():  # else the revision would be that of whatever surrounds the run's folder
-            self._wandb_init["settings"] = wandb.Settings(git_root=str(checkout))
-        run = super().experiment
+        try:
+            if (checkout / ".git").exists():  # else the revision would be that of whatever surrounds the run's folder
+                self._wandb_init["settings"] = wandb.Settings(git_root=str(checkout))
+            run = super().experiment
+        except (wandb.errors.Error, ValueError) as error:
+            raise UserError(
+                f"Weights & Biases: {shorten(str(error), 300)}\nlogger.wandb.offline=true does without login and "
+                "network, and writes files for a later `wandb sync`; logger=csv does without W&B"
+            ) from error
         run.config.update({"lit_ghibli_version": lit_ghibli.__version__}, allow_val_change=True)
         if run.offline and rows:
             # Offline, W&B counts from 0 again, and syncing would write the new rows over the old ones.

@@ -22,11 +22,12 @@ def pictures() -> dict[str, torch.Tensor]:
     return {"input": photo, "output": (0.6 * photo + 0.2 + 0.05 * torch.randn_like(photo)).clamp(-1, 1)}
 
 
-def step(ours: Doctor, number: int, losses=None, **changes) -> None:
-    """Let the doctor see the step of this number, counted from 1."""
-    trainer = SimpleNamespace(fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=number - 1)))
+def step(ours: Doctor, number: int, losses=None, ends=None, **changes) -> None:
+    """Let the doctor see the step of this number, counted from 1; the last of an epoch ends with networks."""
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=number - 1))
+    trainer = SimpleNamespace(fit_loop=loop, is_last_batch=ends is not None)
     outputs = {"losses": HEALTHY | (losses or {}), **pictures(), "codes_in_use": torch.tensor(0.11), **changes}
-    ours.on_train_batch_end(trainer, None, outputs, None, number - 1)
+    ours.on_train_batch_end(trainer, ends, outputs, None, number - 1)
 
 
 def save(ours: Doctor, **weights) -> None:
@@ -60,6 +61,16 @@ def test_broken_weights_refuse_the_checkpoint(dtype):
     with pytest.raises(TrainingDiverged, match=r"1 weights are not finite, generator\.layer first"):
         save(doctor(), **{"generator.layer": broken})
     save(doctor(), **{"generator.layer": torch.ones(3, dtype=dtype)})
+
+
+def test_what_is_broken_is_found_before_an_epoch_is_validated():
+    network, nan = torch.nn.Linear(1, 1), torch.tensor(float("nan"))
+    step(doctor(every_n_batches=100), 1, ends=network)
+    with pytest.raises(TrainingDiverged, match="step 1: the loss 'cycle' is nan"):
+        step(doctor(every_n_batches=100), 1, {"cycle": nan}, ends=network)
+    torch.nn.init.constant_(network.bias, float("nan"))
+    with pytest.raises(TrainingDiverged, match="1 weights are not finite, bias first"):
+        step(doctor(every_n_batches=100), 1, ends=network)
 
 
 INVERTED = {"output": -pictures()["input"]}

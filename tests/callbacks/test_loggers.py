@@ -397,6 +397,19 @@ def test_scores_without_a_target_and_of_small_pictures():
     assert (scores["structure"], scores["style_strength"]) == (pytest.approx(1.0, abs=1e-5), 0.0)
 
 
+def test_no_login_and_wrong_settings_of_wandb_are_answered_with_offline(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise wandb.errors.UsageError("No API key configured.\nUse `wandb login` to log in.")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(UserError, match=r"No API key configured\. Use `wandb login`.*\n.*logger\.wandb\.offline=true"):
+        _ = RunWandbLogger(tmp_path, "p").experiment
+    monkeypatch.undo()
+    monkeypatch.setenv("WANDB_MODE", "nope")
+    with pytest.raises(UserError, match=r"Weights & Biases: .*mode.*\nlogger\.wandb\.offline=true"):
+        _ = RunWandbLogger(tmp_path, "p").experiment
+
+
 def test_watching_nothing_leaves_the_optimisers_alone():
     network = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters())
