@@ -30,7 +30,12 @@ class CheckpointError(UserError):
 def save(checkpoint: dict[str, Any], path: str | Path) -> None:
     """Write atomically: a reader sees the old file or the new one, also after a power cut."""
     with write_atomically(path, "wb") as file:
-        torch.save(checkpoint, file)
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:  # torch's writer, closing, hides a full disk behind what follows from it
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:

@@ -42,15 +42,20 @@ def write_atomically(path: str | Path, mode: str = "w", **options: Any) -> Itera
     path = Path(path)
     if "b" not in mode:
         options = {"encoding": "utf-8", "errors": "backslashreplace", **options}
-    partial = None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with named(path), replacing(path) as partial, _open_locked(partial, mode, options) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Give what the operating system refuses in writing the name of the file, which it has only at opening."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, _open_locked(partial, mode, options) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield
     except OSError as error:
-        if error.errno and error.filename in (None, str(partial)):
+        if error.errno and (error.filename is None or str(error.filename).endswith(".partial")):
             error.filename = str(path)
         raise
 
@@ -117,7 +122,7 @@ def lock_file(path: Path) -> IO[str] | None:
 def explain(error: OSError) -> str:
     """What the operating system refuses, in a line: the file, and why."""
     room = "; make room, or choose another place" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
-    nameless = "standard output" if room or error.errno in (errno.EPIPE, errno.EIO) else ""  # all else has a name
+    nameless = "standard output, or a file" if room or error.errno in (errno.EPIPE, errno.EIO) else ""
     reason = f"{error.strerror[:1].lower()}{error.strerror[1:]}{room}" if error.strerror else str(error)
     return ": ".join(filter(None, (error.filename or nameless, reason)))
 

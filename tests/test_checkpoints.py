@@ -1,6 +1,7 @@
 import errno
 import os
 import pickle
+import resource
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,19 @@ def test_round_trip(tmp_path, mmap):
     loaded = checkpoints.load(path, mmap=mmap)
     assert torch.equal(loaded["state_dict"]["weight"], GOOD["state_dict"]["weight"])
     assert loaded[CONFIG_KEY] == GOOD[CONFIG_KEY]
+
+
+def test_a_disk_that_takes_no_more_is_named_and_leaves_the_old_file(tmp_path):
+    path = saved(tmp_path / "last.ckpt")
+    before, old = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, old[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*last\.ckpt'"):
+            saved(path, {**GOOD, "state_dict": {"weight": torch.zeros(1000)}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert path.read_bytes() == before
+    assert files(tmp_path) == ["last.ckpt"]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space left"), KeyboardInterrupt()])

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lit_ghibli.documents import conform, parse_json
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import named
 
 
 class Records:
@@ -32,7 +34,8 @@ class Records:
                     f"the same one to go on, or another folder with out="
                 )
         for line in lines[1:]:
-            self._known.setdefault(line["name"], {}).update(line)
+            if "name" in line:
+                self._known.setdefault(line["name"], {}).update(line)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         if not lines:
@@ -50,7 +53,7 @@ class Records:
         self._known.setdefault(name, {}).update(facts)
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        with self._path.open("ab") as file:
+        with named(self._path), self._path.open("ab") as file:
             file.write(b"\n" + json.dumps(line).encode())
 
 
@@ -58,7 +61,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     lines = []
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         try:
-            lines.append(json.loads(line))
-        except ValueError:  # cut short, or no text at all
+            lines.append(conform(parse_json(line), {"name?": str}))
+        except ValueError:  # cut short, or no facts at all
             continue
     return lines
