@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.networks.attention import Attention
@@ -16,6 +17,8 @@ from lit_ghibli.networks.sizes import check_size
 from lit_ghibli.networks.style_encoder import StyleEncoder
 
 Domain = Literal["a", "b"]
+
+_STYLE_SIDE = 256  # pixels
 
 
 class VqGenerator(nn.Module):
@@ -121,6 +124,17 @@ class VqGenerator(nn.Module):
     def encode_style(self, pictures: Tensor, domain: Domain) -> Tensor:
         """The report's ``encode_style``: the styles ``(N, style_dim)`` of pictures of a domain."""
         return self.style_encoders[domain](pictures)
+
+    def embed(self, pictures: Tensor) -> Tensor:
+        """The styles ``(N, style_dim)`` of anime pictures ``(N, 3, H, W)`` in ``[-1, 1]`` of any size.
+
+        Larger ones are reduced to a shorter side of 256 pixels, where strokes are about as broad as in training.
+        """
+        factor = _STYLE_SIDE / min(pictures.shape[-2:])
+        if factor < 1:
+            size = [round(side * factor) for side in pictures.shape[-2:]]
+            pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
+        return self.encode_style(pictures, "b")
 
     def decode(self, content: Tensor, style: Tensor, domain: Domain) -> Tensor:
         """The report's ``decode_a`` and ``decode_b``: paint ``(N, code_dim, h, w)`` in the style ``(N, style_dim)``."""
