@@ -200,9 +200,10 @@ def check_run(config: Mapping[str, Any], run: Path) -> None:
             why = "no cache of yours"
         else:
             continue
+        without = f"Give another with {place}.{key}=FOLDER" if key == "cache_dir" else f"Leave that out with ~{place}"
         raise UserError(
-            f"{run} is refused: {key}={value} in its {place} is {why}. Leave that out with ~{place}; or, only if you "
-            "know whose run it is, repeat it as it is with trust=true"
+            f"{run} is refused: {key}={value} in its {place} is {why}. {without}; or, only if you know whose it is, "
+            "repeat it as it is with trust=true"
         )
 
 

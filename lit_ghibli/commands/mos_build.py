@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_text
 from lit_ghibli.opinion.page import MODES, Checks, ImageSet, Wording, embed, make_study
@@ -20,7 +21,7 @@ def mos_build(config: DictConfig) -> None:
     """Write ``rate.html``, for the raters, and ``key.json``, for the researcher, to ``out``."""
     if config.mode not in MODES:
         raise UserError(f"mode must be {' or '.join(MODES)}; got {config.mode!r}")
-    out = Path(config.out)
+    out = output_folder(config.out)
     if (out / KEY).exists() and not config.overwrite:
         raise UserError(f"{out / KEY} exists: answers to that study need it; choose another --out, or overwrite=true")
     from lit_ghibli.data.image_files import open_image  # here, so that --help answers at once
@@ -69,9 +70,11 @@ def parse_methods(given: Any) -> dict[str, Path]:
     if isinstance(given, Mapping):
         if wrong := [name for name, folder in given.items() if not isinstance(folder, str) or not folder]:
             raise UserError(f"methods: {wrong[0]} needs a folder, a style or a run; got {given[wrong[0]]!r}")
-        given = [f"{name}:{folder}" for name, folder in given.items()]
+        named = {str(name): Path(folder) for name, folder in given.items()}
     if not given:
         raise UserError("methods names none: methods=[NAME:FOLDER,STYLE]")
+    if isinstance(given, Mapping):
+        return named
     methods: dict[str, Path] = {}
     for text in given if isinstance(given, list) else [given]:
         name, colon, folder = (str(part) for part in str(text).partition(":"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lit_ghibli.documents import conform, parse_json
 from lit_ghibli.errors import UserError, did_you_mean
 from lit_ghibli.files import write_atomically
 from lit_ghibli.inference.painting import Painting
@@ -124,7 +125,7 @@ def read_card(path: Path) -> Card:
 
     try:
         with safe_open(path, "pt") as file:
-            return Card(**json.loads((file.metadata() or {})[_CARD]))
+            return conform(parse_json((file.metadata() or {})[_CARD]), Card)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise StyleError(f"{path} is no style of this suite, or damaged: {error}") from error
 

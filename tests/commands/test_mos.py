@@ -32,6 +32,7 @@ def test_forms_of_methods():
         parse_methods(["x/y"])
     with pytest.raises(UserError, match="names 'a' twice"):
         parse_methods(["a:x", "a:y"])
+    assert parse_methods({"a: b": "c"}) == {"a: b": Path("c")}
     for nothing in ({}, []):
         with pytest.raises(UserError, match=r"methods names none: methods=\[NAME:FOLDER,STYLE\]"):
             parse_methods(nothing)

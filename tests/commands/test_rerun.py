@@ -295,7 +295,7 @@ def test_a_strangers_record_is_refused_before_anything_is_made(tmp_path, monkeyp
         repeat(write(tmp_path / "run", evil), new)
     place = ".".join(key.split(".")[: 2 if key.startswith(("callbacks", "logger")) else 1])
     assert f" in its {place} is " in str(refusal.value)
-    assert f"with ~{place}; or, only if you know whose run it is" in str(refusal.value)
+    assert f"with ~{place}; or, only if you know whose it is" in str(refusal.value)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -325,6 +325,12 @@ def fail():
 def test_a_folder_without_a_record_is_no_run(tmp_path):
     with pytest.raises(UserError, match=r"it has no record\.json"):
         repeat(tmp_path, tmp_path / "new")
+
+
+def test_a_cache_elsewhere_is_not_made(tmp_path, record):
+    other = {**record, "config": {**record["config"], "data": {**record["config"]["data"], "cache_dir": "/etc/new"}}}
+    with pytest.raises(UserError, match=r"is no cache of yours. Give another with data\.cache_dir"):
+        repeat(write(tmp_path / "run", other), tmp_path / "new")
 
 
 @pytest.mark.parametrize(
