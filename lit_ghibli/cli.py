@@ -59,6 +59,7 @@ def _output_told() -> Iterator[None]:
         sys.exit(f"lit-ghibli: {explain(error)}")
 
 
+@_output_told()
 def main() -> None:
     """Run a command: `data fetch` is the module `lit_ghibli.commands.data_fetch`, and dashes are underscores, too."""
     words = sys.argv[1:]
@@ -75,9 +76,8 @@ def main() -> None:
     if "--version" in sys.argv[1:]:
         print(__version__)
         return
-    with _output_told():
-        # As __main__, so that the further processes of a DDP run are started as `python -m` of the same command.
-        runpy.run_module(f"lit_ghibli.commands.{module_of(command)}", run_name="__main__", alter_sys=True)
+    # As __main__, so that the further processes of a DDP run are started as `python -m` of the same command.
+    runpy.run_module(f"lit_ghibli.commands.{module_of(command)}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
