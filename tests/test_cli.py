@@ -97,3 +97,15 @@ def test_a_wrong_word_ends_a_process_before_anything_is_done(cli, tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["lit-ghibli scenes: count must be a whole number of at least 1; got 'many'"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [["--help"], ["completion", "bash"]])
+def test_a_standard_output_that_takes_no_more_is_a_line(words):
+    with open("/dev/full", "w") as full:
+        program = [sys.executable, "-m", "lit_ghibli", *words]
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "standard output" in line
+    assert "no space left on device" in line
