@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -210,10 +211,25 @@ class Folders:
         if not training and held_out:
             return Domain(None, held_out)
         names = [train, pair] if training and pair else [train]
-        found = try_all(partial(_trained_on, root / name, held_out) for name in names)
+        found = try_all(partial(self._trained_on, root, name, held_out) for name in names)
         if not held_out:
             log.warning("no folder %s in %s: pictures and metrics use training images instead", test, root)
         return Domain(found[0], held_out, *found[1:])
+
+    def _trained_on(self, root: Path, name: str, held_out: Files | None) -> Files:
+        """Files of a folder to train on, none of which is held out."""
+        folder = root / name
+        if not os.path.exists(folder):
+            key = next(field for field in self.TRAINED_ON if getattr(self, field) == name)
+            there = sorted(path.name for path in root.iterdir() if path.is_dir()) if os.path.isdir(root) else []
+            raise FolderError(
+                f"image folder {folder} does not exist: data.{key}={name}, but data.root={root} has "
+                f"{', '.join(there) or 'no folders'}"
+            )
+        found = Files(folder, list_images(folder))
+        if held_out:
+            check_disjoint(found.paths, held_out.paths)
+        return found
 
     def _open(self, inputs: Domain, targets: Domain, training: bool) -> Splits:
         """Decode both domains, the first training pictures for held-out ones that are not there.
@@ -242,14 +258,6 @@ class Folders:
             storage=self.cache,
             cache_dir=self.cache_dir,
         )
-
-
-def _trained_on(folder: Path, held_out: Files | None) -> Files:
-    """Files of a folder to train on, none of which is held out."""
-    found = Files(folder, list_images(folder))
-    if held_out:
-        check_disjoint(found.paths, held_out.paths)
-    return found
 
 
 @dataclass(kw_only=True)

@@ -108,7 +108,9 @@ def test_home_is_found(root, monkeypatch):
 
 def test_a_missing_root_or_folder_is_named(root, tmp_path):
     assert str(tmp_path / "nowhere" / "trainA") in failure(source(tmp_path / "nowhere"))
-    assert str(root / "trainC") in failure(source(root, train_anime="trainC"))
+    told = failure(source(root, train_anime="trainC"))
+    assert f"{root / 'trainC'} does not exist: data.train_anime=trainC, but data.root={root} has " in told
+    assert "trainA, trainB" in told
     both = failure(source(root, train_photo="trainD", train_anime="trainC"))
     assert f"{root / 'trainD'} does not exist" in both
     assert f"{root / 'trainC'} does not exist" in both
