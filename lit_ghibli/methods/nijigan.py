@@ -10,7 +10,8 @@ Unsupervised branch:
 (2) src           Jensen-Shannon divergence of the patch relations within x and within G(x)  (Jung et al. 2022)
 (3) hdce          decoupled InfoNCE of z(G(x)) and z(x), negatives weighted by their relation to the key, more sharply
                   as gamma falls; the mean of this and of the same of (G(y), y)              (Jung et al. 2022)
-(4) vgg           mean square difference of VGG-19's conv4_4 of G(x) and of x
+(4) vgg           mean square difference of VGG-19's conv4_4 of G(x) and of x, which it is fed in [0, 1] without
+                  ImageNet's statistics: the weight is made for that
 (5) straightness  mean square error of one Euler step in place of each ODE block: not in the paper
 Supervised branch, times lambda_sup(t):
 (6) gan_pair      conditional GAN: (1) of D_p on (x_p, y_p) and (x_p, G(x_p))                (Jiang et al. 2023)
@@ -49,7 +50,7 @@ from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
 PairDiscriminator = partial(PatchDiscriminator, in_channels=6)
-Conv4_4 = partial(VggFeatures, taps=("conv4_4",))
+Conv4_4 = partial(VggFeatures, taps=("conv4_4",), input_range="unit")
 WEIGHTS = {"gan": 1.0, "src": 0.05, "hdce": 0.1, "vgg": 0.1, "straightness": 0.0, "gan_pair": 1.0, "style_nce": 0.1}
 RAMP_UP = {"name": "ramp_up", "unit": "epoch", "warm_up_epochs": 10}
 

@@ -21,12 +21,13 @@ class PerceptualDistance:
     No ``nn.Module``, for the reasons of `FeatureExtractor`.
 
     Args:
-        backbone: ``alex``, which its authors recommend for measuring, or ``vgg``.
+        backbone: ``alex``, which its authors recommend for measuring, ``vgg``, or ``vgg19``, which is no LPIPS.
         weights: ``imagenet`` (torchvision's), ``random`` (whose distances are no LPIPS), or the path of a state dict
-            of torchvision's ``alexnet`` or ``vgg16``.
+            of torchvision's ``alexnet``, ``vgg16`` or ``vgg19``.
 
     Attributes:
         source: The first digits of the file's checksum, or ``random``.
+        title: What the distances are called: ``lpips`` where they are.
 
     Raises:
         UserError: No such backbone, or weights that cannot be had, read or used.
@@ -37,6 +38,8 @@ class PerceptualDistance:
             raise UserError(f"metrics.lpips={backbone}: choose one of {', '.join(BACKBONES)}")
         self.backbone = backbone
         self._network, self.source = build_lpips(backbone, weights, _WAYS_OUT)
+        differs = "random" if self.source == "random" else "vgg19" if backbone == "vgg19" else None
+        self.title = f"perceptual_{differs}" if differs else "lpips"
 
     @torch.no_grad()
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:

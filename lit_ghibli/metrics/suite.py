@@ -94,7 +94,7 @@ class MetricSuite(nn.Module):
     - ``psnr``: peak signal-to-noise ratio in dB of each image; infinite as soon as one output equals its target.
     - ``mse``: mean squared error over all values of all images.
     - ``l1``: mean absolute error over all values of all images.
-    - ``lpips``: `PerceptualDistance`; with random weights it is returned as ``perceptual_random``.
+    - ``lpips``: `PerceptualDistance`; ``perceptual_random`` and ``perceptual_vgg19`` where it is no LPIPS.
 
     Of outputs and the photographs that they were made of, means over images:
 
@@ -122,7 +122,7 @@ class MetricSuite(nn.Module):
         metrics: names from `NAMES`.
         seed: of the metrics that sample, and of intervals.
         features: of ``fid`` and ``kid``: see `load_extractor`.
-        lpips: backbone of ``lpips``, ``alex`` or ``vgg``.
+        lpips: backbone of ``lpips``: ``alex``, ``vgg`` or ``vgg19``.
         lpips_weights: see `PerceptualDistance`.
         cache_dir: where features of real images are kept; None for the folder of all caches.
 
@@ -151,7 +151,7 @@ class MetricSuite(nn.Module):
         self.perceptual = PerceptualDistance(lpips, str(lpips_weights)) if LPIPS in self.names else None
         if self.perceptual:
             self.pair_metrics[LPIPS] = PictureScores(self.perceptual)
-            self.titles[LPIPS] = "perceptual_random" if self.perceptual.source == "random" else LPIPS
+            self.titles[LPIPS] = self.perceptual.title
         if FEATURE_METRICS.keys() & set(self.names):
             extractor = load_extractor(str(features))
             self.feature_sets = FeatureSets(extractor, Path(cache_dir or default_cache_dir()))

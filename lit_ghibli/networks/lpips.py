@@ -11,14 +11,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.image import lpips as torchmetrics_lpips
-from torchvision.models import AlexNet_Weights, VGG16_Weights
+from torchvision.models import AlexNet_Weights, VGG16_Weights, VGG19_Weights
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
+from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.networks.weights import find_weights, pick_weights, read_weights
 
-_URLS = {"alex": AlexNet_Weights.IMAGENET1K_V1.url, "vgg": VGG16_Weights.IMAGENET1K_V1.url}
-_NETWORKS = {"alex": "torchvision's alexnet", "vgg": "torchvision's vgg16"}
+_URLS = {
+    "alex": AlexNet_Weights.IMAGENET1K_V1.url,
+    "vgg": VGG16_Weights.IMAGENET1K_V1.url,
+    "vgg19": VGG19_Weights.IMAGENET1K_V1.url,
+}
+_NETWORKS = {"alex": "torchvision's alexnet", "vgg": "torchvision's vgg16", "vgg19": "torchvision's vgg19"}
 BACKBONES = tuple(_URLS)
 _WAYS_OUT = (
     "run once with internet access, which fills the cache; or give method.lpips.weights=<path of a state dict of "
@@ -33,9 +38,10 @@ class Lpips(nn.Module):
     Frozen: it has no parameters of its own, and state dicts of modules that hold one know nothing of it.
 
     Args:
-        backbone: ``vgg``, which its authors recommend for optimising, or ``alex``.
+        backbone: ``vgg``, which its authors recommend for optimising, ``alex``, or ``vgg19``, which is no published
+            LPIPS: see :class:`UniformDistance`.
         weights: ``imagenet`` (torchvision's, from torch.hub's cache, else fetched), ``random``, or the path of a state
-            dict of torchvision's ``vgg16`` or ``alexnet``.
+            dict of torchvision's ``vgg16``, ``alexnet`` or ``vgg19``.
 
     Attributes:
         source: The first digits of the file's checksum, or ``random``.
@@ -58,18 +64,55 @@ class Lpips(nn.Module):
             return network(pictures.float(), targets.float()).mean()
 
 
+class UniformDistance(nn.Module):
+    """LPIPS without learned heads, all channels of a layer counting alike, on VGG-19: its authors trained none for it.
+
+    Of the last ReLU of each stage. NijiGAN's report compares pictures by VGG-19; numbers are no LPIPS.
+
+    Args:
+        weights: ``random``, or the path of a state dict of torchvision's ``vgg19``.
+
+    Raises:
+        UserError: Weights that cannot be read or used.
+
+    Source: Zhang et al. 2018, Eq. 1, where the weights of a layer are one over the number of its channels.
+    """
+
+    def __init__(self, weights: str | Path) -> None:
+        super().__init__()
+        self.vgg = VggFeatures(("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4"), weights)
+
+    def forward(self, pictures: Tensor, targets: Tensor, normalize: bool = False) -> Tensor:
+        """Distances ``(N,)`` of ``(N, 3, H, W)`` in ``[-1, 1]``, or in ``[0, 1]`` where these are to be normalised."""
+        both = (2 * images - 1 if normalize else images for images in (pictures, targets))
+        features, others = (self.vgg(images) for images in both)
+        layers = (_unit_length(features[name]) - _unit_length(others[name]) for name in self.vgg.taps)
+        return sum(difference.square().mean(dim=(1, 2, 3)) for difference in layers)
+
+
+def _unit_length(features: Tensor) -> Tensor:
+    return features / (features.square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
+
+
 @functools.lru_cache(maxsize=2)  # the suites of one evaluation share it
 def build_lpips(backbone: str, weights: str, ways_out: str) -> tuple[nn.Module, str]:
     """The network that measures LPIPS of images in ``[-1, 1]``, in eval mode, and where its weights are from.
 
     Args:
         backbone: one of ``BACKBONES``.
-        weights: ``imagenet``, ``random``, or the path of a state dict of torchvision's ``alexnet`` or ``vgg16``.
+        weights: ``imagenet``, ``random``, or the path of a state dict of torchvision's ``alexnet``,
+            ``vgg16`` or ``vgg19``.
         ways_out: what a person without these weights can do instead; ``{network}`` stands for whose they are.
 
     Raises:
         UserError: The weights cannot be had, read or used.
     """
+    if backbone == "vgg19":
+        found = (
+            weights if weights == "random" else _find(backbone, weights, ways_out.format(network=_NETWORKS[backbone]))
+        )
+        network = UniformDistance(found).requires_grad_(False).eval()
+        return network, weights if weights == "random" else sha256_of(found)[:16]
     heads = Path(inspect.getfile(torchmetrics_lpips)).with_name("lpips_models") / f"{backbone}.pth"
     with torch.device("meta"):
         network = torchmetrics_lpips._NoTrainLpips(pretrained=False, net=backbone, pnet_rand=True)
@@ -97,6 +140,9 @@ def _backbone_weights(
                 nn.init.kaiming_normal_(state[name], nonlinearity="relu", generator=generator)
         return state, "random"
     network = _NETWORKS[backbone]
-    ways_out = ways_out.format(network=network)
-    path = find_weights(_URLS[backbone], ways_out) if weights == "imagenet" else Path(weights).expanduser()
+    path = _find(backbone, weights, ways_out.format(network=network))
     return pick_weights(read_weights(path, network), shapes, path, network), sha256_of(path)[:16]
+
+
+def _find(backbone: str, weights: str, ways_out: str) -> Path:
+    return find_weights(_URLS[backbone], ways_out) if weights == "imagenet" else Path(weights).expanduser()

@@ -39,6 +39,13 @@ LAYERS = tuple(_name_layers())  # a layer's place here is its index in torchvisi
 _CHANNELS = itertools.pairwise((3, *itertools.chain(*_WIDTHS)))
 _CONVOLUTIONS = dict(zip((name for name in LAYERS if name.startswith("conv")), _CHANNELS, strict=True))  # (in, out)
 
+# What pixels in [0, 1] are moved and scaled by: means and deviations of red, green and blue
+_INPUT_RANGES = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "caffe": (tuple(level / 255 for level in (123.68, 116.779, 103.939)), (1 / 255,) * 3),
+}
+
 _IMAGENET_URL = VGG19_Weights.IMAGENET1K_V1.url
 _NETWORK = "torchvision's vgg19 (the one without batch norm), or of its `features`"
 
@@ -150,7 +157,8 @@ class VggFeatures(nn.Module):
 
     A ``conv`` tap is the convolution's output before its ReLU, also where it is given by index. Torchvision's
     own ReLUs work in place, and code that collects conv outputs from them sees rectified values; ask
-    for the ``relu`` tap to have those. Here a ReLU works in place only where no tap needs its input.
+    for the ``relu`` tap to have those, or for ``rectified``. Here a ReLU works in place only where no tap needs its
+    input.
 
     Args:
         taps: layers by name (``conv4_1``, ``relu4_1``, ``pool4``) or index; see :func:`layer_name`.
@@ -159,6 +167,11 @@ class VggFeatures(nn.Module):
         pool: ``max`` as trained, or ``average``, which Gatys et al. prefer for synthesis.
         seed: of ``random`` weights, drawn without touching the global generator.
         checkpoint: keep only each stage's input and taps for the backward pass and compute the rest again.
+        input_range: what the network is fed. ``imagenet``: pixels in ``[0, 1]`` normalised with ImageNet's statistics,
+            as torchvision's weights were trained. ``unit``: pixels in ``[0, 1]``, as much released code has it; then
+            features are of another, smaller scale, and weights of losses mean less. ``caffe``: blue, green, red in
+            0..255, less ImageNet's means, for weights from Caffe.
+        rectified: give ``conv`` taps after their ReLU, too, by their own names.
 
     Attributes:
         taps: names of the tapped layers, from shallow to deep.
@@ -166,7 +179,7 @@ class VggFeatures(nn.Module):
         source: where the weights are from: ``imagenet``, ``random``, or ``sha256:`` and the file's first 16 digits.
 
     Raises:
-        UserError: on an unknown tap or pool, and on weights that cannot be had, read or used.
+        UserError: on an unknown tap, pool or input range, and on weights that cannot be had, read or used.
 
     Source: Simonyan and Zisserman 2015, configuration E; Gatys et al. 2016, section 2.
     """
@@ -178,8 +191,12 @@ class VggFeatures(nn.Module):
         pool: Literal["max", "average"] = "max",
         seed: int = 0,
         checkpoint: bool = False,
+        input_range: Literal["imagenet", "unit", "caffe"] = "imagenet",
+        rectified: bool = False,
     ) -> None:
         super().__init__()
+        if input_range not in _INPUT_RANGES:
+            raise UserError(f"input_range is {input_range!r}; it must be one of {', '.join(_INPUT_RANGES)}")
         if pool not in ("max", "average"):
             raise UserError(f"pool is {pool!r}; it must be 'max' or 'average'")
         self.taps = tuple(sorted({layer_name(tap) for tap in taps}, key=LAYERS.index))
@@ -187,12 +204,12 @@ class VggFeatures(nn.Module):
             raise UserError("taps is empty; name at least one layer of VGG-19, such as relu4_1")
         names = LAYERS[: LAYERS.index(self.taps[-1]) + 1]
         self.minimum_size = 2 ** sum(name.startswith("pool") for name in names)
-        self.checkpoint = checkpoint
+        self.checkpoint, self.rectified, self.input_range = checkpoint, rectified, input_range
         state, self.source = _load(weights, names, seed)
         layers = {name: self._build(name, state, pool) for name in names}
         stages = itertools.groupby(names, key=lambda name: name[4])
         self.stages = nn.ModuleList(nn.ModuleDict({name: layers[name] for name in stage}) for _, stage in stages)
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in _INPUT_RANGES[input_range])
         # The statistics move to the images' range, not the images to theirs: to_unit clamps, which would leave
         # pixels beyond the range without gradient for ever.
         self.register_buffer("mean", from_uint8(255 * mean), persistent=False)
@@ -232,6 +249,8 @@ class VggFeatures(nn.Module):
                 f"shallower layer"
             )
         x, features = (images - self.mean) / self.std, {}
+        if self.input_range == "caffe":
+            x = x.flip(1)
         for stage in self.stages:
             if self.checkpoint and torch.is_grad_enabled():
                 x, tapped = recompute_later(self._run, stage, x, use_reentrant=False, preserve_rng_state=False)
@@ -245,5 +264,5 @@ class VggFeatures(nn.Module):
         for name, layer in stage.items():
             x = layer(x)
             if name in self.taps:
-                tapped[name] = x
+                tapped[name] = x.relu() if self.rectified and name.startswith("conv") else x
         return x, tapped

@@ -77,7 +77,8 @@ def test_defaults_are_those_of_the_recipe():
     theirs = assert_defaults_are_those_of_the_recipe(ours, "nijigan")
     for name in ("identity", "num_patches", "temperature", "gamma", "schedule", "faithful"):
         assert getattr(ours, name) == getattr(theirs, name), name
-    assert ours.make_vgg.keywords["taps"] == tuple(theirs.make_vgg.keywords["taps"])
+    vgg = theirs.make_vgg.keywords
+    assert ours.make_vgg.keywords == {"taps": tuple(vgg["taps"]), "input_range": vgg["input_range"]}
 
 
 def test_the_recipes_are_the_published_ones():

@@ -127,6 +127,36 @@ def test_a_conv_tap_is_before_its_relu_and_what_the_documents_collect_is_the_rel
     torch.testing.assert_close(values["relu1_2"].double(), collected, rtol=1e-4, atol=1e-5)
 
 
+def test_rectified_taps_are_those_of_loops_over_torchvisions_layers():
+    """000 and 004 collect conv outputs that the next layer then rectifies in place."""
+    features = biased(["conv1_1", "conv2_1", "relu2_1"], rectified=True)
+    images = random_images(16, 16)
+    values, collected = features(images), reference(features, images, in_place=True)
+    for name in ("conv1_1", "conv2_1"):
+        assert (values[name] == 0).any()
+        torch.testing.assert_close(values[name].double(), collected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("input_range", ["imagenet", "unit", "caffe"])
+def test_what_the_network_is_fed(input_range):
+    features = VggFeatures(["conv1_1"], "random", input_range=input_range)
+    images = random_images(8, 8)
+    unit = ((images.double() + 1) / 2).numpy()
+    fed = {
+        "imagenet": (unit - [[[0.485]], [[0.456]], [[0.406]]]) / [[[0.229]], [[0.224]], [[0.225]]],
+        "unit": unit,
+        "caffe": 255 * unit[:, ::-1] - [[[103.939]], [[116.779]], [[123.68]]],
+    }[input_range]
+    weight = features.stages[0]["conv1_1"].weight.double()
+    expected = nn.functional.conv2d(torch.tensor(fed), weight, padding=1)
+    torch.testing.assert_close(features(images)["conv1_1"].double(), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_an_unknown_range_is_answered_with_all():
+    with pytest.raises(UserError, match="input_range is 'bgr'; it must be one of imagenet, unit, caffe"):
+        VggFeatures(["conv1_1"], "random", input_range="bgr")
+
+
 def test_a_relu_that_no_tap_needs_the_input_of_works_in_place():
     layers = {
         name: layer for stage in VggFeatures(["conv2_1", "relu2_2"], "random").stages for name, layer in stage.items()
