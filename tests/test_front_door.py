@@ -51,11 +51,17 @@ def test_train_leaves_what_the_command_leaves(trained):
     assert record["attempts"][-1]["state"] == "finished"
 
 
-def test_a_run_goes_on_in_python(trained, tmp_path, monkeypatch):
+def test_a_run_goes_on_in_python(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     again = lit_ghibli.train(f"resume={trained.folder}", "method.epochs=2")
     assert again.folder == trained.folder
     assert again.metrics["epoch"] == 1
+    lit_ghibli.train(f"resume={trained.folder}")
+    assert (
+        f"nothing was left to train: {trained.folder} has all its 2 epochs; for more, resume="
+        in capsys.readouterr().out
+    )
+    assert not list(trained.folder.glob("run.lock"))
 
 
 def test_two_runs_that_begin_in_one_second_have_two_folders(tiny, tmp_path, monkeypatch):

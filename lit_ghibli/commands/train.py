@@ -143,7 +143,7 @@ def fit(config: DictConfig, record: Any) -> Any:
 
     with run_owner.owning(config.run_dir) as first:
         run = prepare(config)
-        if first and run.checkpoint:
+        if first and run.checkpoint and run.checkpoint.resolve().parents[1] == Path(config.run_dir).resolve():
             keep_what_is_later(run.checkpoint, config.run_dir)
         elif first:
             run_owner.check_new(config.run_dir)
@@ -286,7 +286,7 @@ def expand_resume(arguments: list[str]) -> list[str]:
     now = [argument for argument in arguments if not argument.startswith(("resume=", "trust="))]
     words = _words_of(run)
     own = is_own(words, run)
-    replaced = {"resume", *(argument.split("=")[0] for argument in arguments), *(() if own else ("trust",))}
+    replaced = {"resume", "run_dir", *(argument.split("=")[0] for argument in arguments), *(() if own else ("trust",))}
     keys = [(override.split("=")[0], override) for override in words]
     launched = any(argument.startswith("launcher=") for argument in now)
     kept = [each for each in keys if launched or each[0].split(".")[0] != "launcher"]  # else it goes on here

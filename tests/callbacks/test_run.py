@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import re
+import signal
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
 
 EPOCHS, STEPS = 3, 4
+CONFIG = {"method": {"_target_": "lit_ghibli.methods.cyclegan.CycleGAN"}, "seed": 0}
 IGNORED = ("LeafSpec", "does not have many workers", "in eval mode at the start of training")
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in IGNORED]  # Lightning's, of itself and advice
 
@@ -90,7 +92,7 @@ def run(tmp_path_factory):
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         default_root_dir=folder,
-        plugins=[checkpoints.RunCheckpointIO({"seed": 0})],
+        plugins=[checkpoints.RunCheckpointIO(CONFIG)],
         logger=[
             ContinuedCSVLogger(str(folder)),
             TensorBoardLogger(folder, name="", version="tensorboard"),
@@ -147,6 +149,20 @@ def test_the_best_epoch_is_the_one_with_the_best_metric(tmp_path, mode, values, 
     assert found == best
 
 
+@pytest.mark.parametrize(("file", "best"), [("epoch_0001", 5.0), ("epoch_0002", None)])
+def test_a_best_checkpoint_that_is_gone_is_that_of_its_epoch_or_found_anew(tmp_path, monkeypatch, file, best):
+    """After a step back the folder may lack it; no worse epoch takes its place while its own is there."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    (tmp_path / f"{file}.ckpt").touch()
+    callback = RunCheckpoints(tmp_path, every_n_batches=1, keep_epochs=-1, monitor="val/x")
+    callback.load_state_dict({"best": 5.0, "best_epoch": 1})
+    callback.on_train_start(FakeTrainer(2, {}), None)
+    assert callback.best == best
+    assert (tmp_path / "best.ckpt").exists() == (best is not None)
+    callback.load_state_dict({"best": 5.0})  # as the first version wrote it
+    assert (callback.best, callback.best_epoch) == (5.0, None)
+
+
 @pytest.mark.parametrize(("keep", "kept"), [(-1, [1, 2, 3, 4]), (0, []), (1, [4]), (3, [2, 3, 4]), (9, [1, 2, 3, 4])])
 def test_as_many_of_the_newest_epochs_are_kept_as_asked_for(tmp_path, keep, kept):
     callback = RunCheckpoints(tmp_path, every_n_batches=1, keep_epochs=keep)
@@ -173,7 +189,7 @@ def test_checkpoints_hold_the_weights_of_their_epoch(run):
         loaded = checkpoints.load(folder / "checkpoints" / f"epoch_{number:04}.ckpt")
         progress = loaded["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         assert progress["total"]["completed"] == number * STEPS
-        assert loaded[checkpoints.CONFIG_KEY] == {"seed": 0}
+        assert loaded[checkpoints.CONFIG_KEY] == CONFIG
     assert all(torch.equal(loaded["state_dict"][name], value) for name, value in method.state_dict().items())
 
 
