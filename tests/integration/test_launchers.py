@@ -122,7 +122,7 @@ def test_a_script_with_srun_is_requeued_into_the_same_folder(tmp_path, two_ranks
     before = last.stat().st_mtime_ns
     environment["SLURM_RESTART_COUNT"] = "2"
     again = subprocess.run(job, check=False, **options)
-    assert "trained: " in again.stdout
+    assert "nothing was left to train: " in again.stdout
     assert "epoch 1/1" not in again.stdout
     assert "not logged" not in again.stderr
     assert last.stat().st_mtime_ns == before
