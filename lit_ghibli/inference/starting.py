@@ -11,6 +11,8 @@ from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.importing import is_own
 from lit_ghibli.inference.load import load_translator
+from lit_ghibli.inference.styles import find_styles, read_style
+from lit_ghibli.networks.painting import PaintingNetwork
 from lit_ghibli.overrides import spell
 from lit_ghibli.published.families import import_published
 from lit_ghibli.published.reading import sha256_of_weights
@@ -24,7 +26,7 @@ def start_from(network: nn.Module, path: Path, settings: Mapping[str, Any]) -> d
 
     Args:
         network: That is to be trained.
-        path: A published file, the folder of a run or of imported weights, or a checkpoint.
+        path: A published file, the folder of a run or of imported weights, a checkpoint, or the name of a style.
         settings: The generator's configuration.
 
     Returns:
@@ -33,7 +35,12 @@ def start_from(network: nn.Module, path: Path, settings: Mapping[str, Any]) -> d
     Raises:
         UserError: It cannot be read, or its generator is another one.
     """
-    if is_own(path):
+    if str(path) in (styles := find_styles()) and not path.exists():
+        file = styles[str(path)]
+        style, card = read_style(str(path))
+        theirs = {"_target_": f"{PaintingNetwork.__module__}.{PaintingNetwork.__name__}", **card.network}
+        weights = style.state_dict()
+    elif is_own(path):
         file = checkpoints.find(path)
         translator, config = load_translator(file, "cpu", 0)
         theirs, weights = config["method"]["generator"], translator.network.state_dict()

@@ -90,6 +90,24 @@ def find_style(name: str) -> Path:
     return styles[name]
 
 
+def read_style(name: str) -> tuple[PaintingNetwork, Card]:
+    """The network of a style, and its card.
+
+    Raises:
+        StyleError: There is no such style, or its file cannot be used.
+    """
+    path = find_style(name)
+    card = read_card(path)
+    from safetensors.torch import load_file
+
+    try:
+        network = PaintingNetwork(**card.network)
+        network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+    except (RuntimeError, TypeError) as error:
+        raise StyleError(f"{path}: its weights do not fit its card: {error}") from error
+    return network, card
+
+
 def load_style(name: str, device: torch.device | str = "cpu", **options: Any) -> Translator:
     """A style as a function on pictures.
 
@@ -102,15 +120,7 @@ def load_style(name: str, device: torch.device | str = "cpu", **options: Any) ->
         StyleError: There is no such style, or its file cannot be used.
         UserError: An option is out of its range.
     """
-    path = find_style(name)
-    card = read_card(path)
-    from safetensors.torch import load_file
-
-    try:
-        network = PaintingNetwork(**card.network)
-        network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-    except (RuntimeError, TypeError) as error:
-        raise StyleError(f"{path}: its weights do not fit its card: {error}") from error
+    network, card = read_style(name)
     network = network.eval().to(device, memory_format=torch.channels_last)
     return Translator(Painting(network, card.pixels, finish=True, **options), device, tile=0)
 

@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import published as layouts
+from safetensors.torch import load_file
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.commands.train import prepare, train_here
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.importing import import_weights
 from lit_ghibli.inference.starting import start_from
+from lit_ghibli.inference.styles import SHIPPED
 from lit_ghibli.networks.animegan import AnimeGenerator
+from lit_ghibli.networks.painting import PaintingNetwork
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.recipes import compose
 
@@ -46,6 +49,19 @@ def test_published_files_imported_folders_and_checkpoints_are_the_same_start():
     head = layouts.drawn(layouts.cyclegan(2, 1))["model.18.weight"]
     assert all(torch.equal(state["decoder.head.weight"], head) for state in states)
     assert all(torch.equal(state[name], value) for state in states for name, value in states[0].items())
+
+
+def test_a_style_is_a_start_by_its_name():
+    network, settings = PaintingNetwork(), {"channels": 20, "deep_channels": 48, "dilations": [1, 2, 1, 2]}
+    file = SHIPPED / "ink.safetensors"
+    assert start_from(network, Path("ink"), settings) == {"file": str(file), "sha256": sha256_of(file)}
+    assert all(torch.equal(network.state_dict()[key], value.float()) for key, value in load_file(file).items())
+
+    narrow = {**settings, "channels": 12}
+    with pytest.raises(
+        UserError, match=r"shape \(20, 12, 3, 3\) there and \(12, .*; give method\.generator\.channels=20$"
+    ):
+        start_from(PaintingNetwork(**narrow), Path("ink"), narrow)
 
 
 ALONE = r"bottleneck\.1\.branch\.0\.weight is in it alone; give method\.generator\.num_blocks=3$"
