@@ -12,7 +12,7 @@ from rich.progress import track
 from torch import Tensor
 
 from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, list_images, open_image
-from lit_ghibli.data.sources import partner_indices, stem
+from lit_ghibli.data.sources import near_twins, partner_indices, stem
 from lit_ghibli.files import write_picture, write_text
 from lit_ghibli.images import from_picture, from_uint8, resample, to_picture, to_uint8
 from lit_ghibli.inference.nearest_training import Signature, signature
@@ -110,10 +110,12 @@ def match_folder(folder: Path, inputs: Sequence[str]) -> tuple[dict[str, Path], 
     """
     files = list_images(folder)
     partners = partner_indices(inputs, [file.relative_to(folder).as_posix() for file in files])
+    alone = [folder / name for name, partner in zip(inputs, partners, strict=True) if partner is None]
+    hints = dict(zip(alone, near_twins(folder, alone, folder, files), strict=True))
     matched, wrong = {}, []
     for name, partner in zip(inputs, partners, strict=True):
         if partner is None:
-            wrong.append(f"{name} has no picture")
+            wrong.append(f"{name} has no picture{hints[folder / name]}")
             continue
         try:
             open_image(files[partner])
