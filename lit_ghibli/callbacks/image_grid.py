@@ -40,7 +40,7 @@ class ImageGrid(Callback):
         if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         rows, scores = self._translate(trainer, pl_module)
-        grid = labelled_grid(rows, max_side=self.max_side)
+        grid = labelled_grid([list(row.items()) for row in rows], max_side=self.max_side)
         write_picture(grid, self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
         continue_csv(self.folder.with_suffix(".csv"), trainer.current_epoch + 1, scores)
         step = trainer.fit_loop.epoch_loop.total_batch_idx  # the step under which the epoch's metrics are logged

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli import __version__
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands.evaluate import merged, new_suite, opened
 from lit_ghibli.commands.profile import check_settings, measure_apart
 from lit_ghibli.errors import UserError
@@ -42,6 +43,7 @@ def compare(config: DictConfig) -> None:
     from lit_ghibli.inference.load import open_model
     from lit_ghibli.inference.measure import HeldOut, Run, Subject, match_folders, measure, write_measures
 
+    out = output_folder(config.out)
     paths = find_subjects(config.subjects)
     models = {name: open_model(path, config.device, tile=0) for name, path in paths.items() if is_model(path)}
     trained_on = {name: model.data for name, model in models.items() if model.data}
@@ -84,7 +86,6 @@ def compare(config: DictConfig) -> None:
         rows.append(outcomes[subject.name].row({"name": subject.name}, beside, origin))
     protocol.check_one_protocol(rows)
 
-    out = Path(config.out)
     readable = write_measures(rows, out)
     stamp = outcomes[UNTOUCHED].stamp
     printed = [{name: row[name] for name in row if name not in {*_NOT_PRINTED, *stamp}} for row in rows]

@@ -1,12 +1,11 @@
 """`lit-ghibli data check`: look the folders of a training through before it starts."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build
 from lit_ghibli.reports.tables import markdown_table
@@ -25,6 +24,7 @@ def data_check(config: DictConfig) -> None:
         return
     datamodule = build(config.data)
     source = datamodule.source
+    out = output_folder(config.out, source.reads)
     folders, pairings = dataset_files.layout(source)
     listed, findings = check.find_files(folders, pairings)
     keep_grids = any(folder.halves for folder in folders) or bool(pairings)
@@ -38,7 +38,7 @@ def data_check(config: DictConfig) -> None:
     findings += strangers + check.find_color_differences(files)
     findings.sort(key=lambda finding: list(VERDICTS).index(finding.verdict))
     rows = [dataset_files.summarize(folder, files) for folder in folders]
-    write_tables(Path(config.out), rows, findings, files)
+    write_tables(out, rows, findings, files)
     print(
         markdown_table([{name: row[name] for name in row if name not in dataset_files.COLOR_COLUMNS} for row in rows])
     )
@@ -47,8 +47,8 @@ def data_check(config: DictConfig) -> None:
     print(in_words(findings))
     title = f"{source.root}: {len(files):,} files, {len(findings):,} findings"
     if sheet := draw_sheet(title, findings, compared, folders, files, config.samples):
-        write_picture(sheet, Path(config.out) / "sheet.png")
-    print(f"tables and sheet: {config.out}")
+        write_picture(sheet, out / "sheet.png")
+    print(f"tables and sheet: {out}")
     if any(finding.verdict in ("stops", "leaks") for finding in findings):
         raise SystemExit(1)
 

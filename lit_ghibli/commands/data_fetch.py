@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.data.download import Report, fetch
 from lit_ghibli.errors import UserError, did_you_mean, printable
 
@@ -27,7 +27,7 @@ def data_fetch(config: DictConfig) -> None:
         fetched = fetch(
             config.name,
             config.url or published.url,
-            Path(config.out).expanduser(),
+            output_folder(config.out),
             sha256=None if sha256 is None else str(sha256),
             max_bytes=round(config.max_megabytes * 10**6),
             timeout=config.timeout,

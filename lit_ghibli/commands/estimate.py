@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands.train import Prepared, expand_resume, prepare
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import build
@@ -24,6 +25,8 @@ _MIB = 2**20
 @command("estimate", expand_resume)
 def estimate(config: DictConfig) -> None:
     """Print the forecast, and write ``estimate.csv``, ``.json`` and ``.md`` where ``out`` is given."""
+    if config.out:
+        output_folder(config.out)
     figures = dry_run(config)
     if figures is None:  # one of several processes, the first of which reports
         return

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_picture
 from lit_ghibli.inference.subjects import AS_TRAINED, INPUT, TARGET, UNTOUCHED
@@ -45,14 +46,17 @@ def evaluate(config: DictConfig) -> None:
         )
     name = "_".join(str(part) for part in (paths[0].stem, config.solver, config.steps) if part is not None)
     beside = Path("outputs") if models[0].config is None else paths[0].parents[1]
-    out = Path(config.out) if config.out else beside / "evaluation" / name
+    datamodule = instantiate_trusted(merged(of_run, config.data))
+    reads = getattr(datamodule.source, "reads", [])  # scenes are rendered
+    out = output_folder(config.out or beside / "evaluation" / name, reads)
+    datamodule.setup("validate")
     runs = []
     for path, model in zip(paths, models, strict=True):
         trained = model.translator
         translator = trained.with_solver(config.solver, config.steps)
         title = "output" if path == paths[0] else f"{path.stem} output"
         runs.append(Run(title, translator, None if translator is trained else trained))
-    held_out = HeldOut(opened(merged(of_run, config.data)))
+    held_out = HeldOut(datamodule)
     shown = {"num_images": config.num_images, "each": True}
     untouched = measure(Subject(UNTOUCHED), held_out, suite, **shown)
     targets = held_out.first(config.num_images, lambda _, target: target)
@@ -72,7 +76,7 @@ def evaluate(config: DictConfig) -> None:
         ]
         write_csv(scores, folder / "per_picture.csv")
         titles = [title for title in (INPUT, "output", AS_TRAINED, TARGET) if columns.get(title)]
-        grid = [{title: np.asarray(columns[title][name]) for title in titles} for name in untouched.pictures]
+        grid = [[(title, np.asarray(columns[title][name])) for title in titles] for name in untouched.pictures]
         write_picture(labelled_grid(grid, max_side=256), folder / "pictures.png")
         origin = {"checkpoint": model.name, "checkpoint_sha256": model.sha256[:16]}
         rows.append({**outcome.row({"pictures": run.name}, {}, origin), **beside})

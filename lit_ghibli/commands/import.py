@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._output import output_folder
 
 
 @command("import")
@@ -15,7 +16,7 @@ def import_(config: DictConfig) -> None:
     """Write ``checkpoints/last.ckpt`` to ``out``, and say what it is and under which terms."""
     from lit_ghibli.inference.importing import describe, import_weights  # here, so that --help answers at once
 
-    out = Path(config.out).expanduser()
+    out = output_folder(config.out)
     file = Path(config.file).expanduser()
     options = OmegaConf.to_container(config.generator, resolve=True)
     provenance, generator = import_weights(file, out, config.family, options, config.overwrite)

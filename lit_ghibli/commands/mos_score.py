@@ -8,6 +8,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_text
 from lit_ghibli.opinion.answers import (
@@ -27,9 +28,9 @@ from lit_ghibli.reports.tables import Row, latex_table, markdown_table, without_
 def mos_score(config: DictConfig) -> None:
     """Write the tables ``summary``, ``scores``, ``pairs``, ``agreement`` and ``raters`` to ``out``."""
     key_file = Path(config.key)
+    out = output_folder(config.out or key_file.parent / "scores")
     key = read_key(key_file)
     inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
-    out = Path(config.out) if config.out else key_file.parent / "scores"
     files, others = find_answers([Path(path) for path in inputs], key_file, out)
     raters, listed = select_raters(files, key, Thresholds(**config.unreliable))
     left_out = [f"  {row['file']}: {row['why_not']}" for row in listed if row["counted"] == "no"]

@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands.train import begin, make_trainer, plain_and_links
 from lit_ghibli.data.image_files import FolderError, list_images, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build
-from lit_ghibli.reports.grids import labelled_grid
+from lit_ghibli.reports.grids import Cell, labelled_grid
 
 
 class Job(NamedTuple):
@@ -55,7 +56,7 @@ def split_betas(arguments: list[str]) -> list[str]:
 @command("nst", split_betas)
 def nst(config: DictConfig) -> None:
     """Paint every content in every style, with every beta, into the folder ``out``; then the sheet of all."""
-    out = Path(config.out)
+    out = output_folder(config.out)
     betas = [float(beta) for beta in (config.beta if OmegaConf.is_list(config.beta) else [config.beta])]
     jobs = plan(list(config.inputs), out, betas)
     painter = _painter(config)
@@ -96,6 +97,8 @@ def plan(inputs: Sequence[str], out: Path, betas: Sequence[float]) -> list[Job]:
         for blend in styles
         for beta in betas
     ]
+    if not jobs:
+        raise UserError(f"{' '.join(inputs)}: no pictures but those in --out {out}, where what is painted goes")
     names = [job.name for job in jobs]
     if twins := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(
@@ -104,20 +107,21 @@ def plan(inputs: Sequence[str], out: Path, betas: Sequence[float]) -> list[Job]:
     return jobs
 
 
-def sheet_rows(jobs: Sequence[Job], out: Path) -> list[dict[str, np.ndarray]]:
+def sheet_rows(jobs: Sequence[Job], out: Path) -> list[list[Cell]]:
     """Rows of the contact sheet: contents by styles, or, of several betas, pairs by betas."""
-    rows: dict[Any, dict[str, np.ndarray]] = {}
+    rows: dict[Any, list[Cell]] = {}
     sweeping = len({job.beta for job in jobs}) > 1
     if not sweeping:
-        styles = {_title(job.styles): _read(*job.styles) for job in jobs}
-        rows["styles"] = {"content": np.full_like(next(iter(styles.values())), 255), **styles}
+        styles = [(_title(blend), _read(*blend)) for blend in dict.fromkeys(job.styles for job in jobs)]
+        rows["styles"] = [("content", np.full_like(styles[0][1], 255)), *styles]
     for job in jobs:
+        painted = _read(out / f"{job.name}.png")
         if sweeping:
-            row = rows.setdefault(job[:2], {"content": _read(job.content), "style": _read(*job.styles)})
-            row[f"beta {job.beta:g}"] = _read(out / f"{job.name}.png")
+            row = rows.setdefault(job[:2], [("content", _read(job.content)), ("style", _read(*job.styles))])
+            row.append((f"beta {job.beta:g}", painted))
         else:
-            row = rows.setdefault(job.content, {"content": _read(job.content)})
-            row[_title(job.styles)] = _read(out / f"{job.name}.png")
+            row = rows.setdefault(job.content, [("content", _read(job.content))])
+            row.append((_title(job.styles), painted))
     return list(rows.values())
 
 

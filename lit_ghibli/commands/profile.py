@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import build, compose
 from lit_ghibli.reports.tables import markdown_table, write_table
@@ -25,15 +26,16 @@ def profile(config: DictConfig) -> None:
     from lit_ghibli.inference.load import choose_device, find_checkpoint, is_style
 
     check_settings(config)
+    out = output_folder(config.out)
     settings = {key: config[key] for key in ("size", "batch_size", "warm_up", "threads")}
     settings |= {"repeats": list(config.repeats), "device": str(choose_device(config.device))}
     with TemporaryDirectory(prefix="lit_ghibli_") as folder:
         measured = [(word, word if is_style(word) else find_checkpoint(word)) for word in config.checkpoints]
         measured += [(name, _fresh(name, config, Path(folder) / f"{name}.ckpt")) for name in config.methods]
         rows = [measure_apart({"name": name, "checkpoint": str(path), **settings}) for name, path in measured]
-    write_table(rows, config.out, "profile")
+    write_table(rows, out, "profile")
     print(markdown_table(rows))
-    print(f"tables: {config.out}")
+    print(f"tables: {out}")
 
 
 def measure(settings: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +62,8 @@ def measure_apart(settings: dict[str, Any]) -> dict[str, Any]:
     """
     print(f"measuring {settings['name']}", flush=True)
     command = [sys.executable, "-m", "lit_ghibli.commands.profile", _MEASURE, json.dumps(settings)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    # In a group of its own: Ctrl-C is for this process, which ends that one.
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, process_group=0)
     if done.returncode:
         died = f"was killed by signal {-done.returncode}, as happens when memory runs out" * (done.returncode < 0)
         raise UserError(f"{settings['name']}: the process that measured it {died or 'failed; its message is above'}")

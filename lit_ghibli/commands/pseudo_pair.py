@@ -9,6 +9,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build
@@ -28,7 +29,7 @@ def pseudo_pair(config: DictConfig) -> None:
     from lit_ghibli.inference.records import Records
 
     thresholds = Thresholds(**{name: config[name] for name in Thresholds.__dataclass_fields__})
-    out = Path(config.out).expanduser()
+    out = output_folder(config.out)
     photos = find_photos(Path(config.photos).expanduser(), out)
     teacher = open_model(config.teacher, config.device, config.tile, build(config.painter))
     translator = teacher.translator

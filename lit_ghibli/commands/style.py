@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command, typed_command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import flatten, spell
 
@@ -41,6 +42,7 @@ def style(config: DictConfig) -> None:
             f"held_out={config.held_out}: {photos} has {len(pictures)} photographs; at least one has to be held out, "
             "and one to be left"
         )
+    out = output_folder(config.out or f"outputs/styles/{name}", [photos])
     painter = build(config.painter)
     print(f"looking at {min(len(paintings), _MOST)} of {len(paintings)} paintings", flush=True)
     wanted = look(_opened(paintings), painter)
@@ -50,7 +52,6 @@ def style(config: DictConfig) -> None:
     if warning := verdict(wanted, before):
         print(f"note: {warning}")
     painter = fit(painter, wanted, before, drawn)
-    out = Path(config.out or f"outputs/styles/{name}")
     run = _train(config, painter_words(as_config(painter)), photos, len(pictures), out)
     _write(config, run, photos, own_styles() / f"{name}.safetensors")
     _show(name, run)

@@ -19,6 +19,7 @@ import yaml
 from PIL import Image
 
 from lit_ghibli.commands import STDIO, split_options, to_overrides
+from lit_ghibli.commands._output import check_writable
 from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, file_kind, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import config_dir, explain
@@ -55,6 +56,10 @@ def stylize(config: Any) -> None:
     translator, what, as_trained = _translator(config)
     print(f"{len(plan)} photograph{'s' * (len(plan) > 1)} with {what} on {translator.device}")
     started = time.perf_counter()
+    if not plan:
+        raise UserError(f"{' '.join(inputs)}: no photographs but those in {out}, where pictures go")
+    for folder in {path.parent for path in plan.values()}:
+        check_writable(folder)
     good, bad = _translate(plan, translator, config.quality)
     if good:
         common = Path(os.path.commonpath([path.parent for path in plan.values()]))

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command, typed_command
+from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import compose
 from lit_ghibli.studies.cells import GridSource, SearchSource, Source, enter
@@ -45,7 +46,7 @@ def sweep(config: DictConfig) -> None:
     study = written.with_overrides(config.overrides)
     if config.retry and study.search is not None:
         raise UserError("--retry: a failed trial counts as one; raise the number of trials in the study's file")
-    out = Path(config.out or f"outputs/{study.name}{study.preset and '_'}{study.preset}")
+    out = output_folder(config.out or f"outputs/{study.name}{study.preset and '_'}{study.preset}")
 
     def check(words: Iterable[str]) -> None:
         given = (word.replace("{trained}", "trained") for word in words if word not in config.overrides)

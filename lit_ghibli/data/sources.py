@@ -3,9 +3,10 @@
 import hashlib
 import logging
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -188,6 +189,13 @@ class Folders:
     cache_dir: str | Path | None
 
     TRAINED_ON: ClassVar[tuple[str, ...]]  # fields that name the folders to train on
+
+    @property
+    def reads(self) -> list[Path]:
+        """The folders that pictures are read from, with all below them."""
+        root = Path(self.root).expanduser()
+        names = [field.name for field in fields(self) if re.match(r"(train|test|pair)(_|$)", field.name)]
+        return [root / getattr(self, name) for name in names] or [root]
 
     def check(self, crop_size: int) -> None:
         """Refuse a missing root, and pictures smaller than their crops."""

@@ -12,12 +12,15 @@ INK = (40, 40, 40)
 _LINE = 16  # pixels from one line of a title to the next
 
 
-def labelled_grid(rows: Sequence[dict[str, np.ndarray]], *, max_side: int) -> Image.Image:
+Cell = tuple[str, np.ndarray]  # a column's title and a picture; titles may repeat
+
+
+def labelled_grid(rows: Sequence[Sequence[Cell]], *, max_side: int) -> Image.Image:
     """Draw rows of pictures under their column titles.
 
     Args:
-        rows: For each row, ``uint8`` pictures ``(H, W, 3)`` by title; the titles of the first row are drawn, on as many
-            lines as their columns are narrow.
+        rows: For each row, titles and ``uint8`` pictures ``(H, W, 3)``; the titles of the first row are drawn, on as
+            many lines as their columns are narrow.
         max_side: Pictures with a longer side are scaled down to it, in pixels; those that fit into it several
             times are enlarged by that whole number.
 
@@ -29,12 +32,12 @@ def labelled_grid(rows: Sequence[dict[str, np.ndarray]], *, max_side: int) -> Im
     """
     if not rows or not rows[0]:
         raise ValueError("a grid needs at least one row with at least one picture")
-    cells = [[_fit(image, max_side) for image in row.values()] for row in rows]
+    cells = [[_fit(image, max_side) for _, image in row] for row in rows]
     widths = [max(row[column].width for row in cells if column < len(row)) for column in range(len(rows[0]))]
     heights = [max(cell.height for cell in row) for row in cells]
     width = sum(widths) + MARGIN * (len(widths) + 1)
     font = ImageFont.load_default(size=14)
-    titles = [_wrapped(title, column, font) for title, column in zip(rows[0], widths, strict=True)]
+    titles = [_wrapped(title, column, font) for (title, _), column in zip(rows[0], widths, strict=True)]
     title_height = TITLE_HEIGHT + _LINE * max(title.count("\n") for title in titles)
     height = title_height + sum(heights) + MARGIN * (len(heights) + 1)
     sheet = Image.new("RGB", (width, height), PAPER)

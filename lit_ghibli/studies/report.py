@@ -55,7 +55,7 @@ def write_report(study: Study, source: Source, out: Path, typed: str, num_images
     figures = _figures(study, cells, factors, done, folder)
     if num_images and (rows := _pictures(done, out, num_images)):
         side = min(max(_WIDEST // len(rows[0]), _SIDES[0]), _SIDES[1])
-        write_picture(labelled_grid(rows, max_side=side), folder / "pictures.png")
+        write_picture(labelled_grid([list(row.items()) for row in rows], max_side=side), folder / "pictures.png")
         figures.append("pictures.png")
     text = _markdown(study, entries, table, figures, typed)
     write_text(folder / "report.md", text)

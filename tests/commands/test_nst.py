@@ -192,13 +192,31 @@ def test_the_sheet_has_contents_by_styles_or_pairs_by_betas(workplace, tmp_path)
     for name in ("a_b", "a_c", "a_b_beta1", "a_b_beta2"):
         Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
     rows = sheet_rows([Job(a, (b,), 1.0, "a_b"), Job(a, (c,), 1.0, "a_c")], tmp_path)
-    assert [list(row) for row in rows] == [["content", "b", "c"]] * 2
-    assert (rows[0]["content"] == 255).all()
-    assert np.array_equal(rows[0]["c"], read(c))
-    assert rows[1]["c"].shape == (4, 4, 3)
+    assert [[title for title, _ in row] for row in rows] == [["content", "b", "c"]] * 2
+    assert (rows[0][0][1] == 255).all()
+    assert np.array_equal(rows[0][2][1], read(c))
+    assert rows[1][2][1].shape == (4, 4, 3)
     rows = sheet_rows([Job(a, (b, c), beta, f"a_b_beta{beta:g}") for beta in (1.0, 2.0)], tmp_path)
-    assert [list(row) for row in rows] == [["content", "style", "beta 1", "beta 2"]]
-    assert rows[0]["style"].shape == (40, 40 + 27, 3), "40x40, and 32x48 scaled to a height of 40"
+    assert [[title for title, _ in row] for row in rows] == [["content", "style", "beta 1", "beta 2"]]
+    assert rows[0][1][1].shape == (40, 40 + 27, 3), "40x40, and 32x48 scaled to a height of 40"
+
+
+def test_a_style_called_content_has_a_column_of_its_own(tmp_path):
+    content, style = tmp_path / "photo.png", tmp_path / "content.png"
+    for path, color in ((content, "red"), (style, "lime"), (tmp_path / "painted.png", "blue")):
+        Image.new("RGB", (4, 4), color).save(path)
+    titles, row = sheet_rows([Job(content, (style,), 1.0, "painted")], tmp_path)
+    assert [title for title, _ in titles] == ["content", "content"]
+    assert [picture[0, 0].tolist() for _, picture in row] == [[255, 0, 0], [0, 0, 255]]
+
+
+def test_nothing_to_paint_is_refused(tmp_path):
+    photos, style = tmp_path / "photos", tmp_path / "style.png"
+    photos.mkdir()
+    for path in (photos / "a.png", style):
+        Image.new("RGB", (4, 4)).save(path)
+    with pytest.raises(UserError, match=r"photos .*no pictures but those in --out"):
+        plan([str(photos), str(style)], photos, [1.0])
 
 
 def test_words_become_overrides():

@@ -1,0 +1,50 @@
+"""Where a command writes: looked at before its work, so that nothing is computed that then has no place."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from lit_ghibli.errors import UserError
+from lit_ghibli.files import explain
+
+
+def output_folder(out: str | Path, reads: Iterable[Path] = ()) -> Path:
+    """The folder that was given for what a command writes; it is made later.
+
+    Args:
+        out: As it was typed.
+        reads: Folders whose pictures are read, with all below them.
+
+    Raises:
+        UserError: It is a file, nothing can be written there, or the next run would read what is.
+    """
+    folder = Path(out).expanduser()
+    check_writable(folder)
+    place = folder.resolve()
+    for read in reads:
+        if read.resolve() in (place, *place.parents):
+            raise UserError(
+                f"{folder} is in {read}, whose pictures are data: those written there would be, too, in the next run; "
+                "choose another folder with --out"
+            )
+    return folder
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which nothing can be made.
+
+    Raises:
+        UserError: It, or what it would have to be made in, is a file or takes no files.
+    """
+    place = folder
+    while not os.path.lexists(place):
+        place = place.parent
+    if place.is_file():
+        raise UserError(f"{place} is a file: choose a folder with --out")
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        error.filename = str(place)
+        where = f"{folder} cannot be made in" if place != folder else "nothing can be written in"
+        raise UserError(f"{where} {explain(error)}; choose another folder with --out") from error
