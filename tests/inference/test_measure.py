@@ -241,6 +241,11 @@ def test_files_match_by_name_but_for_the_extension(tmp_path):
     assert not wrong
 
 
+def test_a_name_that_only_looks_like_an_inputs_is_named(tmp_path):
+    _, wrong = match_folder(save(tmp_path, ["A.png", "c.png"]), NAMES)
+    assert wrong[0] == "a.jpg has no picture (but A.png: with other capitals, or accents of another form)"
+
+
 def test_everything_that_does_not_match_is_named(tmp_path):
     folder = save(tmp_path, ["a.png", "b.png"])
     (folder / "c.png").write_bytes(b"no picture")
