@@ -43,23 +43,26 @@ def stylize(config: Any) -> None:
         raise UserError(f"quality must be a whole number in 1 ... 100; got {config.quality}")
     if config.on_bad_file not in ("error", "skip"):
         raise UserError(f"on_bad_file is error or skip; got {config.on_bad_file}")
-    if config.checkpoint and config.style:
-        raise UserError("checkpoint= and style= are two ways to say in what style: give one of them")
-    name = "picture" if config.checkpoint else str(config.style or DEFAULT)
-    if not config.checkpoint and name != PAINTER:
-        find_style(name)  # what is wrong is said before anything is planned
+    style, by_pictures = str(config.style or DEFAULT), _is_by_pictures(config.style)
+    if config.checkpoint and config.style and not by_pictures:
+        raise UserError("checkpoint= and style= are two ways to say in what style: give one of them, or style=PICTURE")
+    name = re.sub(r"[:,]", "_", Path(style).stem if by_pictures else style)
+    if config.checkpoint and not config.style:
+        name = "picture"
+    elif not by_pictures and name != PAINTER:
+        find_style(style)  # what is wrong is said before anything is planned
     inputs, out = _split_output(inputs, None if config.out is None else str(config.out))
     if STDIO in (*inputs, out):
         _pipe(inputs, out, config)
         return
     plan = plan_outputs(inputs, out, name=name, overwrite=config.overwrite)
-    translator, what, as_trained = _translator(config)
-    print(f"{len(plan)} photograph{'s' * (len(plan) > 1)} with {what} on {translator.device}")
-    started = time.perf_counter()
     if not plan:
         raise UserError(f"{' '.join(inputs)}: no photographs but those in {out}, where pictures go")
     for folder in {path.parent for path in plan.values()}:
         check_writable(folder)
+    translator, what, as_trained = _translator(config)
+    print(f"{len(plan)} photograph{'s' * (len(plan) > 1)} with {what} on {translator.device}")
+    started = time.perf_counter()
     good, bad = _translate(plan, translator, config.quality)
     if good:
         common = Path(os.path.commonpath([path.parent for path in plan.values()]))
@@ -75,6 +78,16 @@ def stylize(config: Any) -> None:
         if config.on_bad_file == "error":
             raise FolderError(message)
         print(message)
+
+
+def _is_by_pictures(style: str | None) -> bool:
+    """Whether a style is given by pictures, of which those of a folder are one."""
+    from lit_ghibli.inference.style_pictures import is_style_pictures
+    from lit_ghibli.inference.styles import PAINTER, find_styles
+
+    if style is None or style in (PAINTER, *find_styles()):
+        return False
+    return is_style_pictures(style) or Path(style).expanduser().is_dir()
 
 
 def _split_output(inputs: list[str], out: str | None) -> tuple[list[str], str | None]:
@@ -129,23 +142,30 @@ def _write_output(content: bytes) -> None:
 
 def _translator(config: Any) -> tuple[Translator, str, Translator | None]:
     """The function on pictures, what it is called, and that of the training's solver where it has another."""
-    from lit_ghibli.inference.load import choose_device, load_painter, load_translator
+    from lit_ghibli.inference.load import choose_device, load_painter, load_translator, options_of
     from lit_ghibli.inference.styles import DEFAULT, PAINTER, load_style
 
-    options = {"strength": config.strength, "keep_colors": config.keep_colors, "stroke": config.stroke}
     style = str(config.style or DEFAULT)
+    keys = ("strength", "keep_colors", "stroke", "scale")
+    options = options_of(style, {key: getattr(config, key) for key in keys})
     if config.checkpoint:
         from lit_ghibli import checkpoints
 
-        if tuple(options.values()) != (1, False, 1):
-            raise UserError("strength, keep_colors and stroke are of styles: leave them out, or give style=")
+        if not config.style and tuple(options.values()) != (1, False, 1):
+            raise UserError("strength, keep_colors, stroke and scale are of styles: leave them out, or give style=")
         path = checkpoints.find(checkpoints.newest_run() if config.checkpoint == "newest" else config.checkpoint)
         trained, _ = load_translator(path, config.device, config.tile)
+        if config.style:
+            return trained.with_style(style, **options), f"{path} and style {style}", None
         translator = trained.with_solver(config.solver, config.steps)
         return translator, str(path), trained if translator is not trained else None
     if (config.solver, config.steps) != (None, None):
         raise UserError("solver and steps are of runs with ODE blocks: give checkpoint=<a run> with them")
     device = choose_device(config.device)
+    if _is_by_pictures(style):
+        from lit_ghibli.inference.stylization import open_stylization
+
+        return open_stylization(style, device, config.tile, **options), f"style {style}", None
     if style == PAINTER:
         from lit_ghibli.recipes import build
 
@@ -217,8 +237,6 @@ def main() -> None:
     except (UserError, OSError) as error:
         message = explain(error) if isinstance(error, OSError) else error
         raise SystemExit(f"lit-ghibli stylize: {message}") from error
-    except KeyboardInterrupt:
-        raise SystemExit("\nstopped") from None
 
 
 if __name__ == "__main__":

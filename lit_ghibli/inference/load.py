@@ -14,6 +14,7 @@ import torch
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError, did_you_mean
 from lit_ghibli.images import to_unit
+from lit_ghibli.inference.style_pictures import is_style_pictures
 from lit_ghibli.inference.styles import PAINTER, find_styles, load_style
 from lit_ghibli.inference.translator import Translator
 
@@ -73,19 +74,24 @@ def load(
     strength: float = 1.0,
     keep_colors: bool = False,
     stroke: float = 1.0,
+    scale: float = 1.0,
 ) -> Translator:
     """A style, or the trained generator of a run, as a function on pictures.
 
     Args:
-        run: The name of a style, such as ``meadow``, or ``painter``; a run's folder, whose last checkpoint is taken; a
-            checkpoint; or what :func:`lit_ghibli.train` returned. What exists as a path is no name.
+        run: The name of a style, such as ``meadow``, or ``painter``; a style by pictures, as for
+            :func:`~lit_ghibli.inference.style_pictures.find_style_pictures`, ``magenta26:0`` ... ``magenta26:25``, or
+            ``arbitrary``, which takes pictures later: ``load("arbitrary").with_style(PICTURE)``; a run's folder, whose
+            last checkpoint is taken; a checkpoint; or what :func:`lit_ghibli.train` returned. What exists as a path is
+            no name.
         device: ``auto``, which is a GPU where there is one, ``cpu`` or ``cuda``.
         tile: Photographs with more than ``tile * tile`` pixels are translated in tiles of about this side; 0 never.
         solver: Of a network with ODE blocks: euler, midpoint, rk4 or dopri5; None: as trained.
         steps: Of solvers with fixed steps, in each block; None: as trained.
-        strength: Of a style, from 0, which leaves the photograph as it is, to 1.
+        strength: Of a style, from 0, which leaves the photograph as it is, or its own style, to 1.
         keep_colors: Of a style: keep the photograph's colours.
-        stroke: Of a style: how broad its strokes are, 0.5 to 2.
+        stroke: Of a style with a name: how broad its strokes are, 0.5 to 2.
+        scale: Of a style by pictures: at how many times the photograph's size it is painted, which makes strokes finer.
 
     Returns:
         A function of a path, a PIL image, an array or a tensor: see :meth:`Translator.__call__`.
@@ -93,10 +99,10 @@ def load(
     Raises:
         UserError: There is no such run, its files cannot be used, or an argument cannot.
     """
-    options = {"strength": strength, "keep_colors": keep_colors, "stroke": stroke}
+    options = {"strength": strength, "keep_colors": keep_colors, "stroke": stroke, "scale": scale}
     if not is_style(run):
-        if (strength, keep_colors, stroke) != (1.0, False, 1.0):
-            raise UserError(f"{run}: strength, keep_colors and stroke are of styles, and this is a run")
+        if tuple(options.values()) != (1.0, False, 1.0, 1.0):
+            raise UserError(f"{run}: strength, keep_colors, stroke and scale are of styles, and this is a run")
         options = {}
     return open_model(run, device, tile, **options).translator.with_solver(solver, steps)
 
@@ -120,6 +126,11 @@ def open_model(
         path = find_checkpoint(word)
         return Model(str(path), *load_translator(path, device, tile), path)
     name, chosen = str(word), choose_device(device)
+    options = options_of(name, options)
+    if is_style_pictures(name):
+        from lit_ghibli.inference.stylization import open_stylization, origin_of
+
+        return Model(name, open_stylization(name, chosen, tile, **options), None, origin_of(name))
     if name != PAINTER:
         return Model(name, load_style(name, chosen, **options), None, find_styles()[name])
     if painter is None:
@@ -130,8 +141,23 @@ def open_model(
 
 
 def is_style(word: str | PathLike[str]) -> bool:
-    """Whether a word names a style rather than a path."""
-    return not Path(word).exists() and (str(word) == PAINTER or str(word) in find_styles())
+    """Whether a word names a style rather than the path of a run."""
+    if Path(word).exists():
+        return Path(word).is_file() and is_style_pictures(str(word))
+    return str(word) == PAINTER or str(word) in find_styles() or is_style_pictures(str(word))
+
+
+def options_of(word: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that a kind of style has.
+
+    Raises:
+        UserError: One of another kind is given.
+    """
+    other = "stroke" if is_style_pictures(word) else "scale"
+    if options.get(other, 1) != 1:
+        kinds = {"stroke": "a style with a name", "scale": "a style by pictures, such as style=painting.jpg"}
+        raise UserError(f"{other}={options[other]}: that is of {kinds[other]}; leave it out with style={word}")
+    return {key: value for key, value in options.items() if key != other}
 
 
 def like_styles(word: str | PathLike[str]) -> str:

@@ -69,10 +69,15 @@ class Painting(nn.Module):
         if self.finish:
             picture = lay_flat(sharpen(picture, *size))
         if self.keep_colors:
-            lightness, colors = to_oklab(to_unit(picture))[:, :1], to_oklab(to_unit(small))[:, 1:]
-            picture = from_oklab(torch.cat([lightness, colors], dim=1)) * 2 - 1
+            picture = in_colors_of(small, picture)
         picture = enlarge(picture, height, width)
         return picture if self.strength == 1 else photo.lerp(picture, self.strength)
+
+
+def in_colors_of(photo: Tensor, picture: Tensor) -> Tensor:
+    """The lightness of a picture with the colors of a photograph, both ``(N, 3, H, W)`` in ``[-1, 1]``."""
+    lightness, colors = to_oklab(to_unit(picture))[:, :1], to_oklab(to_unit(photo))[:, 1:]
+    return from_oklab(torch.cat([lightness, colors], dim=1)) * 2 - 1
 
 
 def lay_flat(picture: Tensor) -> Tensor:

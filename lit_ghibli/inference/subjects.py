@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.inference.style_pictures import is_of_one_piece
 
 INPUT, UNTOUCHED, AS_TRAINED, TARGET = "input", "untouched input", "as trained", "target"  # of rows and columns
 
@@ -46,7 +47,7 @@ def is_model(path: Path) -> bool:
 def _split_name(word: str) -> tuple[str | None, Path]:
     """A name before a colon and the path behind it; what exists as a whole is a path, colons and all."""
     name, colon, path = word.partition(":")
-    if _at_home(word).exists() or not (name and colon and path):
+    if _at_home(word).exists() or is_of_one_piece(word) or not (name and colon and path):
         return None, _at_home(word)
     return name, _at_home(path)
 

@@ -1,6 +1,7 @@
 """A trained run as a function on pictures."""
 
 import copy
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from lit_ghibli.data.image_files import open_image, upright_rgb
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_picture, to_picture, to_pixels
-from lit_ghibli.inference.tiling import translate_tiled
 from lit_ghibli.inference.finite import check_finite, watching
+from lit_ghibli.inference.tiling import translate_tiled
 from lit_ghibli.networks.sizes import translate
 
 Picture = str | PathLike[str] | Image.Image | NDArray[np.uint8] | Tensor
@@ -27,8 +28,8 @@ class Translator:
         network: The generator that translates photographs.
         device: Where it runs.
         tile: Photographs with more than ``tile * tile`` pixels are translated in tiles of this side; 0 never.
-    """
         name: Where the network is from, for messages; None for its class.
+    """
 
     def __init__(
         self, network: nn.Module, device: torch.device | str = "cpu", tile: int = 1024, name: str | None = None
@@ -37,10 +38,10 @@ class Translator:
             raise UserError(f"tile must be 0 (never) or at least 128 pixels; got {tile}")
         self.network = network.eval().to(device)
         self.device, self.tile = torch.device(device), tile
-
-    def with_solver(self, solver: str | None, steps: int | None) -> "Translator":
         self.name = name or type(network).__name__
         self._watched = False
+
+    def with_solver(self, solver: str | None, steps: int | None) -> "Translator":
         """A translator with the same weights whose ODE blocks are solved in another way.
 
         Args:
@@ -95,25 +96,12 @@ class Translator:
         Raises:
             UserError: It is something else, or a file that cannot be read.
         """
-        if isinstance(photo, str | PathLike):
-            photo = open_image(photo)
-        if isinstance(photo, Image.Image):
-            return to_picture(self.translate(from_picture(upright_rgb(photo), self.device)))
-        if isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
-            return to_pixels(self.translate(from_picture(photo, self.device)))
-        shape = tuple(getattr(photo, "shape", ()))
-        batch = isinstance(photo, Tensor) and len(shape) in (3, 4) and shape[-3] == 3
-        if not (batch and photo.is_floating_point() and photo.numel() and photo.abs().max() <= 1):
-            values = f" of {photo.dtype} {shape}" if shape else ""
-            unfit = " that is empty or has values beyond [-1, 1]" if batch and photo.is_floating_point() else ""
-            raise UserError(
-                f"a picture is a path, a PIL image, an array (H, W, 3) of uint8, or a float tensor (3, H, W) or "
-                f"(N, 3, H, W) in [-1, 1]; got {type(photo).__name__}{values}{unfit}"
-            )
-        photos = photo.detach().to(self.device, torch.float32).reshape(-1, *shape[-3:])
-        tiled = self.tile and shape[-2] * shape[-1] > self.tile**2  # one after the other, to bound the memory
+        photos = to_batch(photo, self.device)
+        tiled = self.tile and photos[0, 0].numel() > self.tile**2  # one after the other, to bound the memory
         pictures = torch.cat([self.translate(part) for part in (photos.split(1) if tiled else [photos])])
-        return pictures.to(photo.device, photo.dtype).reshape(shape)
+        if isinstance(photo, Tensor):
+            return pictures.to(photo.device, photo.dtype).reshape(photo.shape)
+        return to_pixels(pictures) if isinstance(photo, np.ndarray) else to_picture(pictures)
 
     def translate(self, photo: Tensor) -> Tensor:
         """Translate ``(N, 3, H, W)`` in ``[-1, 1]``, N being 1 if in tiles, to the same shape and range.
@@ -134,3 +122,27 @@ class Translator:
         if self.tile and photo.shape[-2] * photo.shape[-1] > self.tile**2:
             return translate_tiled(self.network, photo, self.tile)
         return translate(self.network, photo)
+
+
+def to_batch(picture: Picture, device: torch.device | str) -> Tensor:
+    """A picture of any kind that :meth:`Translator.__call__` takes as ``(N, 3, H, W)`` in ``[-1, 1]``, in float32.
+
+    Raises:
+        UserError: It is something else, or a file that cannot be read.
+    """
+    if isinstance(picture, str | PathLike):
+        picture = open_image(picture)
+    if isinstance(picture, Image.Image):
+        return from_picture(upright_rgb(picture), device)
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
+        return from_picture(picture, device)
+    shape = tuple(getattr(picture, "shape", ()))
+    batch = isinstance(picture, Tensor) and len(shape) in (3, 4) and shape[-3] == 3
+    if not (batch and picture.is_floating_point() and picture.numel() and picture.abs().max() <= 1):
+        values = f" of {picture.dtype} {shape}" if shape else ""
+        unfit = " that is empty or has values beyond [-1, 1]" if batch and picture.is_floating_point() else ""
+        raise UserError(
+            f"a picture is a path, a PIL image, an array (H, W, 3) of uint8, or a float tensor (3, H, W) or "
+            f"(N, 3, H, W) in [-1, 1]; got {type(picture).__name__}{values}{unfit}"
+        )
+    return picture.detach().to(device, torch.float32).reshape(-1, *shape[-3:])

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_ghibli.networks.kernels.channels_last import convolve_strided, convolve_transposed
+from lit_ghibli.networks.kernels.enlarging import convolve_enlarged
 from lit_ghibli.networks.kernels.products import (
     convolve_as_product,
     convolve_by_columns,
@@ -100,3 +101,14 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         if positions >= _MINIMUM_CHANNELS_LAST_POSITIONS:
             return convolve_transposed(input, self.weight, self.bias, *geometry)
         return super().forward(input)
+
+
+class EnlargingConv2d(nn.Conv2d):
+    """Nearest-neighbour enlargement to twice the size, reflection padding, a 3x3 convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 3, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Enlarge ``(N, C, H, W)``."""
+        return convolve_enlarged(input, self.weight, self.bias)

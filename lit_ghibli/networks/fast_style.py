@@ -3,8 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_ghibli.networks.convolutions import Conv2d
-from lit_ghibli.networks.kernels.enlarging import convolve_enlarged
+from lit_ghibli.networks.convolutions import Conv2d, EnlargingConv2d
 from lit_ghibli.networks.normalization import InstanceNorm
 from lit_ghibli.networks.sizes import check_size
 
@@ -42,8 +41,8 @@ class FastStyleGenerator(nn.Module):
             nn.Sequential(_normalized(quarter, quarter, 3), nn.ReLU(inplace=True), _normalized(quarter, quarter, 3))
             for _ in range(num_blocks)
         )
-        self.up1 = nn.Sequential(_EnlargingConvolution(quarter, half), InstanceNorm(half, affine=True))
-        self.up2 = nn.Sequential(_EnlargingConvolution(half, full), InstanceNorm(full, affine=True))
+        self.up1 = nn.Sequential(EnlargingConv2d(quarter, half), InstanceNorm(half, affine=True))
+        self.up2 = nn.Sequential(EnlargingConv2d(half, full), InstanceNorm(full, affine=True))
         self.head = _convolution(full, 3, 9)
         # Full size: stem and head 4 each, down1, up2 and its enlargement 1 each. Half: down2, up1 and its enlargement.
         self.context = 11 + 2 * 3 + 4 * 2 * num_blocks
@@ -71,16 +70,6 @@ class FastStyleGenerator(nn.Module):
             UserError: Saying which crop would fit.
         """
         check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
-
-
-class _EnlargingConvolution(nn.Conv2d):
-    """Nearest-neighbour enlargement to twice the size, reflection padding, a 3x3 convolution."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 3)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return convolve_enlarged(input, self.weight, self.bias)
 
 
 def _convolution(in_channels: int, out_channels: int, size: int, stride: int = 1) -> Conv2d:

@@ -14,7 +14,8 @@ from torch import Tensor
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
 from lit_ghibli.networks.weights import read_weights
-from lit_ghibli.published.tensorflow import DamagedError, read_tensors
+from lit_ghibli.published.protobuf import DamagedError
+from lit_ghibli.published.tensorflow import read_tensors
 
 # Under which a program keeps its generator's weights, beside optimisers and counters.
 _WRAPPERS = ("state_dict", "model_state_dict", "generator_state_dict", "params", "model", "netG")

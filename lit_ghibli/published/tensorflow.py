@@ -13,13 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lit_ghibli.published.protobuf import DamagedError, fields_of, varint
+
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48  # bytes: two places, padding, magic number
 _FLOAT32 = 1
-
-
-class DamagedError(ValueError):
-    """Bytes that are no such checkpoint, or not all of one."""
 
 
 def read_tensors(index: Path) -> dict[str, NDArray[np.float32]]:
@@ -33,12 +31,12 @@ def read_tensors(index: Path) -> dict[str, NDArray[np.float32]]:
     """
     try:
         entries = list(_entries(index.read_bytes()))
-        header = dict(_fields(entries[0][1]))
+        header = dict(fields_of(entries[0][1]))
         if entries[0][0] or header.get(2, 0):
             raise DamagedError("it does not begin with a header of a little-endian checkpoint")
         tensors = {}
         for name, value in entries[1:]:
-            if (fields := dict(_fields(value))).get(1) == _FLOAT32:
+            if (fields := dict(fields_of(value))).get(1) == _FLOAT32:
                 shard = index.with_suffix(f".data-{fields.get(3, 0):05}-of-{header.get(1, 1):05}")
                 tensors[name.decode()] = _tensor(name.decode(), fields, shard)
         return tensors
@@ -51,7 +49,7 @@ def read_tensors(index: Path) -> dict[str, NDArray[np.float32]]:
 def _tensor(name: str, fields: dict[int, int | bytes], shard: Path) -> NDArray[np.float32]:
     if 7 in fields:
         raise DamagedError(f"{name} is in slices")
-    dimensions = [dict(_fields(value)) for field, value in _fields(fields.get(2, b"")) if field == 2]
+    dimensions = [dict(fields_of(value)) for field, value in fields_of(fields.get(2, b"")) if field == 2]
     shape = tuple(dimension.get(1, 0) for dimension in dimensions)
     offset, size = fields.get(4, 0), fields.get(5, 0)
     if size != 4 * math.prod(shape):
@@ -83,9 +81,9 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
     end = size - 4 - 4 * struct.unpack("<I", block[-4:])[0]  # the rest is for searching
     position, key = 0, b""
     while position < end:
-        shared, position = _varint(block, position)
-        more, position = _varint(block, position)
-        length, position = _varint(block, position)
+        shared, position = varint(block, position)
+        more, position = varint(block, position)
+        length, position = varint(block, position)
         if shared > len(key) or position + more + length > end:
             raise DamagedError("a name or an entry passes the end of its block")
         key = key[:shared] + block[position : position + more]
@@ -96,34 +94,6 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
 
 def _place(content: bytes, position: int) -> tuple[tuple[int, int], int]:
     """Offset and size, and the position behind them."""
-    offset, position = _varint(content, position)
-    size, position = _varint(content, position)
+    offset, position = varint(content, position)
+    size, position = varint(content, position)
     return (offset, size), position
-
-
-def _varint(content: bytes, position: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and the position behind it."""
-    value = shift = 0
-    while True:
-        byte = content[position]
-        value |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 0x80:
-            return value, position
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of every field of a protocol buffer, undecoded."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        kind = tag & 7
-        if kind == 0:
-            value, position = _varint(message, position)
-        elif kind in (1, 2, 5):
-            length, position = _varint(message, position) if kind == 2 else ({1: 8, 5: 4}[kind], position)
-            value = message[position : position + length]
-            position += length
-        else:
-            raise DamagedError(f"a field of the unknown kind {kind}")
-        yield tag >> 3, value

@@ -1,0 +1,184 @@
+"""Painting photographs of any size in the style of given pictures."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lit_ghibli.checksums import sha256_of
+from lit_ghibli.errors import UserError
+from lit_ghibli.inference.painting import in_colors_of
+from lit_ghibli.inference.style_pictures import (
+    ARBITRARY,
+    NUM_STYLES,
+    find_style_pictures,
+    normalized,
+    style_number,
+)
+from lit_ghibli.inference.tiling import translate_tiled
+from lit_ghibli.inference.translator import Picture, Translator, to_batch
+from lit_ghibli.networks.arbitrary import ArbitraryStylization, published_weights
+from lit_ghibli.networks.sizes import translate
+from lit_ghibli.networks.style_transformer import StyleTransformer
+from lit_ghibli.published import magenta
+
+SMALLEST = 32  # pixels of a style picture's shorter side
+_CONTRAST = 0.01  # standard deviation that a style picture has at least, in [-1, 1]: about one level of 256
+
+
+class Stylization(nn.Module):
+    """Paints in a style that a network takes beside the photograph.
+
+    Args:
+        network: Called with photographs and styles ``(N or 1, D)``; ``embed``, if it has that, describes pictures so.
+        styles: ``(K, D)``; of several each photograph takes the one that is nearest to its own. None: there is none.
+        strength: From 0 to 1 between the photograph's own style, or, where the network cannot describe it, the
+            photograph, and the given one.
+        keep_colors: Take only lightness from the picture, and the colors of the photograph.
+        scale: Paint at so many times the photograph's size: strokes become finer, and grain vanishes.
+        tile: Side of the tiles that larger pictures are painted in; 0 never.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+
+    size_multiple = minimum_size = 1
+
+    def __init__(
+        self,
+        network: nn.Module,
+        styles: Tensor | None,
+        strength: float = 1.0,
+        keep_colors: bool = False,
+        scale: float = 1.0,
+        tile: int = 1024,
+    ) -> None:
+        super().__init__()
+        for name, value, low, high in (("strength", strength, 0, 1), ("scale", scale, 0.25, 4)):
+            if not low <= value <= high:
+                raise UserError(f"{name} must lie in {low} ... {high}; got {value}")
+        self.network, self.styles = network, styles
+        self.strength, self.keep_colors, self.scale, self.tile = strength, keep_colors, scale, tile
+
+    @torch.no_grad()
+    def forward(self, photo: Tensor) -> Tensor:
+        """Paint ``(N, 3, H, W)`` in ``[-1, 1]`` into the same shape and range."""
+        if self.styles is None:
+            raise UserError(f"{ARBITRARY} needs a style: give a picture in its place, or with_style(PICTURE) in Python")
+        style, describes = self.styles, hasattr(self.network, "embed")
+        if describes and (self.strength < 1 or len(style) > 1):
+            own = self.network.embed(photo)
+            style = own.lerp(style[torch.cdist(own, style).argmin(dim=1)], self.strength)
+        size = [max(round(side * self.scale), 1) for side in photo.shape[-2:]]
+        picture = _resized(self._paint(_resized(photo, size), style), photo.shape[-2:])
+        if self.keep_colors:
+            picture = in_colors_of(photo, picture)
+        return picture if describes or self.strength == 1 else photo.lerp(picture, self.strength)
+
+    def _paint(self, photo: Tensor, style: Tensor) -> Tensor:
+        if not self.tile or photo.shape[-2] * photo.shape[-1] <= self.tile**2:
+            return translate(_Styled(self.network, style), photo)
+        pairs = zip(photo.split(1), style.expand(len(photo), -1).split(1), strict=True)
+        return torch.cat([translate_tiled(_Styled(self.network, s), each, self.tile) for each, s in pairs]).to(photo)
+
+
+class _Styled(nn.Module):
+    """A network with its style, which takes photographs alone."""
+
+    def __init__(self, network: nn.Module, style: Tensor) -> None:
+        super().__init__()
+        self.network, self.style = network, style
+        self.size_multiple, self.minimum_size, self.context = (
+            network.size_multiple, network.minimum_size, network.context
+        )  # fmt: skip
+
+    def forward(self, photos: Tensor) -> Tensor:
+        return self.network(photos, self.style)
+
+
+def _resized(images: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, tuple(size), mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def in_style(
+    translator: Translator, style: Picture | Sequence[Picture], weights: Sequence[float] | None = None, **options: Any
+) -> Translator:
+    """A translator that paints in the style of pictures, with the same weights.
+
+    Args:
+        translator: Whose network describes styles.
+        style: A picture as :meth:`Translator.__call__` takes it, or several; or a word of
+            :func:`~lit_ghibli.inference.style_pictures.find_style_pictures`.
+        weights: Of several pictures, brought to a sum of 1; None: all equal.
+        options: ``strength``, ``keep_colors`` and ``scale`` of :class:`Stylization`.
+
+    Raises:
+        UserError: The network takes no style, a picture cannot be used, or an option is out of its range.
+    """
+    inner, device = translator.network, translator.device
+    network, tile = (inner.network, inner.tile) if isinstance(inner, Stylization) else (inner, translator.tile)
+    if not hasattr(network, "embed"):
+        raise UserError(f"{type(network).__name__} takes no style: style pictures are for runs of method=arbitrary")
+    if isinstance(style, str | PathLike):
+        pictures, weights, nearest = find_style_pictures(str(style))
+    else:
+        pictures, nearest = list(style) if isinstance(style, list | tuple) else [style], False
+        weights = normalized(weights or [1.0] * len(pictures), len(pictures))
+    with torch.no_grad():
+        styles = torch.cat([network.embed(_checked(picture, device)) for picture in pictures])
+    if not nearest:
+        styles = torch.tensor(weights, device=device)[None] @ styles
+    return Translator(Stylization(network, styles, tile=tile, **options), device, tile=0)
+
+
+def _checked(picture: Picture, device: torch.device) -> Tensor:
+    """A picture that has a style, as the network takes it."""
+    pixels = to_batch(picture, device)
+    what = picture if isinstance(picture, str | PathLike) else "a style picture"
+    if min(pixels.shape[-2:]) < SMALLEST:
+        height, width = pixels.shape[-2:]
+        raise UserError(f"{what} is {width}x{height} pixels; a style needs at least {SMALLEST}x{SMALLEST}")
+    if pixels.std(dim=(-2, -1)).max() < _CONTRAST:
+        raise UserError(f"{what} is of one color and has no strokes to take over; give another style")
+    return pixels
+
+
+def open_stylization(word: str, device: torch.device | str, tile: int = 1024, **options: Any) -> Translator:
+    """Magenta's networks with a style as a function on pictures.
+
+    Args:
+        word: For which :func:`~lit_ghibli.inference.style_pictures.is_style_pictures` holds.
+        device: Where it runs.
+        tile: As for :class:`Stylization`.
+        options: As for :func:`in_style`.
+
+    Raises:
+        UserError: The networks or the pictures cannot be used, or an option is out of its range.
+    """
+    if (number := style_number(word)) is not None:
+        network = StyleTransformer((32, 32, 32, 8, 4), 6, NUM_STYLES, "conditional").eval().to(device)
+        network.load_state_dict(magenta.multistyle_weights())
+        style = F.one_hot(torch.tensor([number], device=device), NUM_STYLES).float()
+        return Translator(Stylization(network, style, tile=tile, **options), device, tile=0)
+    if word != ARBITRARY:
+        find_style_pictures(word)  # what is wrong with the word is said before networks are asked for
+    network = ArbitraryStylization()
+    network.load_state_dict(published_weights())
+    translator = Translator(Stylization(network, None, tile=tile, **options), device, tile=0)
+    return translator if word == ARBITRARY else in_style(translator, word, **options)
+
+
+def origin_of(word: str) -> tuple[str, ...]:
+    """The checksums of what pictures in this style are made with."""
+    if (number := style_number(word)) is not None:
+        return (magenta.SHA256[magenta.MULTISTYLE], str(number))
+    networks = (magenta.SHA256[magenta.PREDICT], magenta.SHA256[magenta.TRANSFORM])
+    if word == ARBITRARY:
+        return networks
+    files, weights, nearest = find_style_pictures(word)
+    return (*networks, *map(sha256_of, files), str(weights), str(nearest))
