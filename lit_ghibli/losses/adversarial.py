@@ -102,5 +102,25 @@ def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
     return -_at_least_float32(fake_logits).mean()
 
 
+def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
+    """Half the mean squared norm of the gradient that a discriminator has at real images.
+
+    Where a discriminator judges patches, its judgement of an image is their mean, as in the other losses here. The
+    penalty has a graph for the discriminator's weights.
+
+    Args:
+        real_logits: discriminator outputs on ``real_images``, of any shape ``(N, ...)``.
+        real_images: ``(N, ...)``, which require a gradient.
+
+    Returns:
+        A scalar in ``[0, inf)``.
+
+    Source: Mescheder et al. 2018, Eq. 9.
+    """
+    judgements = real_logits.flatten(1).mean(dim=1)
+    (gradient,) = torch.autograd.grad(judgements.sum(), real_images, create_graph=True)
+    return 0.5 * _at_least_float32(gradient).square().flatten(1).sum(dim=1).mean()
+
+
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

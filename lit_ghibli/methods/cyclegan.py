@@ -13,6 +13,12 @@ generator passes; the weight of (3) is absolute (5, not 0.5 times the weight of 
 
 One deviation does, an option that the recipe leaves off: a head start of the discriminators, who learn alone at first.
 Generators that start from the photograph settle there, held by (2), if the discriminators cannot tell anything yet.
+
+What the recipe's document names as further work are options, too, all of them off: attention in the generators
+(``generator.attention``), spectral norm (``discriminator.spectral_norm``) and a gradient penalty of the discriminators
+(``r1``, Mescheder et al. 2018), and a perceptual term beside (2) (Engin et al. 2018, Cycle-Dehaze, Eq. 3):
+
+(4) perceptual  mean square difference of VGG-19's features of F(G(a)) and of a, and of G(F(b)) and of b
 """
 
 import warnings
@@ -27,16 +33,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_generator_loss
+from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_generator_loss, r1_penalty
+from lit_ghibli.losses.perceptual import content_loss
 from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.networks.sizes import translate
+from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.training.image_pool import ImagePool
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
 SixBlocks = partial(ResnetGenerator, num_blocks=6)
+Relu3_4 = partial(VggFeatures, taps=("relu3_4",))
 
 
 class CycleGAN(Translation):
@@ -47,11 +56,14 @@ class CycleGAN(Translation):
         discriminator: Makes one discriminator; called twice.
         optimizer_g: Makes the optimiser of both generators from their parameters.
         optimizer_d: Makes the optimiser of both discriminators from their parameters.
-        weights: Weights of the terms ``gan``, ``cycle``, ``identity`` in the generators' objective.
+        weights: Weights of the terms ``gan``, ``cycle``, ``identity`` and, unless it is left out, ``perceptual`` in the
+            generators' objective.
         pool_size: Generated images remembered for each discriminator; 0 for none.
         epochs: Length of the training that the schedule is made for.
         decay_epochs: How many of these, at the end, decay the learning rates linearly.
         head_start: Iterations, the first, in which the discriminators learn alone.
+        r1: Weight of each discriminator's penalty of gradients at real images; 0 for none.
+        vgg: Makes the network of (4), whose first tap is compared; only for a training with that weight.
         metrics: What held-out photographs are judged by.
     """
 
@@ -68,6 +80,8 @@ class CycleGAN(Translation):
         epochs: int = 50,
         decay_epochs: int = 0,
         head_start: int = 0,
+        r1: float = 0.0,
+        vgg: Callable[[], VggFeatures] = Relu3_4,
         metrics: MetricSuite | None = None,
     ) -> None:
         super().__init__()
@@ -76,13 +90,22 @@ class CycleGAN(Translation):
         self.discriminator_a, self.discriminator_b = discriminator(), discriminator()
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         weights = {"gan": 1.0, "cycle": 10.0, "identity": 5.0} if weights is None else weights
-        self.weights = check_weights(weights, {"gan", "cycle", "identity"})
+        self.weights = check_weights({"perceptual": 0.0, **weights}, {"gan", "cycle", "identity", "perceptual"})
         self.pool_a, self.pool_b = ImagePool(pool_size), ImagePool(pool_size)
         self.epochs, self.decay_epochs = epochs, decay_epochs
         if head_start < 0:
             raise UserError(f"method.head_start must be 0 iterations or more; got {head_start}")
-        self.head_start = head_start
+        if r1 < 0:
+            raise UserError(f"method.r1 must be 0 or more; got {r1}")
+        self.head_start, self.r1 = head_start, r1
+        self.make_vgg, self.vgg = vgg, None
         self.metrics = metrics
+
+    def setup(self, stage: str) -> None:
+        """Load VGG-19 where a training needs it; translating never does."""
+        super().setup(stage)
+        if stage == "fit" and self.weights["perceptual"]:
+            self.vgg = self.make_vgg().to(self.device)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """One update of both generators, unless the discriminators have their head start, then one of these."""
@@ -115,7 +138,7 @@ class CycleGAN(Translation):
     def backward_from(
         self, real: Tensor, forth: nn.Module, back: nn.Module, discriminator: nn.Module
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Backpropagate all that the generators owe to ``real``: its half of (1), (2), (3).
+        """Backpropagate all that the generators owe to ``real``: its half of (1), (2), (3), (4).
 
         Returns:
             The translation of ``real`` and the unweighted terms that have a weight, all detached.
@@ -124,8 +147,14 @@ class CycleGAN(Translation):
         terms = {}
         if self.weights["gan"]:
             terms["gan"] = lsgan_generator_loss(discriminator(fake))
+        if self.weights["cycle"] or self.weights["perceptual"]:
+            reconstructed = back(fake)
         if self.weights["cycle"]:
-            terms["cycle"] = F.l1_loss(back(fake), real)
+            terms["cycle"] = F.l1_loss(reconstructed, real)
+        if self.weights["perceptual"]:
+            with torch.no_grad():
+                expected = self.vgg(real)[self.vgg.taps[0]]
+            terms["perceptual"] = content_loss(self.vgg(reconstructed)[self.vgg.taps[0]], expected)
         if terms:
             self.manual_backward(weighted_sum(terms, self.weights))
         if self.weights["identity"]:
@@ -133,10 +162,13 @@ class CycleGAN(Translation):
             self.manual_backward(weighted_sum({"identity": terms["identity"]}, self.weights))
         return fake.detach(), {name: term.detach() for name, term in terms.items()}
 
-    @staticmethod
-    def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        """Equation (1) for one discriminator; ``fake`` is detached and may come from the pool."""
-        return lsgan_discriminator_loss(discriminator(real), discriminator(fake))
+    def discriminator_loss(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        """Equation (1) for one discriminator, and its penalty; ``fake`` is detached and may come from the pool."""
+        if not self.r1:
+            return lsgan_discriminator_loss(discriminator(real), discriminator(fake))
+        real = real.detach().requires_grad_()
+        judged = discriminator(real)
+        return lsgan_discriminator_loss(judged, discriminator(fake)) + self.r1 * r1_penalty(judged, real)
 
     @property
     def levels(self) -> list[tuple[str, int]]:

@@ -205,6 +205,7 @@ class OdeGenerator(BottleneckGenerator):
         rtol: relative error that dopri5 allows in a step.
         atol: absolute error that dopri5 allows in a step.
         adjoint: whether gradients come from the adjoint ODE: less memory, more time; for many steps, or dopri5.
+        attention: whether ``GatedAttention`` follows the middle block.
 
     Raises:
         UserError: on an unknown solver, or numbers that are not positive.
@@ -228,6 +229,7 @@ class OdeGenerator(BottleneckGenerator):
         rtol: float = 1e-3,
         atol: float = 1e-3,
         adjoint: bool = False,
+        attention: bool = False,
     ) -> None:
         block = partial(OdeBlock, solver=solver, steps=steps, rtol=rtol, atol=atol, adjoint=adjoint)
         super().__init__(
@@ -241,6 +243,7 @@ class OdeGenerator(BottleneckGenerator):
             upsample,
             downsample,
             initialization,
+            attention,
         )
         self.solver, self.steps = solver, steps
         for number, block in enumerate(self.bottleneck):

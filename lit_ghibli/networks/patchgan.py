@@ -1,6 +1,7 @@
 """The PatchGAN discriminator: does each overlapping patch of an image look real?"""
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import luminance
@@ -27,6 +28,8 @@ class PatchDiscriminator(nn.Module):
         downsample: ``stride``; or ``blur``, for ``BlurPool`` after convolutions of stride 1, as the released code of
             CUT, FastCUT and Scenimefy has it. Receptive field: 18, 40, 84, 172 pixels.
         initialization: ``normal``, from N(0, 0.02), or ``xavier``, of gain 0.02, as the same code has it.
+        spectral_norm: divide each convolution's weights by their largest singular value, which one power iteration
+            of each forward pass in training keeps up with: Miyato et al. 2018, Algorithm 1.
 
     Attributes:
         minimum_size: smallest height and width of an image, in pixels.
@@ -42,6 +45,7 @@ class PatchDiscriminator(nn.Module):
         norm: str = "instance",
         downsample: Downsample = "stride",
         initialization: Initialization = "normal",
+        spectral_norm: bool = False,
     ) -> None:
         super().__init__()
         self.minimum_size = 3 * 2**num_layers
@@ -66,6 +70,10 @@ class PatchDiscriminator(nn.Module):
         layers.append(nn.Conv2d(channels, 1, kernel_size=4, padding=1))
         self.layers = nn.Sequential(*layers)
         init_weights(self, initialization=initialization)
+        if spectral_norm:  # afterwards, since it starts from the weights' singular vectors
+            for layer in self.layers:
+                if isinstance(layer, nn.Conv2d):
+                    parametrizations.spectral_norm(layer)
 
     def forward(self, images: Tensor) -> Tensor:
         """Judge every patch of the images.

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lit_ghibli.networks.blur_pool import BlurPool, Downsample
 from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
+from lit_ghibli.networks.gated_attention import GatedAttention
 from lit_ghibli.networks.initialization import Initialization, init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
 from lit_ghibli.networks.outputs import Output, OutputLayer
@@ -117,12 +118,13 @@ class BottleneckGenerator(nn.Module):
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
         initialization: ``normal`` or ``xavier``.
+        attention: whether ``GatedAttention`` follows the middle block: an option that no published recipe here has.
 
     Attributes:
         size_multiple: heights and widths must be multiples of it, in pixels.
         minimum_size: smallest height and width, in pixels.
         context: an output pixel depends on inputs at most this far away, in pixels, but for the statistics
-            of instance norm.
+            of instance norm, and attention.
         feature_channels: tap -> number of channels.
 
     Source: Zhu et al. 2017, appendix 7.2; Johnson et al. 2016; taps of Park et al. 2020.
@@ -144,6 +146,7 @@ class BottleneckGenerator(nn.Module):
         upsample: Upsample = "transposed",
         downsample: Downsample = "stride",
         initialization: Initialization = "normal",
+        attention: bool = False,
     ) -> None:
         super().__init__()
         self.output = OutputLayer(output, in_channels, out_channels, smoothing)
@@ -164,6 +167,7 @@ class BottleneckGenerator(nn.Module):
         self.bottleneck = nn.Sequential(*(make_block(quarter) for _ in range(num_blocks)))
         self.decoder = nn.Sequential(OrderedDict(decoder))
         self._middle = (num_blocks + 1) // 2
+        self.attention = GatedAttention(quarter) if attention else None
         self._ends_context = 16 + 3 * (downsample == "blur") + 2 * (upsample == "bilinear") + 2 * smoothing
         init_weights(self, initialization=initialization)
         self.output.start(self.decoder.head)
@@ -195,6 +199,8 @@ class BottleneckGenerator(nn.Module):
         hidden, taps = self._encode(photos, features)
         for number, block in enumerate(blocks, start=1):
             hidden = block(hidden)
+            if number == self._middle and self.attention is not None:
+                hidden = self.attention(hidden)
             if features and number == 1:
                 taps["first_block"] = hidden
             if features and number == self._middle:
@@ -238,6 +244,7 @@ class ResnetGenerator(BottleneckGenerator):
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
         initialization: ``normal`` or ``xavier``.
+        attention: whether ``GatedAttention`` follows the middle block.
 
     Source: Zhu et al. 2017, appendix 7.2; Johnson et al. 2016.
     """
@@ -253,6 +260,7 @@ class ResnetGenerator(BottleneckGenerator):
         upsample: Upsample = "transposed",
         downsample: Downsample = "stride",
         initialization: Initialization = "normal",
+        attention: bool = False,
     ) -> None:
         super().__init__(
             ResidualBlock,
@@ -265,5 +273,6 @@ class ResnetGenerator(BottleneckGenerator):
             upsample,
             downsample,
             initialization,
+            attention,
         )
         self.context = self._ends_context + 8 * num_blocks

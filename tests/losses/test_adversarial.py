@@ -10,6 +10,7 @@ from lit_ghibli.losses.adversarial import (
     hinge_generator_loss,
     lsgan_discriminator_loss,
     lsgan_generator_loss,
+    r1_penalty,
 )
 
 
@@ -66,3 +67,12 @@ def test_hinge_losses_by_hand():
     assert hinge_discriminator_loss(torch.ones(2, 1, 3, 3), -torch.ones(1, 1, 5, 5)).item() == 0.0
     logits = torch.tensor([256.0], dtype=torch.bfloat16)
     assert hinge_discriminator_loss(-logits, -logits).item() == 0.5 * 257
+
+
+def test_the_penalty_of_a_linear_judge_is_half_the_square_of_its_weights():
+    weight = torch.tensor([[1.0, 2.0], [3.0, -1.0]], requires_grad=True)  # two patches of two pixels
+    images = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    penalty = r1_penalty(images @ weight.T, images)
+    assert penalty.item() == pytest.approx(0.5 * (2.0**2 + 0.5**2))  # of the mean patch, (2, 0.5)
+    (gradient,) = torch.autograd.grad(penalty, weight)
+    torch.testing.assert_close(gradient, torch.tensor([[1.0, 0.25], [1.0, 0.25]]))

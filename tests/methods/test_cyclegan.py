@@ -7,11 +7,14 @@ import pytest
 import torch
 from helpers.by_hand import connect, gradients, loops, spy_on_gradients
 from helpers.recipes import assert_defaults_are_those_of_the_recipe
+from torch import nn
+from torch.nn import functional as F
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.methods.cyclegan import CycleGAN
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
+from lit_ghibli.networks.vgg import VggFeatures
 
 TINY = [
     "data=scenes",
@@ -52,7 +55,8 @@ def test_defaults_are_those_of_the_recipe(published):
 
 def test_the_recipe_is_the_published_one(published):
     method = published
-    assert method.weights == {"gan": 1.0, "cycle": 10.0, "identity": 5.0}
+    assert method.weights == {"gan": 1.0, "cycle": 10.0, "identity": 5.0, "perceptual": 0.0}
+    assert (method.r1, method.generator_ab.attention, method.head_start) == (0, None, 0)
     assert (method.pool_a.size, method.epochs, method.decay_epochs) == (50, 50, 0)
     for optimizer in method.configure_optimizers()[0]:
         assert isinstance(optimizer, torch.optim.Adam)
@@ -108,6 +112,47 @@ def test_a_step_has_the_gradients_of_the_formulas(pool_size):
         assert max(gradient.abs().max() for gradient in ours.values()) > 1e-4
         for parameter, gradient in ours.items():
             torch.testing.assert_close(gradient, expected[name][parameter], rtol=0, atol=1e-10)
+
+
+def test_what_the_document_leaves_as_further_work_is_an_option():
+    """Attention, perceptual term, spectral norm and gradient penalty together, against one graph of the formulas."""
+    method = ready(
+        generator=partial(ResnetGenerator, base_channels=4, num_blocks=1, attention=True),
+        discriminator=partial(PatchDiscriminator, base_channels=4, num_layers=2, spectral_norm=True),
+        weights={"gan": 0.0, "cycle": 0.0, "identity": 0.0, "perceptual": 0.3},
+        vgg=partial(VggFeatures, taps=("relu1_2",), weights="random"),
+        pool_size=0,
+        r1=5.0,
+    )
+    method.setup("fit")
+    method.double()
+    for generator in (method.generator_ab, method.generator_ba):
+        nn.init.constant_(generator.attention.gate, 0.5)
+    batch = pictures()
+    a, b = batch["photo"], batch["anime"]
+    g, f, d_a, d_b, vgg = (copy.deepcopy(getattr(method, name)) for name in (*NETWORKS, "vgg"))
+    cycles = ((f(g(a)), a), (g(f(b)), b))
+    objective = sum(F.mse_loss(vgg(there)["relu1_2"], vgg(here)["relu1_2"]) for there, here in cycles)
+    (0.3 * objective).backward()
+    expected = {"generator_ab": gradients(g), "generator_ba": gradients(f)}
+    for name, discriminator, real, fake in (("discriminator_a", d_a, a, f(b)), ("discriminator_b", d_b, b, g(a))):
+        real = real.clone().requires_grad_()
+        logits = discriminator(real)
+        slopes = torch.autograd.grad(logits.mean(dim=(1, 2, 3)).sum(), real, create_graph=True)[0]
+        penalty = 5.0 / 2 * (slopes**2).sum(dim=(1, 2, 3)).mean()
+        discriminator.zero_grad()
+        (((logits - 1) ** 2).mean() / 2 + (discriminator(fake.detach()) ** 2).mean() / 2 + penalty).backward()
+        expected[name] = gradients(discriminator)
+    seen = spy_on_gradients(method)
+    losses = method.training_step(batch, 0)["losses"]
+    assert set(losses) == {"perceptual", "discriminator_a", "discriminator_b"}
+    ours_of = {**seen[0], **seen[1]}
+    for name in NETWORKS:
+        assert ours_of[name].keys() == expected[name].keys()
+        for parameter, gradient in ours_of[name].items():
+            torch.testing.assert_close(gradient, expected[name][parameter], rtol=1e-8, atol=1e-10)
+    with pytest.raises(UserError, match=r"method\.r1 must be 0 or more; got -1"):
+        CycleGAN(**SMALL, r1=-1)
 
 
 def test_a_step_moves_all_networks_and_returns_detached_values():
@@ -176,7 +221,7 @@ def test_a_head_start_is_a_level_of_its_own_for_a_forecast_and_must_end():
 
 def test_a_resumed_run_goes_on_in_the_head_start():
     method, batch = ready(head_start=3), pictures(1, torch.float32)
-    method.on_load_checkpoint({"loops": loops(2), "ranks": []})
+    method.on_load_checkpoint({"loops": loops(2), "ranks": [], "state_dict": method.state_dict()})
     assert method.iteration == 2
     assert "output" not in method.training_step(batch, 0)
     assert "output" in method.training_step(batch, 0)
@@ -200,7 +245,7 @@ def test_a_weight_of_zero_removes_the_computation(zero, generator_calls, discrim
 
 @pytest.mark.parametrize("wrong", [{"gan": 1.0, "cycle": 10.0}, {"gan": 1.0, "cycle": 10.0, "idt": 5.0}])
 def test_weights_of_other_names_are_refused(wrong):
-    with pytest.raises(UserError, match=r"this method has \['cycle', 'gan', 'identity'\]"):
+    with pytest.raises(UserError, match=r"this method has \['cycle', 'gan', 'identity', 'perceptual'\]"):
         CycleGAN(**SMALL, weights=wrong)
 
 

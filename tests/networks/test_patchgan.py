@@ -116,3 +116,14 @@ def test_options_that_cannot_be():
         PatchDiscriminator(norm="spectral")
     with pytest.raises(ValueError, match="'pool'"):
         PatchDiscriminator(downsample="pool")
+
+
+def test_spectral_norm_divides_by_the_largest_singular_value():
+    torch.manual_seed(0)
+    network = PatchDiscriminator(base_channels=4, num_layers=1, spectral_norm=True)
+    for _ in range(50):
+        network(torch.zeros(1, 3, 16, 16))
+    convolutions = [layer for layer in network.layers if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 3
+    for layer in convolutions:
+        assert torch.linalg.svdvals(layer.weight.flatten(1))[0].item() == pytest.approx(1.0, rel=1e-2)
