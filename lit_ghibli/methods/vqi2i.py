@@ -18,9 +18,10 @@ and for pairs (a, b), if there is a weight:
 (8) pair_content  E[|c(a) - c(b)|_1] + E[|q(a) - q(b)|_1]                                 (authors' code alone)
 
 Deviations: the second stage, a transformer that continues pictures, is no part of the report's recipe, nor of this one.
-Beta weighs the commitment, as in van den Oord et al. 2017; ``beta_weighs`` brings the released code's slip back.
-``faithful``: the released code computes (5) and (6) for unpaired pictures and leaves them out of the sum. Each decoder's
-losses are backpropagated before the next one's are computed, which changes no gradient.
+No gradient reaches what (5) and (6) aim at: with both sides learning, styles were nothing after a hundred steps, for
+nothing is easier to encode again. Beta weighs the commitment, as in van den Oord et al. 2017; ``beta_weighs`` brings the
+released code's slip back. ``faithful``: the released code computes (5) and (6) for unpaired pictures and leaves them out
+of the sum. Each decoder's losses are backpropagated before the next one's are computed, which changes no gradient.
 """
 
 from collections.abc import Callable, Mapping
@@ -123,14 +124,14 @@ class VQI2I(Translation):
             contents = [self.generator.encode_content(pictures) for pictures in (a, b)]
             codes = [content.straight_through for content in contents]
             styles = [self.generator.encode_style(a, "a"), self.generator.encode_style(b, "b")]
-            features = [content.features for content in contents]
-            q_a, q_b, s_a, s_b, c_a, c_b = copies = detached(*codes, *styles, *features)
+            q_a, q_b, s_a, s_b = copies = detached(*codes, *styles)
+            c_a, c_b = (content.features.detach() for content in contents)
             _, terms_a = self.backward_from("a", a, q_a, s_a, q_b, c_b, optimizer_d)
             ab, terms_b = self.backward_from("b", b, q_b, s_b, q_a, c_a, optimizer_d)
             losses = terms_a | terms_b | {name: terms_a[name] + terms_b[name] for name in terms_a if name in terms_b}
 
             terms = self.encoding_terms(*contents, *codes)
-            behind = collected(self, [*codes, *styles, *features], copies)
+            behind = collected(self, [*codes, *styles], copies)
             self.manual_backward(behind + weighted_sum(terms, self.weights) if terms else behind)
             optimizer_g.step()
 
@@ -189,7 +190,7 @@ class VQI2I(Translation):
         if self.weights["lpips"]:
             terms["lpips"] = self.lpips(pictures["reconstruction"], real)
         if self.weights["style"]:
-            terms["style"] = F.l1_loss(self.generator.encode_style(fake, domain), style)
+            terms["style"] = F.l1_loss(self.generator.encode_style(fake, domain), style.detach())
         if self.weights["content"]:
             terms["content"] = F.l1_loss(self.generator.encode_content(fake).features, other_content)
         if self.weights["pair"]:
