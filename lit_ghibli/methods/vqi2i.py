@@ -19,9 +19,10 @@ and for pairs (a, b), if there is a weight:
 
 Deviations: the second stage, a transformer that continues pictures, is no part of the report's recipe, nor of this one.
 No gradient reaches what (5) and (6) aim at: with both sides learning, styles were nothing after a hundred steps, for
-nothing is easier to encode again. Beta weighs the commitment, as in van den Oord et al. 2017; ``beta_weighs`` brings the
-released code's slip back. ``faithful``: the released code computes (5) and (6) for unpaired pictures and leaves them out
-of the sum. Each decoder's losses are backpropagated before the next one's are computed, which changes no gradient.
+nothing is easier to encode again. Beta weighs the commitment, as in van den Oord et al. 2017; ``beta_weighs`` brings
+the released code's slip back. ``faithful``: the released code computes (5) and (6) for unpaired pictures and leaves
+them out of the sum. Each decoder's losses are backpropagated before the next one's are computed, which changes no
+gradient.
 """
 
 from collections.abc import Callable, Mapping
