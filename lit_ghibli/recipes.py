@@ -350,7 +350,8 @@ def wanted(command: str, key: str, default: Any, value: Any) -> str:
             return "" if text and name in ("inputs", "methods") else "a list, as in [1,2]"
         if name == "betas" and len(value) != len(default):
             return f"a list of {len(default)} numbers"
-        each = (wanted(command, key, default[0], item) for item in value) if default else ()
+        alike = default and not name.endswith("_layers")  # which have numbers or names
+        each = (wanted(command, key, default[0], item) for item in value) if alike else ()
         return next((f"a list, each of it {what}" for what in each if what), "")
     if (OmegaConf.is_dict(default) or isinstance(default, Mapping)) and not isinstance(value, Mapping):
         return f"changed value by value, as in {key}.{next(iter(default), 'NAME')}=..." if value is not None else ""
