@@ -72,6 +72,8 @@ class PictureDataModule(LightningDataModule):
         batch_size: Pictures per domain, step and process.
         num_workers: Loader processes; 0 loads in the training process, which the cache makes cheap.
         seed: Seed of the order and of all augmentation.
+        steps_per_epoch: Batches of an epoch in each process, whatever the number of pictures; None for one pass over
+            these. Passes follow each other as they do otherwise: only the ends of epochs lie elsewhere.
 
     Raises:
         UserError: The source's settings cannot work.
@@ -80,14 +82,23 @@ class PictureDataModule(LightningDataModule):
     batch_keys: tuple[str, ...]
 
     def __init__(
-        self, source: Source, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int
+        self,
+        source: Source,
+        crop_size: int,
+        flip: float,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+        steps_per_epoch: int | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise UserError(f"data.batch_size must be at least 1; got {batch_size}")
+        if steps_per_epoch is not None and steps_per_epoch < 1:
+            raise UserError(f"data.steps_per_epoch must be at least 1, or null; got {steps_per_epoch}")
         source.check(crop_size)
         self.source, self.crop_size, self.batch_size = source, crop_size, batch_size
-        self.num_workers, self.seed = num_workers, seed
+        self.num_workers, self.seed, self.steps_per_epoch = num_workers, seed, steps_per_epoch
         self.augment = v2.Compose([v2.RandomCrop(crop_size), v2.RandomHorizontalFlip(flip)])
         self.splits: Splits | None = None
 
@@ -113,7 +124,8 @@ class PictureDataModule(LightningDataModule):
         """
         dataset = self.training_set()
         rank, world_size = self._process()
-        sampler = EpochSampler(len(dataset), self.seed, rank, world_size)
+        samples = self.steps_per_epoch and self.steps_per_epoch * self.batch_size
+        sampler = EpochSampler(len(dataset), self.seed, rank, world_size, samples)
         if len(sampler) < self.batch_size:
             raise UserError(
                 f"{len(dataset)} images for {world_size} processes are no batch of data.batch_size = {self.batch_size}"

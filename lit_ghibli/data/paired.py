@@ -57,7 +57,16 @@ class PairedDataModule(PictureDataModule):
 
     @classmethod
     def from_layout(
-        cls, layout: str, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **fields: Any
+        cls,
+        layout: str,
+        *,
+        crop_size: int,
+        flip: float,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+        steps_per_epoch: int | None = None,
+        **fields: Any,
     ) -> "PairedDataModule":
         """Serve pairs that lie as ``layout`` says: a name in :data:`LAYOUTS`, whose fields the others are.
 
@@ -66,7 +75,7 @@ class PairedDataModule(PictureDataModule):
         """
         if layout not in LAYOUTS:
             raise UserError(f"data.layout must be one of {', '.join(LAYOUTS)}; got {layout!r}")
-        return cls(LAYOUTS[layout](**fields), crop_size, flip, batch_size, num_workers, seed)
+        return cls(LAYOUTS[layout](**fields), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch)
 
     def training_set(self) -> Dataset:
         """Crops of pairs."""

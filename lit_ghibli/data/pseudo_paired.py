@@ -72,24 +72,50 @@ class PseudoPairedDataModule(PictureDataModule):
 
     @classmethod
     def from_folders(
-        cls, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **folders: Any
+        cls,
+        *,
+        crop_size: int,
+        flip: float,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+        steps_per_epoch: int | None = None,
+        **folders: Any,
     ) -> "PseudoPairedDataModule":
         """Serve a user's folders; ``folders`` are the fields of :class:`PseudoPairFolders`."""
-        return cls(PseudoPairFolders(**folders), crop_size, flip, batch_size, num_workers, seed)
+        return cls(PseudoPairFolders(**folders), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch)
 
     @classmethod
     def from_painted(
-        cls, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **photos: Any
+        cls,
+        *,
+        crop_size: int,
+        flip: float,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+        steps_per_epoch: int | None = None,
+        **photos: Any,
     ) -> "PseudoPairedDataModule":
         """Serve photographs and painted ones; ``photos`` are the fields of :class:`PaintedPhotos`."""
-        return cls(PaintedPhotos(use="semi", **photos), crop_size, flip, batch_size, num_workers, seed)
+        return cls(PaintedPhotos(use="semi", **photos), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch)
 
     @classmethod
     def from_scenes(
-        cls, *, crop_size: int, flip: float, batch_size: int, num_workers: int, seed: int, **scenes: Any
+        cls,
+        *,
+        crop_size: int,
+        flip: float,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+        steps_per_epoch: int | None = None,
+        **scenes: Any,
     ) -> "PseudoPairedDataModule":
         """Serve rendered scenes; ``scenes`` are the fields of :class:`PseudoPairScenes`."""
-        return cls(PseudoPairScenes(paired=False, **scenes), crop_size, flip, batch_size, num_workers, seed)
+        return cls(
+            PseudoPairScenes(paired=False, **scenes), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch
+        )
 
     def training_set(self) -> Dataset:
         """Crops of pairs and of both domains."""

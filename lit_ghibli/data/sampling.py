@@ -15,7 +15,7 @@ from lit_ghibli.seeding import derive_seed
 class Position(NamedTuple):
     """Where a training sample stands; all its random choices follow from it."""
 
-    epoch: int
+    epoch: int  # passes over the data before this one: epochs, unless their length is given
     index: int
 
 
@@ -25,15 +25,19 @@ class EpochSampler(Sampler[Position]):
     Every rank gets ``length // world_size`` positions, so that all do the same number of steps. The order
     depends on the seed and the epoch alone: not on workers, nor on whether the run was interrupted.
 
+    With ``samples`` every rank gets that many in an epoch, of permutations one after the other, as many as it takes.
+
     Args:
-        length: Positions in one epoch.
+        length: Positions in one pass over the data.
         seed: Seed of the order.
         rank: This process.
         world_size: Number of processes.
+        samples: Positions of an epoch for each rank; None for one pass.
     """
 
-    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1, samples: int | None = None) -> None:
         self.length, self.seed, self.rank, self.world_size = length, seed, rank, world_size
+        self.samples = samples
         self.epoch = 0
         self.start = 0
 
@@ -42,9 +46,14 @@ class EpochSampler(Sampler[Position]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length // self.world_size
+        return self.length // self.world_size if self.samples is None else self.samples
 
     def __iter__(self) -> Iterator[Position]:
+        if self.samples is not None:
+            for sample in range(self.epoch * self.samples + self.start, (self.epoch + 1) * self.samples):
+                passes, place = divmod(sample * self.world_size + self.rank, self.length)
+                yield Position(passes, int(_permutation(self.length, derive_seed(self.seed, passes))[place]))
+            return
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
         order = torch.randperm(self.length, generator=generator)[: len(self) * self.world_size]
         for index in order[self.rank :: self.world_size][self.start :].tolist():

@@ -145,3 +145,35 @@ def test_a_walk_depends_on_position_and_seed_alone():
     torch.set_rng_state(state)
     walk(900, 33, seed=5)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("world_size", "samples"), [(1, 4), (1, 23), (1, 60), (2, 5), (3, 20)])
+def test_epochs_of_another_length_walk_through_the_same_passes(world_size, samples):
+    """Whatever the length of an epoch and the number of ranks, each pass is the permutation of its number."""
+    ranks = [EpochSampler(23, 0, rank, world_size, samples) for rank in range(world_size)]
+    taken, epochs = [], 60
+    for number in range(epochs):
+        for sampler in ranks:
+            sampler.set_epoch(number)
+        shares = [list(sampler) for sampler in ranks]
+        assert [len(share) for share in shares] == [len(sampler) for sampler in ranks] == [samples] * world_size
+        taken += [position for together in zip(*shares, strict=True) for position in together]
+    assert len(set(taken)) == len(taken), "no crop is drawn twice alike"
+    assert [position.epoch for position in taken] == [number // 23 for number in range(len(taken))]
+    for number in range(len(taken) // 23):
+        assert sorted(position.index for position in taken[23 * number : 23 * (number + 1)]) == list(range(23))
+
+
+def test_a_loader_of_such_epochs_resumed_in_the_middle_gives_exactly_the_rest():
+    def make() -> ResumableLoader:
+        return ResumableLoader(Positions(), sampler=EpochSampler(23, 0, samples=36), batch_size=4, drop_last=True)
+
+    straight = [epoch(make(), number) for number in range(2)]
+    assert [len(batches) for batches in straight] == [9, 9]
+    ours = make()
+    ours.sampler.set_epoch(1)
+    batches = iter(ours)
+    given = [next(batches).tolist() for _ in range(5)]
+    resumed = make()
+    resumed.load_state_dict(ours.state_dict())
+    assert given + epoch(resumed, 1) == straight[1]

@@ -211,6 +211,9 @@ def test_mistakes_are_named(monkeypatch):
         folders(Path(), load_size=20)
     with pytest.raises(UserError, match=r"data\.size = 32 is smaller than data\.crop_size = 33"):
         UnpairedDataModule.from_scenes(**LOADING | SCENES | {"crop_size": 33})
+    with pytest.raises(UserError, match=r"data\.steps_per_epoch must be at least 1, or null; got 0"):
+        scenes(steps_per_epoch=0)
+    assert len(scenes(batch_size=2, steps_per_epoch=9).train_dataloader()) == 9
     module = scenes(batch_size=8)
     with pytest.raises(UserError, match=r"7 images for 1 processes are no batch of data\.batch_size = 8"):
         module.train_dataloader()
