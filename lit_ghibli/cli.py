@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from lit_ghibli import __version__
-from lit_ghibli.commands import COMMANDS, module_of
+from lit_ghibli.commands import COMMANDS, interrupt_told, module_of
 from lit_ghibli.errors import did_you_mean
 from lit_ghibli.files import explain
 
@@ -76,8 +76,13 @@ def main() -> None:
     if "--version" in sys.argv[1:]:
         print(__version__)
         return
-    # As __main__, so that the further processes of a DDP run are started as `python -m` of the same command.
-    runpy.run_module(f"lit_ghibli.commands.{module_of(command)}", run_name="__main__", alter_sys=True)
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        sys.exit("lit-ghibli: the folder in which this was typed has been removed; cd into another one")
+    with interrupt_told(command):
+        # As __main__, so that the further processes of a DDP run are started as `python -m` of the same command.
+        runpy.run_module(f"lit_ghibli.commands.{module_of(command)}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Which command is run for what was typed."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +111,37 @@ def test_a_standard_output_that_takes_no_more_is_a_line(words):
     (line,) = done.stderr.splitlines()
     assert "standard output" in line
     assert "no space left on device" in line
+
+
+@pytest.mark.parametrize("command", entry.COMMANDS)
+def test_an_interrupt_is_a_line_in_every_command_whenever_it_comes(monkeypatch, command):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["lit-ghibli", *command.split()])
+    monkeypatch.setattr(entry.runpy, "run_module", interrupted)
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert end.value.code == "\nstopped" + "; the same command goes on" * entry.COMMANDS[command].goes_on
+
+
+def test_a_working_folder_that_is_gone_is_told(monkeypatch, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(sys, "argv", ["lit-ghibli", "scenes", "out=x"])
+    with pytest.raises(SystemExit, match="the folder in which this was typed has been removed"):
+        entry.main()
+
+
+@pytest.mark.slow
+def test_an_interrupt_of_a_measuring_process_is_its_parents_line(tmp_path):
+    words = ["profile", "checkpoint=meadow", "size=64", "repeats=[1000000]", "device=cpu"]
+    command = [sys.executable, "-m", "lit_ghibli", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **pipes) as process:
+        assert process.stdout.readline() == "measuring meadow\n"
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.strip()) == (1, "stopped")

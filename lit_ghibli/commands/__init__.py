@@ -1,8 +1,9 @@
 """The commands, and the one grammar of their words: what is typed becomes overrides of Hydra's here."""
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +118,16 @@ TEXTS = re.compile(
 def module_of(name: str) -> str:
     """The module, and the file in ``conf/``, of a command: ``data_fetch`` of ``data fetch``."""
     return re.sub("[ -]", "_", name)
+
+
+@contextlib.contextmanager
+def interrupt_told(name: str) -> Iterator[None]:
+    """Make Ctrl-C a line, whenever it comes in the block: the imports of a command take seconds."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = "; the same command goes on" * COMMANDS[name].goes_on
+        raise SystemExit(f"\nstopped{again}") from None
 
 
 def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 
-from lit_ghibli.commands import COMMANDS, module_of, split_options, to_overrides
+from lit_ghibli.commands import interrupt_told, module_of, split_options, to_overrides
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import as_user_errors, check, config_dir
 
@@ -61,11 +61,8 @@ def command(name: str, *rewrites: Callable[[list[str]], list[str]]) -> Callable[
             with _one_message(name):
                 _typed[:] = _typed or sys.argv[1:]
                 sys.argv[1:] = _arguments(name, sys.argv[1:], rewrites)
-            try:
+            with interrupt_told(name):  # also in the processes that a training starts
                 return program()
-            except KeyboardInterrupt:
-                again = "; the same command goes on" * COMMANDS[name].goes_on
-                raise SystemExit(f"\nstopped{again}") from None
 
         return run
 
