@@ -12,6 +12,7 @@ ARBITRARY = "arbitrary"  # Magenta's networks, without a style yet
 NUM_STYLES = 26
 _FOLDER = re.compile(r"(mean|nearest):(.+)", re.DOTALL)
 _NUMBERED = re.compile(r"magenta26:(\d+)")
+_SAMPLED = re.compile(r"sample:(\d{1,9})")  # of the styles that a training has seen
 
 
 class StylePictures(NamedTuple):
@@ -38,7 +39,7 @@ def is_of_one_piece(word: str) -> bool:
     listed = "," in word and not Path(word).exists()
     if listed and all(_is_picture(_split_weight(part)[0]) for part in word.split(",")):
         return True
-    return bool(_FOLDER.fullmatch(word) or _NUMBERED.fullmatch(word))
+    return any(kind.fullmatch(word) for kind in (_FOLDER, _NUMBERED, _SAMPLED))
 
 
 def style_number(word: str) -> int | None:
@@ -52,6 +53,11 @@ def style_number(word: str) -> int | None:
     if int(match[1]) >= NUM_STYLES:
         raise UserError(f"style={word}: there are the styles 0 ... {NUM_STYLES - 1}")
     return int(match[1])
+
+
+def sample_seed(word: str) -> int | None:
+    """The seed of a style that is drawn, ``sample:SEED``, if the word names one."""
+    return int(match[1]) if (match := _SAMPLED.fullmatch(word)) else None
 
 
 def find_style_pictures(word: str) -> StylePictures:

@@ -16,6 +16,7 @@ from lit_ghibli.inference.style_pictures import (
     NUM_STYLES,
     find_style_pictures,
     normalized,
+    sample_seed,
     style_number,
 )
 from lit_ghibli.inference.tiling import translate_tiled
@@ -94,6 +95,8 @@ class _Styled(nn.Module):
         self.size_multiple, self.minimum_size, self.context = (
             network.size_multiple, network.minimum_size, network.context
         )  # fmt: skip
+        if hasattr(network, "patch"):
+            self.patch = network.patch
 
     def forward(self, photos: Tensor) -> Tensor:
         return self.network(photos, self.style)
@@ -113,7 +116,8 @@ def in_style(
     Args:
         translator: Whose network describes styles.
         style: A picture as :meth:`Translator.__call__` takes it, or several; or a word of
-            :func:`~lit_ghibli.inference.style_pictures.find_style_pictures`.
+            :func:`~lit_ghibli.inference.style_pictures.find_style_pictures`; or ``sample:SEED``, one like those
+            that a training of VQ-I2I has seen.
         weights: Of several pictures, brought to a sum of 1; None: all equal.
         options: ``strength``, ``keep_colors`` and ``scale`` of :class:`Stylization`.
 
@@ -123,7 +127,14 @@ def in_style(
     inner, device = translator.network, translator.device
     network, tile = (inner.network, inner.tile) if isinstance(inner, Stylization) else (inner, translator.tile)
     if not hasattr(network, "embed"):
-        raise UserError(f"{type(network).__name__} takes no style: style pictures are for runs of method=arbitrary")
+        raise UserError(
+            f"{type(network).__name__} takes no style: style pictures are for runs of method=arbitrary and vqi2i"
+        )
+    if isinstance(style, str) and (seed := sample_seed(style)) is not None:
+        if not hasattr(network, "sample_style"):
+            raise UserError(f"style={style}: styles are drawn by runs of method=vqi2i: give checkpoint=<one of these>")
+        styles = network.sample_style(torch.Generator().manual_seed(seed))
+        return Translator(Stylization(network, styles, tile=tile, **options), device, tile=0)
     if isinstance(style, str | PathLike):
         pictures, weights, nearest = find_style_pictures(str(style))
     else:
@@ -165,7 +176,7 @@ def open_stylization(word: str, device: torch.device | str, tile: int = 1024, **
         network.load_state_dict(magenta.multistyle_weights())
         style = F.one_hot(torch.tensor([number], device=device), NUM_STYLES).float()
         return Translator(Stylization(network, style, tile=tile, **options), device, tile=0)
-    if word != ARBITRARY:
+    if word != ARBITRARY and sample_seed(word) is None:
         find_style_pictures(word)  # what is wrong with the word is said before networks are asked for
     network = ArbitraryStylization()
     network.load_state_dict(published_weights())

@@ -167,6 +167,8 @@ def test_what_cannot_be_a_style_is_told(styles, word, options, message):
 def test_a_network_without_styles_and_a_style_that_is_missing_are_told():
     with pytest.raises(UserError, match="Identity takes no style"):
         Translator(nn.Identity()).with_style(GREY)
+    with pytest.raises(UserError, match=r"style=sample:3: styles are drawn by runs of method=vqi2i: give checkpoint="):
+        Translator(MeanColor()).with_style("sample:3")
     with pytest.raises(UserError, match="needs a style"):
         Translator(Stylization(MeanColor(), None), tile=0)(GREY)
 

@@ -4,6 +4,7 @@ from torch import nn
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.tiling import mosaic, translate_tiled
+from lit_ghibli.inference.translator import Translator
 from lit_ghibli.networks.normalization import frozen_statistics, record_statistics
 from lit_ghibli.networks.sizes import translate
 from lit_ghibli.networks.vqi2i import VqGenerator
@@ -40,6 +41,38 @@ def test_a_translation_has_the_photographs_content_and_the_given_style():
     assert (network(photos, style) - network(photos)).abs().max() > 1e-3
     own = network.decode(content, network.encode_style(photos, "a"), "a")
     torch.testing.assert_close(network.reconstruct(photos), own)
+
+
+def test_a_run_paints_in_the_style_of_a_picture_in_a_drawn_one_and_in_tiles():
+    translator, photo = Translator(small(), tile=128), torch.rand(1, 3, 130, 140) * 2 - 1
+    painting = torch.rand(1, 3, 600, 300) * 2 - 1
+    network = translator.network
+    smaller = nn.functional.interpolate(painting, (512, 256), mode="bilinear", antialias=True)
+    torch.testing.assert_close(network.embed(painting), network.encode_style(smaller, "b"))
+    part = photo[..., :120, :120]
+    with torch.no_grad():
+        expected = network(part, network.encode_style(smaller, "b")).clamp(-1, 1)
+        drawn = network(part, network.sample_style(torch.Generator().manual_seed(7))).clamp(-1, 1)
+    styled = translator.with_style(painting)
+    torch.testing.assert_close(styled(part), expected)
+    torch.testing.assert_close(translator.with_style("sample:7")(part), drawn)
+    assert (drawn - expected).abs().max() > 1e-3
+    tiled = styled(photo)
+    assert tiled.shape == photo.shape
+    torch.testing.assert_close(tiled, translate_tiled(Fixed(network, network.embed(painting)), photo, 128))
+
+
+class Fixed(nn.Module):
+    """A network with a style, written down once more."""
+
+    size_multiple, minimum_size = 2, 8
+
+    def __init__(self, network: VqGenerator, style: torch.Tensor) -> None:
+        super().__init__()
+        self.network, self.style, self.context, self.patch = network, style, network.context, network.patch
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        return self.network(photos, self.style)
 
 
 def test_mean_and_deviation_of_styles_follow_those_seen():
