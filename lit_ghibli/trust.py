@@ -315,10 +315,8 @@ def _is_below(value: str, folder: Path) -> bool:
 
 
 def _is_cache(value: Any) -> bool:
-    """Whether pictures may be cached here: in the working folder, the user's own cache, or what is one already."""
-    if value is None:
-        return True
-    if _is_below(str(value), Path.cwd()) or _is_below(str(value), default_cache_dir().resolve()):
+    """Whether pictures may be cached here: in the user's own cache, or in what is one already."""
+    if value is None or _is_below(str(value), default_cache_dir().resolve()):
         return True
     return any(_resolved(str(value)).glob("*.pack"))
 

@@ -214,7 +214,7 @@ def test_nothing_is_fetched_while_a_checkpoint_is_loaded(tmp_path, monkeypatch):
     assert not (tmp_path / "hub").exists()
 
 
-@pytest.mark.parametrize("place", ["new", "~/new-cache-of-nobody", "../new"])
+@pytest.mark.parametrize("place", ["new", "cache", "~/new-cache-of-nobody", "../new"])
 def test_a_new_cache_elsewhere_is_not_made(tmp_path, monkeypatch, place):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -231,7 +231,7 @@ def test_caches_that_are_there_and_places_of_the_user_are_taken(tmp_path, monkey
     (tmp_path / "old" / "x.pack").touch()
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    for place in (None, "cache", str(tmp_path / "old"), str(default_cache_dir() / "more")):
+    for place in (None, str(tmp_path / "old"), "../old", str(default_cache_dir() / "more")):
         instantiate_trusted({**recipe, "cache_dir": place})
 
 
@@ -251,7 +251,6 @@ WORDS = [
     "launcher.partition=gpu",
     "callbacks.image_grid.folder=FOLDER/pictures",
     "callbacks.pruning.journal=FOLDER/../../search.journal",
-    "data.cache_dir=cache",
     "White-box:imported/whitebox",
 ]
 
