@@ -28,7 +28,7 @@ def data_check(config: DictConfig) -> None:
     folders, pairings = dataset_files.layout(source)
     listed, findings = check.find_files(folders, pairings)
     keep_grids = any(folder.halves for folder in folders) or bool(pairings)
-    inspecting = dataset_files.inspect_files(listed, source.min_side, keep_grids=keep_grids)
+    inspecting = dataset_files.inspect_files(listed, source.smallest, keep_grids=keep_grids)
     files = list(track(inspecting, "Looking through", len(listed), console=Console(stderr=True)))
     findings += check.find_bad(files, skipped=source.on_bad_file == "skip")
     findings += check.find_too_few(folders, files, datamodule.batch_size)

@@ -195,6 +195,16 @@ def open_image(path: str | os.PathLike) -> Image.Image:
     return _read(Path(path))[0]
 
 
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Width and height by the head of a picture's file, not turned upright; None where nothing says them."""
+    try:
+        size_of(path)
+        with Image.open(path) as image:
+            return image.size
+    except (ImageFileError, OSError, ValueError, Image.DecompressionBombError, SyntaxError):
+        return None  # which decoding will say
+
+
 def file_kind(path: str | os.PathLike) -> str:
     """The extension, such as ``jpeg``, that a picture has which is made of a readable one's content."""
     with Image.open(path) as image:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from lit_ghibli.data.cache import PackedImages, cached_folder, cached_renders
-from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images
+from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images, map_in_threads, picture_size
 from lit_ghibli.data.transforms import AtLeast, Resize, Step
 from lit_ghibli.errors import UserError
 from lit_ghibli.scenes.scene import render_pair
@@ -173,7 +173,9 @@ class Folders:
         load_size: Pixels that training pictures are resized to before the crop.
         eval_size: Pixels that held-out pictures are resized to.
         resize: ``squash`` makes squares; ``short_side`` and ``area`` keep the aspect.
+        pre_size: Pixels that training pictures are resized to even before that, which costs fine detail; None for not.
         min_side: Pictures with a side shorter than this are bad files.
+        on_small: ``error`` counts those as bad files; ``enlarge`` takes them, and warns of how many there are.
         on_bad_file: ``error`` stops and lists all of them; ``skip`` goes on without them.
         cache: Where decoded pictures are kept: ``disk`` or ``ram``.
         cache_dir: Folder of the cache; None for the user's cache folder.
@@ -187,6 +189,8 @@ class Folders:
     on_bad_file: Literal["error", "skip"]
     cache: Literal["disk", "ram"]
     cache_dir: str | Path | None
+    pre_size: int | None = None
+    on_small: Literal["error", "enlarge"] = "error"
 
     TRAINED_ON: ClassVar[tuple[str, ...]]  # fields that name the folders to train on
 
@@ -196,6 +200,11 @@ class Folders:
         root = Path(self.root).expanduser()
         names = [field.name for field in fields(self) if re.match(r"(train|test|pair)(_|$)", field.name)]
         return [root / getattr(self, name) for name in names] or [root]
+
+    @property
+    def smallest(self) -> int:
+        """Pixels that a picture's shorter side must have for it not to be a bad file."""
+        return self.min_side if self.on_small == "error" else 1
 
     def check(self, crop_size: int) -> None:
         """Refuse a missing root, and pictures smaller than their crops."""
@@ -208,7 +217,8 @@ class Folders:
             raise UserError(f"data.load_size = {self.load_size} is smaller than data.crop_size = {crop_size}")
         if self.eval_size < _SMALLEST_EVALUATED:
             raise UserError(f"data.eval_size must be at least {_SMALLEST_EVALUATED} pixels; got {self.eval_size}")
-        for field, choices in (("on_bad_file", ("error", "skip")), ("cache", ("disk", "ram"))):
+        choices_of = {"on_bad_file": ("error", "skip"), "on_small": ("error", "enlarge"), "cache": ("disk", "ram")}
+        for field, choices in choices_of.items():
             if getattr(self, field) not in choices:
                 raise UserError(f"data.{field} must be {' or '.join(choices)}; got {getattr(self, field)!r}")
 
@@ -258,13 +268,26 @@ class Folders:
         size = self.load_size if cropped else self.eval_size
         # Of equal area, long pictures are low: those to train on must still hold a crop.
         fitting = [AtLeast(self.min_side)] if self.resize == "area" and cropped else []
+        if self.on_small == "enlarge" and files:
+            warn_of_small(files, self.min_side)
+        before = [Resize(self.pre_size, self.resize)] if self.pre_size and cropped else []
         return files and cached_folder(
             files.folder,
             files.paths,
-            steps=[*domain.before, AtLeast(self.min_side), Resize(size, self.resize), *fitting, *domain.after],
+            steps=[*domain.before, AtLeast(self.smallest), *before, Resize(size, self.resize), *fitting, *domain.after],
             on_bad_file=self.on_bad_file,
             storage=self.cache,
             cache_dir=self.cache_dir,
+        )
+
+
+def warn_of_small(files: Files, side: int) -> None:
+    """Say how many pictures of a folder have a side shorter than this; only the beginnings of their files are read."""
+    small = sum(min(size) < side for size in map_in_threads(picture_size, files.paths) if size)
+    if small:
+        log.warning(
+            "%d of %d pictures in %s are smaller than data.min_side = %d pixels, and are enlarged",
+            *(small, len(files.paths), files.folder, side),
         )
 
 

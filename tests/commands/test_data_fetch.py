@@ -162,8 +162,8 @@ def test_errors_are_one_line_that_says_what_to_do(site, cli, tmp_path):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("map", "there is no data set 'map', only facades, maps; did you mean maps?"),
-        ("", "which data set? lit-ghibli data fetch facades|maps"),
+        ("map", "there is no data set 'map', only edges2shoes, facades, maps, night2day; did you mean maps?"),
+        ("", "which data set? lit-ghibli data fetch edges2shoes|facades|maps|night2day"),
     ],
 )
 def test_unknown_names_say_which_there_are(cli, tmp_path, typed, said):

@@ -204,6 +204,36 @@ def test_a_users_folders_are_served(tmp_path):
     assert [batch["photo"].shape for batch in module.train_dataloader()] == [(1, 3, 28, 28)] * 3
 
 
+def test_small_pictures_are_enlarged_with_a_warning_where_asked_for(tmp_path, caplog):
+    for folder, sizes in (("trainA", (20, 36, 24)), ("trainB", (36,))):
+        (tmp_path / folder).mkdir()
+        for number, size in enumerate(sizes):
+            Image.fromarray(mapped(number, size, 36).permute(1, 2, 0).numpy()).save(tmp_path / folder / f"{number}.png")
+    with pytest.raises(UserError, match="is 36x20, smaller than 28 pixels"):
+        folders(tmp_path, batch_size=1).setup("fit")
+    module = folders(tmp_path, batch_size=1, on_small="enlarge")
+    module.setup("fit")
+    assert [batch["photo"].shape for batch in module.train_dataloader()] == [(1, 3, 28, 28)] * 3
+    assert f"2 of 3 pictures in {tmp_path / 'trainA'} are smaller than data.min_side = 28 pixels" in caplog.text
+    assert "trainB are smaller" not in caplog.text
+
+
+def test_pictures_are_resized_to_pre_size_first(tmp_path):
+    """256, then 286, as 003 has it: each of Pillow's steps rounds, so that the results are equal bit for bit."""
+    for folder in ("trainA", "trainB", "testA"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(mapped(len(folder), 40, 40).permute(1, 2, 0).numpy()).save(tmp_path / folder / f"{folder}.png")
+    module = folders(tmp_path, pre_size=20)
+    module.setup("fit")
+    for photos, first, last in ((module.splits.train_input, 20, 32), (module.splits.test_input, None, 28)):
+        with Image.open(
+            tmp_path / ("trainA" if first else "testA") / f"{'trainA' if first else 'testA'}.png"
+        ) as picture:
+            for side in filter(None, (first, last)):
+                picture = picture.resize((side, side), Image.Resampling.BICUBIC)
+            assert torch.equal(photos[0], torch.from_numpy(np.array(picture)).permute(2, 0, 1))
+
+
 def test_mistakes_are_named(monkeypatch):
     with pytest.raises(UserError, match=r"data\.root is not set.*trainA/ and trainB/"):
         folders(None)
