@@ -84,10 +84,11 @@ def _is_by_pictures(style: str | None) -> bool:
     """Whether a style is given by pictures, of which those of a folder are one."""
     from lit_ghibli.inference.style_pictures import is_style_pictures
     from lit_ghibli.inference.styles import PAINTER, find_styles
+    from lit_ghibli.inference.subjects import is_model
 
     if style is None or style in (PAINTER, *find_styles()):
         return False
-    return is_style_pictures(style) or Path(style).expanduser().is_dir()
+    return is_style_pictures(style) or not is_model(Path(style).expanduser())
 
 
 def _split_output(inputs: list[str], out: str | None) -> tuple[list[str], str | None]:

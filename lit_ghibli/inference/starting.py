@@ -12,11 +12,14 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.inference.importing import is_own
 from lit_ghibli.inference.load import load_translator
 from lit_ghibli.inference.styles import find_styles, read_style
+from lit_ghibli.networks.arbitrary import ArbitraryStylization, published_weights
 from lit_ghibli.networks.painting import PaintingNetwork
 from lit_ghibli.overrides import spell
 from lit_ghibli.published.families import import_published
+from lit_ghibli.published.magenta import TRANSFORM, find_file
 from lit_ghibli.published.reading import sha256_of_weights
 
+MAGENTA = "magenta"
 _SETTING = "method.generator"
 _SAME_SHAPES = ("upsample", "downsample", "output")  # arguments that change what a generator does to the same weights
 
@@ -26,7 +29,8 @@ def start_from(network: nn.Module, path: Path, settings: Mapping[str, Any]) -> d
 
     Args:
         network: That is to be trained.
-        path: A published file, the folder of a run or of imported weights, a checkpoint, or the name of a style.
+        path: A published file, the folder of a run or of imported weights, a checkpoint, the name of a style, or
+            ``magenta``, the published networks of arbitrary stylisation.
         settings: The generator's configuration.
 
     Returns:
@@ -40,6 +44,9 @@ def start_from(network: nn.Module, path: Path, settings: Mapping[str, Any]) -> d
         style, card = read_style(str(path))
         theirs = {"_target_": f"{PaintingNetwork.__module__}.{PaintingNetwork.__name__}", **card.network}
         weights = style.state_dict()
+    elif str(path) == MAGENTA and not path.exists():
+        file, weights = find_file(TRANSFORM), published_weights()
+        theirs = {"_target_": f"{ArbitraryStylization.__module__}.{ArbitraryStylization.__name__}"}
     elif is_own(path):
         file = checkpoints.find(path)
         translator, config = load_translator(file, "cpu", 0)

@@ -12,6 +12,7 @@ from lit_ghibli.seeding import seeded
 
 # Expansion, channels, blocks, stride of the first: Table 2 of the paper.
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+_STRIDED = (1, 3, 6, 13)  # blocks of stride 2
 LAYERS = ("stem", "block_0", *(f"{part}_{number}" for number in range(1, 17) for part in ("expand", "block")))
 
 
@@ -109,7 +110,7 @@ class MobileNetFeatures(nn.Module):
 
     Attributes:
         taps: names of the tapped layers, from shallow to deep.
-        minimum_size: smallest height and width, in pixels.
+        minimum_size: smallest height and width that leave the deepest tap a position for each, in pixels.
         source: as ``weights``.
 
     Raises:
@@ -117,8 +118,6 @@ class MobileNetFeatures(nn.Module):
 
     Source: Sandler et al. 2018; the weights are those of Magenta's style predictor, Ghiasi et al. 2017.
     """
-
-    minimum_size = 32
 
     def __init__(self, taps: Iterable[str], weights: str = "magenta", seed: int = 0) -> None:
         super().__init__()
@@ -128,6 +127,8 @@ class MobileNetFeatures(nn.Module):
         if weights not in ("magenta", "random"):
             raise UserError(f"weights of MobileNetV2 are 'magenta' or 'random'; got {weights!r}")
         self.source = weights
+        reached = LAYERS[: LAYERS.index(self.taps[-1]) + 1]
+        self.minimum_size = 2 ** (1 + sum(f"block_{number}" in reached for number in _STRIDED))
         with seeded(seed):
             self.trunk = MobileNetV2()
         if weights == "magenta":
@@ -161,7 +162,7 @@ class MobileNetFeatures(nn.Module):
         if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < self.minimum_size:
             raise UserError(
                 f"MobileNetV2 received images of shape {tuple(images.shape)}; it needs (N, 3, height, width) of at "
-                f"least {self.minimum_size}x{self.minimum_size} pixels"
+                f"least {self.minimum_size}x{self.minimum_size} pixels for {self.taps[-1]}"
             )
         found = {}
         for name, features in self.trunk.layers((images + 1) / 2):

@@ -132,7 +132,12 @@ def test_everything_else_is_left_to_hydra(word):
         ("", "no photographs given"),
         ("nowhere.jpg", "nowhere.jpg: no such photograph or folder"),
         ("a.png style=min", "there is no such style; did you mean mine"),
-        ("a.png style=holiday", "a run is given as checkpoint="),
+        ("a.png style=run", "a run is given as checkpoint="),
+        ("a.png style=nearest:nowhere", "image folder nowhere does not exist"),
+        ("a.png style=none.png", "none.png cannot be read"),
+        ("a.png style=a.png stroke=2", "stroke=2: that is of a style with a name"),
+        ("a.png scale=2", "scale=2: that is of a style by pictures"),
+        ("a.png style=magenta26:26", "there are the styles 0 ... 25"),
         ("a.png strength=2", "strength must lie in 0 ... 1; got 2"),
         ("a.png stroke=0", "stroke must lie in 0.5 ... 2; got 0"),
         ("a.png quality=0", "quality must be a whole number in 1 ... 100"),
@@ -149,6 +154,7 @@ def test_everything_else_is_left_to_hydra(word):
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line_and_nothing_is_written(monkeypatch, words, said):
+    Path("run/checkpoints").mkdir(parents=True)
     assert said in refusal(monkeypatch, *words.split())
 
 
@@ -161,7 +167,7 @@ def composed(*overrides: str):
     ("overrides", "said"),
     [
         (["checkpoint=x", "style=ink"], "give one of them"),
-        (["checkpoint=x", "stroke=2"], "strength, keep_colors and stroke are of styles"),
+        (["checkpoint=x", "stroke=2"], "strength, keep_colors, stroke and scale are of styles"),
         (["solver=euler"], "solver and steps are of runs with ODE blocks"),
         (["checkpoint=newest"], "no run with a checkpoint below outputs/"),
         (["checkpoint=nowhere"], "nowhere"),

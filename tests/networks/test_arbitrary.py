@@ -192,5 +192,5 @@ def test_layers_have_names():
             MobileNetFeatures(taps, weights="random")
     with pytest.raises(UserError, match="'magenta' or 'random'; got 'imagenet'"):
         MobileNetFeatures(["stem"], weights="imagenet")
-    with pytest.raises(UserError, match="at least 32x32"):
-        MobileNetFeatures(["stem"], weights="random")(torch.zeros(1, 3, 31, 40))
+    with pytest.raises(UserError, match="at least 8x8 pixels for block_5"):
+        MobileNetFeatures(["block_5", "stem"], weights="random")(torch.zeros(1, 3, 7, 40))
