@@ -61,6 +61,6 @@ def check_finite(picture: Tensor, name: str) -> None:
 
 def _unusable(name: str, found: str) -> UserError:
     return UserError(
-        f"{name}: {found}, of which no picture can be made: the weights are damaged or their training has diverged; "
+        f"{name}: {found}, so that no picture can be made: its weights are damaged, or their training has diverged; "
         "choose an earlier checkpoint"
     )

@@ -122,7 +122,7 @@ def load_style(name: str, device: torch.device | str = "cpu", **options: Any) ->
     """
     network, card = read_style(name)
     network = network.eval().to(device, memory_format=torch.channels_last)
-    return Translator(Painting(network, card.pixels, finish=True, **options), device, tile=0)
+    return Translator(Painting(network, card.pixels, finish=True, **options), device, 0, f"style={name}")
 
 
 def read_card(path: Path) -> Card:
