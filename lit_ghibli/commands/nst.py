@@ -144,6 +144,7 @@ def _painter(config: DictConfig) -> Callable[..., Any]:
 def _paint(config: DictConfig, job: Job, painter: Callable[..., Any], run: Path, path: Path) -> None:
     """Run one picture to its end, which writes ``path``, from where an interrupted call has left it."""
     from lit_ghibli import checkpoints  # here, so that --help answers at once
+    from lit_ghibli.callbacks import run_owner
     from lit_ghibli.callbacks.run_record import RunRecord
 
     config = config.copy()
@@ -151,17 +152,19 @@ def _paint(config: DictConfig, job: Job, painter: Callable[..., Any], run: Path,
     config.method.weights.style = job.beta
     config.callbacks.frames.result = str(path)
     resolved, links = plain_and_links(config)
-    last = run / "checkpoints" / "last.ckpt"
-    if last.is_file() and checkpoints.load(last, mmap=True)[checkpoints.CONFIG_KEY] != resolved:
-        shutil.rmtree(run)  # of a call with other settings
-    begin(config.seed)
-    method = painter(job)
-    record = RunRecord(run, resolved, links, typed_command("nst"), job_overrides())
-    trainer = make_trainer(config, resolved, record)
-    trainer.fit(method, build(config.data), ckpt_path=last if last.is_file() else None)
-    if method.iteration < sum(iterations for _, iterations in method.levels):
-        raise UserError(f"{path}: stopped before its end; the same command goes on with it")
-    shutil.rmtree(run / "checkpoints")
+    with run_owner.owning(run):
+        last = run / "checkpoints" / "last.ckpt"
+        if last.is_file() and checkpoints.load(last, mmap=True)[checkpoints.CONFIG_KEY] != resolved:
+            for part in ("checkpoints", "frames"):  # of a call with other settings
+                shutil.rmtree(run / part, ignore_errors=True)
+        begin(config.seed)
+        method = painter(job)
+        record = RunRecord(run, resolved, links, typed_command("nst"), job_overrides())
+        trainer = make_trainer(config, resolved, record)
+        trainer.fit(method, build(config.data), ckpt_path=last if last.is_file() else None)
+        if method.iteration < sum(iterations for _, iterations in method.levels):
+            raise UserError(f"{path}: stopped before its end; the same command goes on with it")
+        shutil.rmtree(run / "checkpoints")
 
 
 def _files(folder: Path, out: Path) -> list[Path]:
