@@ -205,6 +205,25 @@ def test_the_first_adam_iterates_are_those_of_the_document(pictures):
     assert (x - content).abs().max() > 4e-3
 
 
+def test_plain_gradient_descent_is_an_optimiser(pictures):
+    recipe = experiment("nst_scratch", "method/pixel_optimizer=descent", "method.vgg.weights=random", "method.size=24")
+    recipe |= {"content": str(pictures[0]), "style": str(pictures[1])}
+    method = connect(instantiate(recipe, _convert_="object").double())
+    method.enter_level()
+    x = method.pixels.detach().clone()
+    totals = []
+    for _ in range(3):
+        method.pixels.data = x.clone()
+        terms = method.terms()
+        total = 0.9 * terms["content"] + 0.1 * terms["style"]
+        (gradient,) = torch.autograd.grad(total, method.pixels)
+        totals.append(total.item())
+        method.training_step(None, 0)
+        x = x - recipe["optimizer"]["lr"] * gradient
+        torch.testing.assert_close(method.pixels.detach(), x, rtol=0, atol=1e-12)
+    assert totals[2] < totals[1] < totals[0]
+
+
 @pytest.mark.parametrize("name", ["nst_scratch", "nst_ghibli"])
 def test_the_loss_of_both_recipes_falls(name, pictures):
     """Means over windows fall on every level, but for what a level's start costs."""
@@ -414,7 +433,7 @@ def test_data_of_other_methods_are_refused(pictures):
 def test_broken_weights_are_noticed_before_the_first_step(pictures):
     method = ready(pictures)
     method.vgg.stages[0]["conv1_1"].weight.data[0] = float("nan")
-    with pytest.raises(UserError, match=r"a\.png: VGG-19's features at conv1_1 are no finite numbers.*random"):
+    with pytest.raises(UserError, match=r"a\.png: the network's features at conv1_1 are no finite numbers.*random"):
         method.training_step(None, 0)
 
 
