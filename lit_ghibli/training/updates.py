@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lit_ghibli.errors import UserError
@@ -81,6 +81,17 @@ def early_steps(module: LightningModule, optimizer: LightningOptimizer) -> Itera
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def held(network: nn.Module) -> Iterator[None]:
+    """What a network computes inside passes gradients to its input, and none to its parameters."""
+    parameters = {id(parameter): parameter for parameter in network.parameters() if parameter.requires_grad}
+    _require_gradients(parameters, False)
+    try:
+        yield
+    finally:
+        _require_gradients(parameters, True)
 
 
 def detached(*tensors: Tensor) -> list[Tensor]:

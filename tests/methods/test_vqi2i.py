@@ -12,6 +12,7 @@ from lit_ghibli.methods.vqi2i import JUDGED, VQI2I, WEIGHTS
 from lit_ghibli.networks.lpips import Lpips
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.vqi2i import VqGenerator
+from lit_ghibli.networks.weights import without_fetching
 from lit_ghibli.recipes import build
 
 TINY = [
@@ -150,9 +151,10 @@ def test_a_step_has_the_losses_and_gradients_of_the_formulas(arguments, weights)
     betas = (0.25, 1) if arguments else (1, 0.25)
     expected["codebook"] = betas[0] * to_codes + betas[1] * to_features
     if not arguments:
-        style_a, style_b = g.encode_style(fake["a"], "a"), g.encode_style(fake["b"], "b")
+        fixed = copy.deepcopy(g).requires_grad_(False)
+        style_a, style_b = fixed.encode_style(fake["a"], "a"), fixed.encode_style(fake["b"], "b")
         expected["style"] = distance(style_a, s_a.detach()) + distance(style_b, s_b.detach())
-        again = [g.encode_content(fake[domain]).features for domain in ("b", "a")]
+        again = [fixed.encode_content(fake[domain]).features for domain in ("b", "a")]
         expected["content"] = distance(again[0], c_a.detach()) + distance(again[1], c_b.detach())
     if weights is PAIRED:
         expected["pair"] = 0.5 * (distance(fake["a"], a) + distance(fake["b"], b))
@@ -236,12 +238,31 @@ def test_columns_show_the_reconstruction_the_translation_and_three_styles():
     assert torch.equal(again["style 3"], columns["style 3"])
 
 
-def test_a_missing_lpips_says_the_ways_out(tmp_path):
+def test_a_missing_lpips_says_the_ways_out(tmp_path, monkeypatch):
     nowhere = partial(Lpips, weights=tmp_path / "vgg16.pth")
     method = connect(VQI2I(**SMALL | {"lpips": nowhere}))
     method.setup("predict")
     with pytest.raises(UserError, match=r"vgg16\.pth: no such file"):
         method.setup("fit")
+    fetched = connect(VQI2I(**SMALL | {"lpips": Lpips}))
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    with without_fetching(), pytest.raises(UserError, match=r"backbone=mobilenet.*: method\.weights\.lpips=0$"):
+        fetched.setup("fit")
+
+
+def test_pictures_are_compared_by_mobilenet_where_its_package_is():
+    lpips = Lpips("mobilenet", "random")
+    a, b = pictures("a", "b", size=40).values()
+    features = [lpips._hidden[0].features(x.requires_grad_()) for x in (a, b)]
+    expected = 0.0
+    for first, second in zip(*(list(each.values()) for each in features), strict=True):
+        cosines = F.cosine_similarity(first.double(), second.double(), dim=1)
+        expected = expected + ((2 - 2 * cosines) / first.shape[1]).mean()  # of vectors brought to length 1
+    assert len(features[0]) == 5
+    torch.testing.assert_close(lpips(a, b).double(), expected, rtol=1e-3, atol=1e-6)
+    (gradient,) = torch.autograd.grad(lpips(a, b), a)
+    assert gradient.abs().max() > 0
+    assert not lpips.state_dict()
 
 
 @pytest.mark.parametrize(

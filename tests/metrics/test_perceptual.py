@@ -33,7 +33,9 @@ def test_vgg19_has_no_heads_and_is_not_called_lpips():
     with torch.device("meta"):
         layers = make_layers(cfgs["E"])
     pictures = [(images(seed) - MEAN) / STD for seed in (0, 1)]
-    convolutions = [layer for stage in ours._network.vgg.stages for name, layer in stage.items() if name[:4] == "conv"]
+    convolutions = [
+        layer for stage in ours._network.features.stages for name, layer in stage.items() if name[:4] == "conv"
+    ]
     expected = torch.zeros(2, dtype=torch.float64)
     for index, layer in enumerate(layers):
         with torch.no_grad():

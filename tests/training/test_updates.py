@@ -10,7 +10,7 @@ from torch import nn
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.training import updates
-from lit_ghibli.training.updates import check_weights, collected, detached, early_steps, update, weighted_sum
+from lit_ghibli.training.updates import check_weights, collected, detached, early_steps, held, update, weighted_sum
 
 
 class Pair(LightningModule):
@@ -194,3 +194,13 @@ def test_nothing_is_early_where_gradients_are_not_final(monkeypatch, why):
         module.manual_backward(module.layers(torch.ones(1, 3)).sum())
         assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
         assert module.layers[0].weight.grad is not None
+
+
+def test_a_held_network_passes_gradients_on_and_takes_none(pair):
+    x = torch.ones(1, 1, requires_grad=True)
+    with held(pair.discriminator):
+        y = pair.discriminator(x)
+    assert learning(pair) == FREE, "what its owner has frozen stays so, the rest does not"
+    y.sum().backward()
+    assert x.grad.item() == pair.discriminator.weight.item()
+    assert pair.discriminator.weight.grad is None
