@@ -20,7 +20,7 @@ _MOST = 60  # pictures of a folder that are looked at
 def style(config: DictConfig) -> None:
     """Fit the painter to ``paintings``, train a network on what it paints, and write it as the style ``name``."""
     from lit_ghibli.data.image_files import list_images  # here, so that --help answers at once
-    from lit_ghibli.inference.styles import PAINTER, SHIPPED, find_styles, own_styles
+    from lit_ghibli.inference.styles import PAINTER, SHIPPED, find_style, find_styles, own_styles
     from lit_ghibli.painter.fitting import as_config, fit, look, require_palette, verdict
     from lit_ghibli.recipes import build
 
@@ -34,6 +34,8 @@ def style(config: DictConfig) -> None:
         raise UserError(f"name={name}: {there} exists already: choose another name, or add overwrite=true")
     if not isinstance(config.steps, int) or config.steps < 1:
         raise UserError(f"steps must be a whole number of at least 1; got {config.steps}")
+    if config.start and not Path(str(config.start)).expanduser().exists():
+        find_style(str(config.start))
     photos = Path(config.photos or SHIPPED.parent / "photographs").expanduser()
     paintings = list_images(Path(config.paintings).expanduser())
     pictures = list_images(photos)
@@ -89,6 +91,7 @@ def _train(config: DictConfig, words: list[str], photos: Path, count: int, out: 
         f"run_dir={quote(str(out))}",
         f"data.root={quote(str(photos))}",
         f"data.held_out={config.held_out}",
+        f"method.generator.weights={spell(config.start)}",
         f"data.crops={max(round(pictures / (count - config.held_out)), 1)}",
         *words,
         *config.overrides,
