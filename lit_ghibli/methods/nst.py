@@ -34,6 +34,7 @@ from lit_ghibli.losses.style import gram_matrix, style_loss
 from lit_ghibli.losses.variation import total_variation
 from lit_ghibli.methods.base import Method
 from lit_ghibli.metrics.suite import MetricSuite
+from lit_ghibli.networks.mobilenet import LAYERS  # whose names none of VGG-19's layers has
 from lit_ghibli.networks.vgg import VggFeatures, layer_name
 from lit_ghibli.training.updates import check_weights, weighted_sum
 
@@ -50,10 +51,10 @@ class NeuralStyle(Method):
         content: File of the content.
         style: File of the style, or several.
         style_weights: w_k, which sum to 1; None: all equal.
-        vgg: Makes the network from its taps.
+        vgg: Makes the network from its taps: VGG-19, or MobileNetV2 where it cannot be had.
         optimizer: Makes the optimiser of the pixels; it is called with a closure.
         weights: Weights of the terms ``content``, ``style``, ``tv``.
-        content_layers: By name or by index in torchvision's ``features``.
+        content_layers: By name, or by index in torchvision's ``features`` of VGG-19.
         content_layer_weights: a_l: ``sum`` (1 each), ``mean`` (one over their number), or a number for each.
         style_layers: Likewise.
         style_layer_weights: b_l, likewise.
@@ -231,7 +232,7 @@ class NeuralStyle(Method):
         broken = [layer for layer, values in features.items() if not values.isfinite().all()]
         if broken:
             raise UserError(
-                f"{file}: VGG-19's features at {broken[0]} are no finite numbers; its weights "
+                f"{file}: the network's features at {broken[0]} are no finite numbers; its weights "
                 f"({getattr(self.vgg, 'source', 'unknown')}) are damaged: give others with method.vgg.weights"
             )
         return features
@@ -320,7 +321,7 @@ def _check_style_weights(weights: Sequence[float] | None, styles: Sequence[objec
 
 def _weigh_layers(name: str, layers: Sequence[str | int], weights: LayerWeights) -> dict[str, float]:
     """Return a_l or b_l by layer name: ``sum`` means 1 each, ``mean`` one over their number."""
-    names = [layer_name(layer) for layer in layers]
+    names = [layer if layer in LAYERS else layer_name(layer) for layer in layers]
     if not names or len(set(names)) < len(names):
         raise UserError(f"method.{name}_layers is {list(layers)}; it must name layers, each once")
     if isinstance(weights, str):
