@@ -15,7 +15,7 @@ from lit_ghibli.commands.evaluate import merged, new_suite, opened
 from lit_ghibli.commands.profile import check_settings, measure_apart
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_text
-from lit_ghibli.inference.subjects import INPUT, TARGET, UNTOUCHED, find_subjects, is_model
+from lit_ghibli.inference.subjects import INPUT, TARGET, UNTOUCHED, find_subjects, is_model, of_epochs
 from lit_ghibli.metrics import protocol
 from lit_ghibli.opinion.scores import read_scores
 from lit_ghibli.overrides import spell
@@ -44,7 +44,7 @@ def compare(config: DictConfig) -> None:
     from lit_ghibli.inference.measure import HeldOut, Run, Subject, match_folders, measure, write_measures
 
     out = output_folder(config.out)
-    paths = find_subjects(config.subjects)
+    paths = find_subjects(of_epochs(config.subjects, config.epochs))
     models = {name: open_model(path, config.device, tile=0) for name, path in paths.items() if is_model(path)}
     trained_on = {name: model.data for name, model in models.items() if model.data}
     imported = {name: model.config[PROVENANCE] for name, model in models.items() if PROVENANCE in (model.config or {})}

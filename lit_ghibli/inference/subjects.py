@@ -1,7 +1,7 @@
 """What is measured beside each other: runs, checkpoints, styles and folders of pictures, each with a name."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lit_ghibli.errors import UserError
@@ -37,6 +37,27 @@ def find_subjects(words: Iterable[str]) -> dict[str, Path]:
         if count > 1:
             raise UserError(f"two columns would be called {name!r}: give another name as NAME:PATH")
     return {name: path for name, (_, path) in zip(names, given, strict=True)}
+
+
+def of_epochs(words: Sequence[str], epochs: Sequence[int]) -> list[str]:
+    """The checkpoints that a run kept after these epochs, in place of the run; what was given where none are named.
+
+    Raises:
+        UserError: Not one run is given, or it did not keep one of them.
+    """
+    if not epochs:
+        return list(words)
+    if len(words) != 1:
+        raise UserError(f"epochs={list(epochs)} are those of one run; given are {len(words)} subjects")
+    run = _split_name(words[0])[1]
+    files = [run / "checkpoints" / f"epoch_{epoch:04d}.ckpt" for epoch in epochs]
+    if missing := [str(epoch) for epoch, file in zip(epochs, files, strict=True) if not file.exists()]:
+        kept = [str(int(file.stem.removeprefix("epoch_"))) for file in sorted(run.glob("checkpoints/epoch_*.ckpt"))]
+        raise UserError(
+            f"{run}: no checkpoint of epoch {', '.join(missing)}; it kept {', '.join(kept) or 'none'} (all are kept "
+            "with callbacks.checkpoints.keep_epochs=-1)"
+        )
+    return [f"epoch {epoch}:{file}" for epoch, file in zip(epochs, files, strict=True)]
 
 
 def is_model(path: Path) -> bool:

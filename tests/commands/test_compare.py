@@ -19,7 +19,7 @@ from lit_ghibli.data import sources
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.measure import Outcome
 from lit_ghibli.inference.nearest_training import Found
-from lit_ghibli.inference.subjects import UNTOUCHED, _split_name, find_subjects, is_model
+from lit_ghibli.inference.subjects import UNTOUCHED, _split_name, find_subjects, is_model, of_epochs
 from lit_ghibli.recipes import config_dir
 from lit_ghibli.scenes.scene import render_pair
 from lit_ghibli.trust import instantiate_trusted
@@ -56,6 +56,20 @@ def made_run(folder, **data):
     weights = instantiate_trusted(config["method"]).state_dict()
     checkpoints.save({"state_dict": weights, checkpoints.CONFIG_KEY: config}, folder / "checkpoints" / "last.ckpt")
     return folder
+
+
+def test_epochs_of_one_run_stand_in_its_place():
+    folder = Path("run/checkpoints")
+    folder.mkdir(parents=True)
+    for epoch in (10, 20, 50):
+        (folder / f"epoch_{epoch:04d}.ckpt").touch()
+    subjects = find_subjects(of_epochs(["run"], [10, 50]))
+    assert subjects == {"epoch 10": folder / "epoch_0010.ckpt", "epoch 50": folder / "epoch_0050.ckpt"}
+    assert of_epochs(["a", "b"], []) == ["a", "b"]
+    with pytest.raises(UserError, match=r"run: no checkpoint of epoch 11, 30; it kept 10, 20, 50 .*keep_epochs=-1"):
+        of_epochs(["mine:run"], [10, 11, 30])
+    with pytest.raises(UserError, match=r"epochs=\[10\] are those of one run; given are 2 subjects"):
+        of_epochs(["a", "b"], [10])
 
 
 # --- what is typed -------------------------------------------------------------
