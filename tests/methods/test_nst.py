@@ -81,7 +81,7 @@ def test_defaults_are_those_of_the_scratch_recipe(pictures):
 
 
 def test_the_recipe_names_every_argument_and_none_besides():
-    recipe = set(OmegaConf.load(RECIPE)) - {"_target_", "defaults"} | {"optimizer"}
+    recipe = set(OmegaConf.load(RECIPE)) - {"_target_", "defaults"} | {"optimizer", "vgg"}
     assert recipe == set(inspect.signature(NeuralStyle).parameters) - {"metrics"}
 
 
