@@ -115,8 +115,8 @@ def test_an_output_pixel_looks_no_further_than_the_context(multipliers):
 
 @pytest.mark.parametrize("attention", ["linear", "full"])
 def test_tiles_equal_the_whole_with_the_same_statistics(attention):
-    network = small(attention=attention, num_codes=2)
-    photo = torch.nn.functional.interpolate(torch.rand(1, 3, 20, 30) * 2 - 1, (150, 290), mode="bicubic").clamp(-1, 1)
+    network = small((1, 1, 2), attention=attention, attention_strides=[], num_codes=2)
+    photo = torch.nn.functional.interpolate(torch.rand(1, 3, 20, 30) * 2 - 1, (132, 250), mode="bicubic").clamp(-1, 1)
     with record_statistics(network) as statistics:
         translate(network, mosaic(photo, 128, network.patch))
     with frozen_statistics(network, statistics):
