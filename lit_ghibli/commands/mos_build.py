@@ -66,6 +66,7 @@ def parse_methods(given: Any) -> dict[str, Path]:
         UserError: A text is neither ``name:folder`` nor a style, or a name comes twice.
     """
     from lit_ghibli.inference.load import is_style, like_styles
+    from lit_ghibli.inference.style_pictures import is_of_one_piece
 
     if isinstance(given, Mapping):
         if wrong := [name for name, folder in given.items() if not isinstance(folder, str) or not folder]:
@@ -77,6 +78,8 @@ def parse_methods(given: Any) -> dict[str, Path]:
         return named
     methods: dict[str, Path] = {}
     for text in given if isinstance(given, list) else [given]:
+        if is_of_one_piece(str(text)):
+            raise UserError(f"methods: {text} is a style without a name of its own: give NAME:{text}")
         name, colon, folder = (str(part) for part in str(text).partition(":"))
         if is_style(name) and not colon:
             folder = name

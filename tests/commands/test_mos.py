@@ -28,6 +28,8 @@ def test_forms_of_methods():
     expected = {"a": Path("x/y"), "b": Path("c:/z")}
     assert parse_methods({"a": "x/y", "b": "c:/z"}) == parse_methods(["a:x/y", "b:c:/z"]) == expected
     assert parse_methods("a:x/y") == {"a": Path("x/y")}
+    with pytest.raises(UserError, match="nearest:art is a style without a name of its own: give NAME:nearest:art"):
+        parse_methods(["nearest:art"])
     with pytest.raises(UserError, match="methods takes NAME:FOLDER; got 'x/y'"):
         parse_methods(["x/y"])
     with pytest.raises(UserError, match="names 'a' twice"):

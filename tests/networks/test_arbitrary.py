@@ -82,6 +82,8 @@ def test_the_transformer_is_the_layers_of_its_definition():
     assert expected.std() > 0.1
     torch.testing.assert_close(network(photos, styles), expected, rtol=0, atol=1e-9)
     torch.testing.assert_close(network(photos, styles[:1])[1:], by_hand(network, photos[1:], styles[0]))
+    alone = network.float()(photos[:1].float(), styles[:1].float())  # which takes a route of its own
+    torch.testing.assert_close(alone, expected[:1].float(), rtol=0, atol=1e-4)
 
 
 def test_batch_norm_folds_into_the_biases():
