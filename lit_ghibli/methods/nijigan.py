@@ -17,7 +17,7 @@ Supervised branch, times lambda_sup(t):
 (6) gan_pair      conditional GAN: (1) of D_p on (x_p, y_p) and (x_p, G(x_p))                (Jiang et al. 2023)
 (7) style_nce     InfoNCE of G(x_p) and y_p, with a projection of its own                    (Jiang et al. 2023)
 
-Deviations from the paper: f has instance norm and no time, where it has batch norm and t; like this there are its 5.477 M
+Deviations from the paper: f has instance norm and no time, where it has batch norm and t; so there are its 5.477 M
 parameters. The default solver is the midpoint rule, one step for each block, where it has Dormand-Prince
 (``generator.solver=dopri5``). Each branch is backpropagated as soon as it is computed, which changes no gradient. The
 features of real images fall out of their translation. While lambda_sup is 0 the supervised branch is not computed,

@@ -89,7 +89,7 @@ def test_subjects_and_values_are_told_apart():
     words = ["runs", "x:runs", "not there", "data.root=/x", "profile.size=64", "costs=false", "photos=a:runs", "--help"]
     assert to_overrides("compare", words) == [
         "--help",
-        "++data.root=/x",
+        '++data.root="/x"',
         "++profile.size=64",
         "costs=false",
         "photos=a:runs",
