@@ -92,7 +92,7 @@ def test_subjects_and_values_are_told_apart():
         '++data.root="/x"',
         "++profile.size=64",
         "costs=false",
-        "photos=a:runs",
+        'photos="a:runs"',
         'subjects=["runs","x:runs","not there"]',
     ]
 
