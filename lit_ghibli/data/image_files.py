@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import mimetypes
 import os
 import re
 import stat
@@ -37,6 +38,8 @@ _LISTED = 20  # files named in a message that does not promise all
 _LARGEST = 2_000_000_000  # bytes of a file; more than the largest picture that is decoded has uncompressed
 _CLUTTER = ("__macosx", "thumbs.db")  # what operating systems leave behind, in lower case
 _HEIC = (".heic", ".heif")
+_RAW = (".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
+_PICTURES = (*_HEIC, *_RAW, ".psd", ".xcf", ".jxl", ".jp2")  # of kinds that not every system's list of types has
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}  # all others are devices
 _COLORS = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}  # what profiles of pictures of a mode convert; else RGB
 UPRIGHT = {
@@ -95,7 +98,8 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     """List the image files of a folder and its subfolders, in natural order of their relative paths.
 
     Files are chosen by extension (`EXTENSIONS`, in any case). Hidden files and folders and what
-    operating systems leave behind are passed over; symbolic links are followed. That there are others is logged.
+    operating systems leave behind are passed over, and so are the results in ``outputs`` of the working folder where
+    they lie below; symbolic links are followed. That there are pictures of other kinds, or videos, is logged.
 
     Raises:
         FolderError: the folder is missing, is no folder, holds no image, or cannot be listed with all below it.
@@ -107,25 +111,32 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
         raise FolderError(f"image folder {folder} is a file, not a folder; name the folder that holds it")
     files = list(_walk(folder))
     images = [file for file in files if file.suffix.lower() in EXTENSIONS]
-    others = _others(files)
     if not images:
+        others = Counter(file.suffix.lower() or "extensionless" for file in files)
         found = ", ".join(f"{count} {kind} file{'s'[: count > 1]}" for kind, count in others.most_common(5))
         raise FolderError(
             f"image folder {folder} holds no images: found {found or 'no files at all'}; {_what_is_read(others)}"
         )
-    if others:
-        _log_others(folder, tuple(others.most_common()))
+    if unread := _unread(files):
+        _log_unread(folder, tuple(unread.most_common()))
     return sorted(images, key=lambda file: _natural_key(file.relative_to(folder)))
 
 
-def count_others(folder: str | os.PathLike) -> Counter[str]:
-    """How many files `list_images` passes over for their extension, by extension."""
-    return _others(_walk(Path(folder)))
+def count_unread(folder: str | os.PathLike) -> Counter[str]:
+    """How many pictures and videos `list_images` passes over for their extension, by extension."""
+    return _unread(_walk(Path(folder)))
 
 
-def _others(files: Iterable[Path]) -> Counter[str]:
+def _unread(files: Iterable[Path]) -> Counter[str]:
+    """Files that somebody may have meant as pictures, unlike the notes and lists that lie beside pictures."""
     suffixes = (file.suffix.lower() for file in files)
-    return Counter(suffix or "extensionless" for suffix in suffixes if suffix not in EXTENSIONS)
+    return Counter(suffix for suffix in suffixes if suffix not in EXTENSIONS and _may_be_picture(suffix))
+
+
+@cache
+def _may_be_picture(suffix: str) -> bool:
+    kind = mimetypes.guess_type(f"_{suffix}")[0] or ""
+    return suffix in _PICTURES or kind.startswith(("image/", "video/"))
 
 
 def refuse_kind(path: Path) -> None:
@@ -139,9 +150,9 @@ def refuse_kind(path: Path) -> None:
 
 
 @cache  # a command lists a folder several times, and says this once
-def _log_others(folder: Path, others: tuple[tuple[str, int], ...]) -> None:
-    counts = ", ".join(f"{count} {kind}" for kind, count in others)
-    _logger.warning("files in %s are passed over: %s; %s", folder, counts, _what_is_read(dict(others)))
+def _log_unread(folder: Path, unread: tuple[tuple[str, int], ...]) -> None:
+    counts = ", ".join(f"{count} {kind}" for kind, count in unread)
+    _logger.warning("files in %s are passed over: %s; %s", folder, counts, _what_is_read(dict(unread)))
 
 
 def _what_is_read(suffixes: Iterable[str]) -> str:
@@ -337,7 +348,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise FolderError(f"folder {error.filename} cannot be listed ({error.strerror}): mend that, or move it away")
 
-    visited = {os.path.realpath(folder)}
+    visited = {os.path.realpath(folder), os.path.realpath("outputs")}  # results are no data, where the folder is `.`
     for root, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = {name: os.path.realpath(os.path.join(root, name)) for name in sorted(subfolders)}
         subfolders[:] = [name for name in real if _wanted(name) and real[name] not in visited]

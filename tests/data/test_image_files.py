@@ -89,13 +89,43 @@ def test_links_are_followed_and_a_loop_of_links_ends(tmp_path):
 def test_files_of_other_kinds_are_passed_over_aloud_and_once(tmp_path, caplog):
     for name in ("1.TIF", "2.jfif", "3.gif", "4.avif", "5.tiff"):
         (tmp_path / name).touch()
-    for name in ("IMG_1.HEIC", "IMG_2.heic", "notes.txt", "README"):
+    for name in (
+        "IMG_1.HEIC",
+        "IMG_2.heic",
+        "a.psd",
+        "b.CR2",
+        "c.mp4",
+        "notes.txt",
+        "CREDITS.md",
+        "list.csv",
+        "README",
+    ):
         (tmp_path / name).touch()
     for _ in range(2):
         assert [path.name for path in list_images(tmp_path)] == ["1.TIF", "2.jfif", "3.gif", "4.avif", "5.tiff"]
     (record,) = caplog.records
-    assert all(count in record.getMessage() for count in (": 2 .heic, ", "1 .txt", "1 extensionless"))
+    (counts,) = re.findall(r"passed over: (.*?);", record.getMessage())
+    assert set(counts.split(", ")) == {"2 .heic", "1 .psd", "1 .cr2", "1 .mp4"}
     assert "HEIC pictures, as iPhones take them, are not read: save them as JPEG or PNG" in record.getMessage()
+
+
+def test_lists_that_lie_beside_pictures_are_worth_no_word(tmp_path, caplog):
+    save(tmp_path / "1.png")
+    for name in ("CREDITS.md", "train.txt", "pairs.csv", "meta.json", "LICENSE"):
+        (tmp_path / name).touch()
+    assert len(list_images(tmp_path)) == 1
+    assert not caplog.records
+
+
+def test_results_below_the_folder_are_no_data(tmp_path, monkeypatch):
+    for name in ("1.png", "outputs/run/grid.png", "holiday/outputs/2.png"):
+        save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert [path.as_posix() for path in list_images(".")] == ["1.png", "holiday/outputs/2.png"]
+    assert [path.as_posix() for path in list_images("outputs")] == ["outputs/run/grid.png"]
+    assert [path.name for path in list_images(tmp_path / "outputs" / "run")] == ["grid.png"]
+    monkeypatch.chdir("/")
+    assert len(list_images(tmp_path)) == 3
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):

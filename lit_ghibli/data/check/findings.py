@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from lit_ghibli.data.check.files import COLORS, Folder, Pairing, PictureFile
-from lit_ghibli.data.image_files import FolderError, count_others, list_images
+from lit_ghibli.data.image_files import FolderError, count_unread, list_images
 from lit_ghibli.data.near_duplicates import BITS, find_near_duplicates, find_nearest
 from lit_ghibli.data.sources import Folders, near_twins, stem
 from lit_ghibli.data.transforms import Resize
@@ -68,9 +68,9 @@ def find_files(folders: Sequence[Folder], pairings: Sequence[Pairing]) -> tuple[
         except FolderError as error:
             findings.append(Finding("stops", "folder", str(error), "name folders that hold pictures", folder))
             continue
-        if others := count_others(folder.path):
-            counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-            detail = f"{folder.path} holds files that are passed over: {counts}"
+        if unread := count_unread(folder.path):
+            counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
+            detail = f"{folder.path} holds pictures or videos that are passed over: {counts}"
             findings.append(Finding("note", "other files", detail, "convert pictures among them to PNG", folder))
     return files, findings
 
