@@ -16,7 +16,7 @@ from lit_ghibli.data.cache import default_cache_dir
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.load import choose_device, load_translator
 from lit_ghibli.recipes import compose
-from lit_ghibli.trust import check_words, instantiate_trusted, is_own, is_trusted, leaves, signature
+from lit_ghibli.trust import check_words, instantiate_trusted, is_own, is_trusted, leaves, signature, trusting
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,28 @@ def test_a_checkpoint_that_asks_for_a_command_is_refused_whole(tmp_path):
     assert not os.path.exists(trace)
 
 
+class Inverting(torch.nn.Module):
+    """A method that is none of the suite's."""
+
+    def __init__(self, cache_dir=None):
+        super().__init__()
+        self.network = torch.nn.Identity()
+
+    def translator(self):
+        return self.network
+
+
+def test_a_class_of_ones_own_is_made_where_the_user_says_so(tmp_path):
+    asked = {"_target_": f"{__name__}.Inverting", "cache_dir": str(tmp_path / "new")}
+    path = checkpoint_asking(tmp_path, {"method": asked})
+    for _ in range(2):  # what the first call has found must not serve the second one
+        with pytest.raises(UserError, match=r"Inverting', which is no part of a method.*stylize.*trust=true"):
+            load_translator(path, "cpu", 0)
+        with trusting():
+            assert isinstance(load_translator(path, "cpu", 0)[0].network, torch.nn.Identity)
+    assert not is_trusted(asked["_target_"])
+
+
 def checkpoint_asking(tmp_path, config):
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoints.save({"state_dict": {}, checkpoints.CONFIG_KEY: config}, path)
@@ -233,6 +255,7 @@ def test_caches_that_are_there_and_places_of_the_user_are_taken(tmp_path, monkey
     monkeypatch.chdir(tmp_path / "here")
     for place in (None, str(tmp_path / "old"), "../old", str(default_cache_dir() / "more")):
         instantiate_trusted({**recipe, "cache_dir": place})
+    instantiate_trusted({**recipe, "cache_dir": "new"}, typed=["cache_dir"])
 
 
 WORDS = [

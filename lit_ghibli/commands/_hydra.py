@@ -51,7 +51,7 @@ def command(name: str, *rewrites: Callable[[list[str]], list[str]]) -> Callable[
         @functools.wraps(function)
         def program(config: Any) -> Any:
             several = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-            with _one_message_of_several() if several else _one_message(name):
+            with _one_message_of_several() if several else _one_message(name), _trusting(config):
                 return function(config)
 
         @functools.wraps(function)
@@ -94,6 +94,17 @@ def _arguments(name: str, words: list[str], rewrites: tuple[Callable[[list[str]]
         folder = after.get("--config-dir", after.get("-cd"))
         check(module_of(name), overrides, sweeps=bool({"-m", "--multirun"} & set(options)), folder=folder)
     return arguments
+
+
+@contextmanager
+def _trusting(config: Any) -> Iterator[None]:
+    if not config.get("trust"):
+        yield
+        return
+    from lit_ghibli.trust import trusting  # here, so that --help answers at once
+
+    with trusting():
+        yield
 
 
 @contextmanager

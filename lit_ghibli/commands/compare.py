@@ -49,7 +49,7 @@ def compare(config: DictConfig) -> None:
     trained_on = {name: model.data for name, model in models.items() if model.data}
     imported = {name: model.config[PROVENANCE] for name, model in models.items() if PROVENANCE in (model.config or {})}
     data = data_config(config, next(iter(trained_on.values()), None))
-    datamodule = opened(data)
+    datamodule = opened(data, config.data)
     inputs = datamodule.splits.test_input.names
     folders = {name: path for name, path in paths.items() if name not in models}
     given, _ = match_folders(folders, inputs, on_bad_file=config.on_bad_file)
@@ -211,7 +211,7 @@ def _search_training(
         trained = name if name in trained_on else next(iter(trained_on), "folders")
         try:
             if key not in opened:
-                inputs, opened[key] = training_pictures(instantiate_trusted(data))
+                inputs, opened[key] = training_pictures(instantiate_trusted(data, typed=config.data))
                 found += search(UNTOUCHED, outcomes[UNTOUCHED].signatures, trained, inputs)
         except UserError as error:
             return [], f"Not checked, since training pictures cannot be read: {error}"

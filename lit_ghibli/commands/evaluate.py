@@ -46,7 +46,7 @@ def evaluate(config: DictConfig) -> None:
         )
     name = "_".join(str(part) for part in (paths[0].stem, config.solver, config.steps) if part is not None)
     beside = Path("outputs") if models[0].config is None else paths[0].parents[1]
-    datamodule = instantiate_trusted(merged(of_run, config.data))
+    datamodule = instantiate_trusted(merged(of_run, config.data), typed=config.data)
     reads = getattr(datamodule.source, "reads", [])  # scenes are rendered
     out = output_folder(config.out or beside / "evaluation" / name, reads)
     datamodule.setup("validate")
@@ -102,9 +102,9 @@ def merged(data: Any, values: Any) -> dict[str, Any]:
     return OmegaConf.to_container(values if "_target_" in values else OmegaConf.merge(data, values), resolve=True)
 
 
-def opened(data: dict[str, Any]) -> "LightningDataModule":
-    """The data module of a configuration, set up for its held-out pictures."""
-    datamodule = instantiate_trusted(data)
+def opened(data: dict[str, Any], typed: Any) -> "LightningDataModule":
+    """The data module of a configuration, some of whose values were typed, set up for its held-out pictures."""
+    datamodule = instantiate_trusted(data, typed=typed)
     datamodule.setup("validate")
     return datamodule
 
