@@ -1,5 +1,6 @@
 """`lit-ghibli COMMAND [arguments]`, where a command is one word or two."""
 
+import codecs
 import contextlib
 import os
 import runpy
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 
 from lit_ghibli import __version__
 from lit_ghibli.commands import COMMANDS, interrupt_told, module_of
-from lit_ghibli.errors import did_you_mean
+from lit_ghibli.errors import did_you_mean, printable
 from lit_ghibli.files import explain
 
 _HELP = ("-h", "--help", "help")
@@ -44,11 +45,20 @@ def split_command(words: list[str]) -> tuple[str, list[str]]:
     sys.exit(f"lit-ghibli: there is no command '{first} {rest[0]}'; {first} has: {seconds}")
 
 
+def _escape(error: UnicodeError) -> tuple[bytes, int]:
+    """What stands for characters that an encoding does not have; for `codecs.register_error`."""
+    text = printable(error.object[error.start : error.end])
+    return text.encode(error.encoding, "backslashreplace"), error.end
+
+
+codecs.register_error("escaped", _escape)
+
+
 @contextlib.contextmanager
 def _output_told() -> Iterator[None]:
     """Make a standard output that takes no more a line, also where that shows only when all is written."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files may hold what no terminal shows
+        stream.reconfigure(errors="escaped")  # names of files may hold what no terminal shows
     try:
         try:
             yield

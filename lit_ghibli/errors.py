@@ -1,5 +1,6 @@
 """The one base class of errors that a user causes and can mend, and what was probably meant."""
 
+import re
 from collections.abc import Iterable
 
 
@@ -15,11 +16,19 @@ class UserError(ValueError):
 
 
 def printable(text: str) -> str:
-    """A text with escape codes, other control characters and what no encoding has written as Python escapes them."""
+    """A text with escape codes, other control characters and what no encoding has written as Python escapes them.
+
+    Bytes of a file's name that the locale does not know are read as UTF-8, which they mostly are.
+    """
+    text = re.sub("[\udc80-\udcff]+", lambda found: _decode(found[0]), text)
     return "".join(
         letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def _decode(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

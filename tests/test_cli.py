@@ -11,6 +11,7 @@ import pytest
 from lit_ghibli import __version__
 from lit_ghibli import cli as entry
 from lit_ghibli.commands import Command
+from lit_ghibli.errors import printable
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,20 @@ def test_a_wrong_word_ends_a_process_before_anything_is_done(cli, tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["lit-ghibli scenes: count must be a whole number of at least 1; got 'many'"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("ascii", rb"gr\xfcn \u753b \xe9.png \x1b[31m \ud800"),  # the bytes of names were read in an ASCII locale
+        ("latin-1", rb"gr%sn \u753b \xe9.png \x1b[31m \ud800" % b"\xfc"),
+        ("utf-8", rb"gr%sn %s \xe9.png \x1b[31m \ud800" % ("ü".encode(), "画".encode())),
+    ],
+)
+def test_names_are_shown_as_far_as_the_terminal_can(encoding, written):
+    name = ("grün 画 ".encode() + b"\xe9.png").decode("ascii", "surrogateescape")
+    assert printable(f"{name} \x1b[31m \ud800").encode(encoding, "escaped") == written
+    assert name.encode(encoding, "escaped") == written.split(rb" \x1b")[0]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

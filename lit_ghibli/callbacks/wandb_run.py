@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 import lit_ghibli
 from lit_ghibli.errors import UserError
 
+_PATIENCE = 20  # seconds for a server to answer before the training starts, where W&B's own are 90
 _SMALLEST_ROW = 64  # bytes of a row of W&B's history on disk; the time stamps alone take more
 
 
@@ -67,8 +68,10 @@ class RunWandbLogger(WandbLogger):
         self._wandb_init |= _identity(folder, self._wandb_init["name"])
         checkout = Path(lit_ghibli.__file__).parents[1]
         try:
+            settings = {} if "WANDB_INIT_TIMEOUT" in os.environ else {"init_timeout": _PATIENCE}
             if (checkout / ".git").exists():  # else the revision would be that of whatever surrounds the run's folder
-                self._wandb_init["settings"] = wandb.Settings(git_root=str(checkout))
+                settings["git_root"] = str(checkout)
+            self._wandb_init["settings"] = wandb.Settings(**settings)
             run = super().experiment
         except (wandb.errors.Error, ValueError) as error:
             raise UserError(

@@ -1,5 +1,6 @@
 """How figures look: their colors, texts, axes, legend, and files."""
 
+import io
 import math
 import re
 import textwrap
@@ -14,6 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from lit_ghibli.files import write_atomically
 from lit_ghibli.reports.tables import arrow, best_rows, format_value, label
 
 # The colors of the comparison page; every meaning has a shape or a lightness of its own as well.
@@ -59,9 +61,11 @@ STYLE = {
 def save(figure: Figure, stem: str | Path) -> list[Path]:
     """Write both files without date and version of matplotlib."""
     png, svg = Path(f"{stem}.png"), Path(f"{stem}.svg")
-    png.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(png, metadata={"Software": None})
-    figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    for path, nameless in ((png, ("Software",)), (svg, ("Date", "Creator"))):
+        content = io.BytesIO()  # first: what draws into a file takes a part of the last bytes for all of them
+        figure.savefig(content, format=path.suffix[1:], metadata=dict.fromkeys(nameless))
+        with write_atomically(path, "wb") as file:
+            file.write(content.getbuffer())
     return [png, svg]
 
 

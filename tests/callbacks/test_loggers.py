@@ -404,6 +404,9 @@ def test_no_login_and_wrong_settings_of_wandb_are_answered_with_offline(tmp_path
     monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(UserError, match=r"No API key configured\. Use `wandb login`.*\n.*logger\.wandb\.offline=true"):
         _ = RunWandbLogger(tmp_path, "p").experiment
+    monkeypatch.setattr(wandb, "init", lambda settings, **_: pytest.fail(f"waits {settings.init_timeout}"))
+    with pytest.raises(pytest.fail.Exception, match=r"waits 20"):
+        _ = RunWandbLogger(tmp_path, "p").experiment
     monkeypatch.undo()
     monkeypatch.setenv("WANDB_MODE", "nope")
     with pytest.raises(UserError, match=r"Weights & Biases: .*mode.*\nlogger\.wandb\.offline=true"):

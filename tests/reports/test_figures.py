@@ -1,5 +1,7 @@
+import errno
 import itertools
 import math
+import os
 import re
 import sys
 
@@ -84,6 +86,16 @@ def test_the_same_rows_give_the_same_bytes_without_pyplot(tmp_path):
         assert image.width <= 1800
         assert "Software" not in image.info
         assert image.getpixel((0, 0))[:3] == (255, 255, 255)
+
+
+def test_a_figure_that_a_full_disk_does_not_take_is_named(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*one\.png'$"):
+        effects_figure(grid(2), ["cycle", "identity"], ["swd"], tmp_path / "one")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_way_means_and_runs_lie_where_they_should(drawn):
