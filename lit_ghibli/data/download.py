@@ -1,6 +1,6 @@
 """Fetch a packed folder of pictures over HTTP, such that being killed at any moment costs nothing but time.
 
-What lies in the folder for a data set called ``maps``:
+What lies in the folder for a data set called ``maps`` (of an address that ends so, ``.zip`` instead of ``.tar.gz``):
 
     maps/                      all of it or nothing, since it is renamed into place
     maps.sha256                checksum of the archive that it came from, as sha256sum writes it
@@ -14,30 +14,28 @@ What lies in the folder for a data set called ``maps``:
 What a server sends is bounded in size and in time, however slowly it comes.
 """
 
-import errno
 import glob
-import gzip
 import json
 import math
 import re
 import shutil
 import socket
-import tarfile
 import threading
 import time
 import uuid
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
-from pathlib import Path, PureWindowsPath
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from lit_ghibli import __version__
 from lit_ghibli.checksums import sha256_of
+from lit_ghibli.data.archives import ArchiveError, limit, megabytes, unpack
 from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import lock_file
@@ -46,12 +44,6 @@ Report = Callable[[int, int | None], None]
 
 _CHUNK = 1 << 16  # bytes
 _SLOWEST = 1000  # bytes a second, over the time after which a server counts as silent
-_LARGEST_HEADER = 1 << 20  # bytes of one member's, with its extensions
-_EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-_EXTENSIONS += (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-_MOST_MEMBERS = 1_000_000
-_OF_NAMES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
-_DAMAGE = (gzip.BadGzipFile, zlib.error, EOFError, tarfile.TarError, ValueError)  # the last: headers without sense
 
 
 class DownloadError(UserError):
@@ -104,8 +96,8 @@ def fetch(
     """Download and unpack a data set into ``folder/name``, as far as that has not been done already.
 
     Args:
-        name: What the folder and, with ``.tar.gz``, the archive are called.
-        url: Address of the archive; not asked where ``folder/name.tar.gz`` exists.
+        name: What the folder and, with ``.tar.gz`` or ``.zip``, the archive are called.
+        url: Address of the archive, whose ending is the archive's; not asked where that exists in ``folder``.
         folder: Where all files go; made if missing.
         sha256: What the archive's checksum must be. None accepts that of an earlier fetch, and any at the first.
         max_bytes: Largest size of the archive, packed and unpacked.
@@ -119,7 +111,8 @@ def fetch(
     """
     if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise DownloadError(f"sha256={sha256} is no checksum; 64 hexadecimal digits are needed")
-    target, archive, record = (folder / f"{name}{ending}" for ending in ("", ".tar.gz", ".sha256"))
+    ending = ".zip" if urlsplit(url).path.lower().endswith(".zip") else ".tar.gz"
+    target, archive, record = (folder / f"{name}{end}" for end in ("", ending, ".sha256"))
     expected = sha256.lower() if sha256 else None
     try:
         if there := target.is_dir() and any(target.iterdir()):
@@ -162,7 +155,7 @@ def download(url: str, path: Path, *, max_bytes: int, timeout: float, max_second
                 if start == 0:
                     origin = _begin(url, response, partial, note)
                 if (origin.length or 0) > max_bytes:
-                    raise _TooLargeError(f"{_megabytes(origin.length)} are more than {_limit(max_bytes)}")
+                    raise _TooLargeError(f"{megabytes(origin.length)} are more than {limit(max_bytes)}")
                 if origin.length is not None:
                     # The pictures inside are compressed already: unpacked they take about as much again.
                     check_room(path.parent, 2 * origin.length - start)
@@ -189,95 +182,9 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DownloadError(
-            f"not enough space in {folder}: the archive and what is in it need {_megabytes(needed)}, and "
-            f"{_megabytes(free)} are free; make room, or choose another folder with --out"
+            f"not enough space in {folder}: the archive and what is in it need {megabytes(needed)}, and "
+            f"{megabytes(free)} are free; make room, or choose another folder with --out"
         )
-
-
-def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
-    """Write the files of a ``.tar.gz`` from a stranger below ``folder``, reading it to its last byte.
-
-    Only plain files and folders are made, with the permissions that new files have here, so nothing can lead
-    outside: tarfile's own filter, which allows links, is not in every Python 3.10.
-
-    Raises:
-        tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError: It is damaged, larger than ``max_bytes``
-            when unpacked, empty, or has a member that is no plain file or folder or would lie outside.
-    """
-    files = total = 0
-    with gzip.open(archive) as stream:
-        limited = _Limited(stream, max_bytes)
-        with tarfile.open(fileobj=limited, mode="r|", tarinfo=_StrictMember) as members:
-            for member in members:
-                files += _write_member(members, member, folder)
-                members.members.clear()  # which would be kept, however many they are
-                if (total := total + 1) > _MOST_MEMBERS:
-                    raise tarfile.TarError(f"more than {_MOST_MEMBERS:,} members")
-        while limited.read(_CHUNK):  # gzip compares its checksum only at the very end
-            pass
-    if not files:
-        raise tarfile.TarError("no files in it")
-
-
-class _StrictMember(tarfile.TarInfo):
-    """A member whose header must be sound and of some size, and that the end of the archive must follow at last.
-
-    Tarfile takes a damaged header for the end, needs no end, and reads extensions into memory however large they are.
-    """
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.EmptyHeaderError as error:
-            raise tarfile.ReadError("cut short: the mark of its end is missing") from error
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
-            raise tarfile.ReadError(str(error)) from error
-
-    @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
-        made = super().frombuf(buf, encoding, errors)
-        if made.type in _EXTENSIONS and made.size > _LARGEST_HEADER:
-            raise tarfile.ReadError(f"a header of {_megabytes(made.size)}")
-        return made
-
-
-class _Limited:
-    """A stream that raises before it has given more than so many bytes."""
-
-    def __init__(self, stream: IO[bytes], limit: int) -> None:
-        self._stream, self._limit, self._given = stream, limit, 0
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self._given += len(data)
-        if self._given > self._limit:
-            raise tarfile.TarError(f"more than {_limit(self._limit)} to unpack")
-        return data
-
-
-def _write_member(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> bool:
-    """Write one member and return whether it is a file."""
-    name = PureWindowsPath(member.name)  # whose rules refuse all that POSIX rules refuse, on any system
-    if name.drive or name.root or ".." in name.parts or "\0" in member.name:
-        raise tarfile.TarError(f"its member {member.name!r} would lie outside")
-    path = folder / member.name
-    if not member.isdir() and (not member.isreg() or member.issparse()):  # a sparse file may be of any size
-        raise tarfile.TarError(f"its member {member.name!r} is neither a plain file nor a folder")
-    try:
-        if member.isdir():
-            path.mkdir(parents=True, exist_ok=True)
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with members.extractfile(member) as content, path.open("wb") as file:
-            shutil.copyfileobj(content, file)
-    except OSError as error:
-        if error.errno not in _OF_NAMES:  # else it is the archive's fault, and not the disk's
-            raise
-        raise tarfile.TarError(
-            f"its member {_shortened(member.name)!r} is in conflict with another, or cannot be called so here"
-        ) from error
-    return True
 
 
 def _install(archive: Path, target: Path, record: Path, sha256: str | None, max_bytes: int) -> None:
@@ -295,7 +202,7 @@ def _install(archive: Path, target: Path, record: Path, sha256: str | None, max_
         record.write_text(f"{received}  {archive.name}\n")
         # maps.tar.gz holds one folder, maps/, which is the data set
         (inside[0] if len(inside) == 1 and inside[0].is_dir() else filling).rename(target)
-    except _DAMAGE as error:
+    except ArchiveError as error:
         raise _reject(archive, f"no good archive: {error}") from error
     finally:
         shutil.rmtree(filling, ignore_errors=True)
@@ -473,10 +380,10 @@ def _receive(
             file.write(chunk)
             done += len(chunk)
             if done > max_bytes:
-                raise _TooLargeError(f"it sends more than {_limit(max_bytes)}")
+                raise _TooLargeError(f"it sends more than {limit(max_bytes)}")
             report(done, length)
     if length is not None and done != length:
-        raise _TransferError(f"the connection ended after {_megabytes(done)} of {_megabytes(length)}")
+        raise _TransferError(f"the connection ended after {megabytes(done)} of {megabytes(length)}")
 
 
 def _validator(headers: HTTPMessage) -> str | None:
@@ -498,15 +405,3 @@ def _describe(error: Exception, timeout: float) -> str:
 
 def _append(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
-
-
-def _limit(max_bytes: int) -> str:
-    return f"the {_megabytes(max_bytes)} that max_megabytes allows"
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= 80 else f"{name[:80]}..."
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"

@@ -23,6 +23,8 @@ from lit_ghibli.data.download import DownloadError, Fetched, fetch
 from lit_ghibli.errors import UserError
 
 CHUNK = 1 << 16
+KNOWN = "cezanne2photo, edges2shoes, facades, horse2zebra, maps, monet2photo, night2day, summer2winter_yosemite, "
+KNOWN += "ukiyoe2photo, vangogh2photo"
 
 
 def archive_of(seed: int, size: int = 40_000, count: int = 3) -> tuple[dict[str, bytes], bytes]:
@@ -162,8 +164,8 @@ def test_errors_are_one_line_that_says_what_to_do(site, cli, tmp_path):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("map", "there is no data set 'map', only edges2shoes, facades, maps, night2day; did you mean maps?"),
-        ("", "which data set? lit-ghibli data fetch edges2shoes|facades|maps|night2day"),
+        ("map", f"there is no data set 'map', only {KNOWN}; did you mean maps?"),
+        ("", f"which data set? lit-ghibli data fetch {KNOWN.replace(', ', '|')}"),
     ],
 )
 def test_unknown_names_say_which_there_are(cli, tmp_path, typed, said):

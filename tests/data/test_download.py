@@ -13,15 +13,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from lit_ghibli.data import download
-from lit_ghibli.data.download import DownloadError, Fetched, check_room, fetch, sha256_of, unpack
+from lit_ghibli.data import archives, download
+from lit_ghibli.data.archives import ArchiveError, unpack
+from lit_ghibli.data.download import DownloadError, Fetched, check_room, fetch, sha256_of
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import lock_file
 
 PICTURES = {
     f"{split}/{number}.jpg": random.Random(number).randbytes(3000) for split in ("train", "val") for number in (1, 2)
 }
-DAMAGE = (gzip.BadGzipFile, EOFError, tarfile.TarError, ValueError)
 
 
 def tar_of(files: dict[str, bytes], *members: tarfile.TarInfo) -> bytes:
@@ -98,13 +98,13 @@ def test_permissions_are_those_of_new_files(unpacked):
     ],
 )
 def test_names_that_lead_outside_are_refused(tmp_path, unpacked, name):
-    with pytest.raises(tarfile.TarError, match="would lie outside"):
+    with pytest.raises(ArchiveError, match="would lie outside"):
         unpacked(tar_of({"first": b"1", name: b"2"}))
     assert set(files_in(tmp_path)) == {"a.tar.gz", "into/first"}
 
 
 def test_a_name_that_no_system_can_hold_is_refused(unpacked):
-    with pytest.raises(tarfile.TarError, match=r"'a\\x00b' would lie outside"):
+    with pytest.raises(ArchiveError, match=r"'a\\x00b' would lie outside"):
         unpacked(tar_of({}, member("x", pax_headers={"path": "a\0b"})))
 
 
@@ -122,7 +122,7 @@ def test_a_name_that_no_system_can_hold_is_refused(unpacked):
     ids=["link", "inner link", "hard link", "pipe", "character device", "block device", "sparse"],
 )
 def test_only_plain_files_and_folders_are_made(unpacked, tmp_path, bad):
-    with pytest.raises(tarfile.TarError, match=r"'bad' is neither a plain file nor a folder"):
+    with pytest.raises(ArchiveError, match=r"'bad' is neither a plain file nor a folder"):
         unpacked(tar_of({"first": b"1"}, bad))
     assert os.listdir(tmp_path / "into") == ["first"]
 
@@ -131,12 +131,12 @@ def test_the_size_limit_counts_every_byte_of_the_archive(unpacked, tmp_path):
     tar = tar_of(PICTURES)
     assert files_in(unpacked(tar, max_bytes=len(tar))) == PICTURES
     shutil.rmtree(tmp_path / "into")
-    with pytest.raises(tarfile.TarError, match=r"more than the 0\.0 MB that max_megabytes allows"):
+    with pytest.raises(ArchiveError, match=r"more than the 0\.0 MB that max_megabytes allows"):
         unpacked(tar, max_bytes=len(tar) - 1)
 
 
 def test_a_bomb_is_stopped_at_the_limit(unpacked, tmp_path):
-    with pytest.raises(tarfile.TarError, match=r"more than the 1\.0 MB"):
+    with pytest.raises(ArchiveError, match=r"more than the 1\.0 MB"):
         unpacked(tar_of({"bomb": bytes(30 * 10**6)}), max_bytes=10**6)
     assert sum(map(len, files_in(tmp_path / "into").values())) <= 10**6
 
@@ -150,7 +150,7 @@ def test_any_cut_or_damaged_archive_is_noticed(tmp_path):
     for number, content in enumerate([*damaged, whole[:-1], b"<!doctype html>"]):
         path.write_bytes(content)
         (tmp_path / str(number)).mkdir()
-        with pytest.raises(DAMAGE):
+        with pytest.raises(ArchiveError):
             unpack(path, tmp_path / str(number), 10**6)
 
 
@@ -158,25 +158,25 @@ def test_a_damaged_header_inside_is_not_taken_for_the_end(unpacked):
     tar = bytearray(tar_of({"one": b"1", "two": b"2"}))
     assert tar[1024:1027] == b"two", "a header and a block of content stand before"
     tar[1024] ^= 1
-    with pytest.raises(tarfile.ReadError, match="bad checksum"):
+    with pytest.raises(ArchiveError, match="bad checksum"):
         unpacked(bytes(tar))
 
 
 def test_an_archive_that_ends_between_two_members_is_cut_short(unpacked):
-    with pytest.raises(tarfile.ReadError, match="the mark of its end is missing"):
+    with pytest.raises(ArchiveError, match="the mark of its end is missing"):
         unpacked(tar_of({"one": b"1", "two": b"2"})[:1024])
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_a_header_that_fills_the_memory_is_not_read(unpacked, kind):
     header = member("x", kind, size=900 * 10**6).tobuf(tarfile.GNU_FORMAT)
-    with pytest.raises(tarfile.ReadError, match=r"a header of 900\.0 MB"):
+    with pytest.raises(ArchiveError, match=r"a header of 900\.0 MB"):
         unpacked(header + bytes(1024), max_bytes=10**9)
 
 
 def test_more_members_than_any_data_set_has_are_refused(unpacked, monkeypatch):
-    monkeypatch.setattr(download, "_MOST_MEMBERS", 3)
-    with pytest.raises(tarfile.TarError, match="more than 3 members"):
+    monkeypatch.setattr(archives, "_MOST_MEMBERS", 3)
+    with pytest.raises(ArchiveError, match="more than 3 members"):
         unpacked(tar_of(PICTURES))
 
 
@@ -201,7 +201,7 @@ def test_two_fetches_at_once_do_not_meet(tmp_path):
 
 
 def test_an_archive_without_files_is_no_data_set(unpacked):
-    with pytest.raises(tarfile.TarError, match="no files"):
+    with pytest.raises(ArchiveError, match="no files"):
         unpacked(tar_of({}, member("maps", tarfile.DIRTYPE)))
 
 
