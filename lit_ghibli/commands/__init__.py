@@ -103,13 +103,16 @@ _ALONE += ("--shell-completion", "-sc", "--info", "-i")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~(?!/|$)")
 
-# Keys whose values are paths or other text, in which no character has a meaning of Hydra's.
-TEXTS = re.compile(
-    r"""checkpoints?|teacher|run|resume|study|file|key|mos|inputs|subjects|methods|paintings|photos|targets|out|url|style
-    |run_dir|hydra\.(run|sweep)\.dir
+# Keys whose values are paths, and those whose values are paths or other text, in which no character has a meaning of
+# Hydra's.
+_PATHS = r"""checkpoints?|teacher|run|resume|study|file|key|mos|inputs|subjects|methods|paintings|photos|targets|out
+    |url|style|run_dir|hydra\.(run|sweep)\.dir
     |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target)|photos
     |(generator|vgg|transformer)\.weights|lpips_weights|features|segmentation|folder|result|save_dir|default_root_dir)
-    |method\.(content|styles)|(.*\.)?pruning\.(journal|study)
+    |method\.(content|styles)|(.*\.)?pruning\.(journal|study)"""
+TEXTS = re.compile(
+    _PATHS
+    + r"""
     |(.*\.)?(name|title|project|group|tags|labels|partition|account)|(texts|aspects)\.\w+""",
     re.VERBOSE,
 )
@@ -172,6 +175,8 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
     rest = list(rest)
     while rest:
         word = rest.pop(0)
+        if not word:
+            raise UserError("one word is empty: a variable of the shell that is not set?")
         if word in grammar.flags:
             result.append(grammar.flags[word])
             continue
@@ -193,6 +198,10 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
             names = [value] if Path(value).exists() else value.split(",")
             lists.setdefault(grammar.lists[name], []).extend(map(expand_home, names))
             continue
+        if equals and value in ("", '""', "''") and re.fullmatch(_PATHS, name, re.VERBOSE):
+            raise UserError(
+                f"{name} is empty: a variable of the shell that is not set? Leave {name} out, or give a path"
+            )
         if equals and TEXTS.fullmatch(name):
             value = literal(value, several or any(re.match(r"launcher=|hydra\.mode=", each) for each in words))
             word = f"{key}={value}"

@@ -219,7 +219,9 @@ def _composed_plainly(words: list[str]) -> SimpleNamespace | None:
         kind = type(values.get(key))
         alike = type(value) in (kind, {float: int}.get(kind)) or (type(value), kind) == (str, type(None))
         other_grammar = "${" in text or "\\" in text or not text.isprintable()  # which YAML reads in another way
-        if key not in values or key in ("defaults", "hydra", *_HYDRA_COMPOSES) or other_grammar or not alike:
+        negative = isinstance(value, int | float) and value < 0
+        hydras = key not in values or key in ("defaults", "hydra", *_HYDRA_COMPOSES)
+        if hydras or other_grammar or not alike or negative:
             return None
         values[key] = value
     return None if values["style"] == "painter" else SimpleNamespace(**values)

@@ -215,7 +215,9 @@ def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dic
     with torch.device("meta"):  # a skeleton: nothing is allocated for the networks that stay unused
         method = instantiate_trusted(config["method"])
     network = method.translator()
-    prefix = next(f"{name}." for name, module in method.named_children() if module is network)
+    prefix = next((f"{name}." for name, module in method.named_children() if module is network), None)
+    if prefix is None:  # of a class of somebody's own
+        raise UserError(f"{path}: what the translator() of {method_class.__name__} returns is no network of its own")
     weights = {
         name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
     }

@@ -236,6 +236,10 @@ WRONG = [
     ("train", "method/bottleneck=od", ["method/bottleneck=od", "did you mean ode?"]),
     ("stylize", "method=cyclegan", ["method", "stylize has nothing of that name"]),
     ("train", "experiment=null", ["experiment=null", "leave the word out"]),
+    ("stylize", "tile=-5", ["tile must be a whole number of at least 0", "-5"]),
+    ("train", "resume=", ["resume is empty"]),
+    ("train", "data.root=''", ["data.root is empty"]),
+    ("scenes", "--out=", ["out is empty"]),
     ("stylize", "tile=abc", ["tile must be a whole number of at least 0", "'abc'"]),
     ("stylize", "tile=1.5", ["tile must be a whole number", "1.5"]),
     ("stylize", "tile=null", ["tile must be a whole number", "None"]),
@@ -305,6 +309,14 @@ def test_wrong_words_are_answered_in_a_line_or_two(command, words, parts):
     assert message.count("\n") <= 1
     for part in parts:
         assert part in message
+
+
+def test_an_empty_word_of_a_shell_is_told():
+    with pytest.raises(UserError, match="one word is empty"):
+        to_overrides("stylize", ["", "--out", "o"])
+    with pytest.raises(UserError, match="out is empty"):
+        to_overrides("stylize", ["a.jpg", "--out", ""])
+    assert to_overrides("train", ["logger.wandb.group="]) == ["logger.wandb.group="]
 
 
 RIGHT = [

@@ -112,6 +112,7 @@ def test_any_name_is_read_as_hydra_reads_it(name):
         "strength=true",
         "overwrite=1",
         "quality=9.5",
+        "tile=-5",
         "stlye=ink",
         "out=${x}",
         "a\\b.jpg",
