@@ -61,6 +61,7 @@ COMMANDS = {
     "import": Command(
         "make a checkpoint of weights that others have published", words="file", single=True, added=("generator.",)
     ),
+    "export": Command("write a network as an ONNX model, for other programs", words="model", single=True),
     "nst": Command("paint a picture's content in the style of others, by optimisation", words="inputs", goes_on=True),
     "evaluate": Command("measure a checkpoint or a style on held-out pictures", added=("data.",)),
     "compare": Command(
@@ -105,7 +106,7 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~(?!/|$)")
 
 # Keys whose values are paths, and those whose values are paths or other text, in which no character has a meaning of
 # Hydra's.
-_PATHS = r"""checkpoints?|teacher|run|resume|study|file|key|mos|inputs|subjects|methods|paintings|photos|targets|out
+_PATHS = r"""checkpoints?|teacher|model|photo|run|resume|study|file|key|mos|inputs|subjects|methods|paintings|photos|targets|out
     |url|style|run_dir|hydra\.(run|sweep)\.dir
     |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target)|photos
     |(generator|vgg|transformer)\.weights|lpips_weights|features|segmentation|folder|result|save_dir|default_root_dir)
@@ -199,9 +200,7 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
             lists.setdefault(grammar.lists[name], []).extend(map(expand_home, names))
             continue
         if equals and value in ("", '""', "''") and re.fullmatch(_PATHS, name, re.VERBOSE):
-            raise UserError(
-                f"{name} is empty: a variable of the shell that is not set? Leave {name} out, or give a path"
-            )
+            raise UserError(f"{name} is empty: a variable of the shell that is not set? Give a value, or no such word")
         if equals and TEXTS.fullmatch(name):
             value = literal(value, several or any(re.match(r"launcher=|hydra\.mode=", each) for each in words))
             word = f"{key}={value}"

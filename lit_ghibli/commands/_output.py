@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from lit_ghibli.data.image_files import is_read
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import explain
 
@@ -21,9 +22,8 @@ def output_folder(out: str | Path, reads: Iterable[Path] = ()) -> Path:
     """
     folder = Path(out).expanduser()
     check_writable(folder)
-    place = folder.resolve()
     for read in reads:
-        if read.resolve() in (place, *place.parents):
+        if is_read(folder, read):
             raise UserError(
                 f"{folder} is in {read}, whose pictures are data: those written there would be, too, in the next run; "
                 "choose another folder with --out"

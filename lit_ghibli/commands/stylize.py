@@ -43,7 +43,8 @@ def stylize(config: Any) -> None:
         raise UserError(f"quality must be a whole number in 1 ... 100; got {config.quality}")
     if config.on_bad_file not in ("error", "skip"):
         raise UserError(f"on_bad_file is error or skip; got {config.on_bad_file}")
-    style, by_pictures = str(config.style or DEFAULT), _is_by_pictures(config.style)
+    style = str(config.style or DEFAULT)
+    by_pictures = _is_by_pictures(style)
     if config.checkpoint and config.style and not by_pictures:
         raise UserError("checkpoint= and style= are two ways to say in what style: give one of them, or style=PICTURE")
     name = re.sub(r"[:,]", "_", Path(style).stem if by_pictures else style)
@@ -80,13 +81,13 @@ def stylize(config: Any) -> None:
         print(message)
 
 
-def _is_by_pictures(style: str | None) -> bool:
+def _is_by_pictures(style: str) -> bool:
     """Whether a style is given by pictures, of which those of a folder are one."""
     from lit_ghibli.inference.style_pictures import is_style_pictures
     from lit_ghibli.inference.styles import PAINTER, find_styles
     from lit_ghibli.inference.subjects import is_model
 
-    if style is None or style in (PAINTER, *find_styles()):
+    if style in (PAINTER, *find_styles()):
         return False
     return is_style_pictures(style) or not is_model(Path(style).expanduser())
 

@@ -37,6 +37,7 @@ OnBadFile = Literal["error", "skip"]
 _LISTED = 20  # files named in a message that does not promise all
 _LARGEST = 2_000_000_000  # bytes of a file; more than the largest picture that is decoded has uncompressed
 _CLUTTER = ("__macosx", "thumbs.db")  # what operating systems leave behind, in lower case
+_RESULTS = "outputs"
 _HEIC = (".heic", ".heif")
 _RAW = (".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
 _PICTURES = (*_HEIC, *_RAW, ".psd", ".xcf", ".jxl", ".jp2")  # of kinds that not every system's list of types has
@@ -120,6 +121,12 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     if unread := _unread(files):
         _log_unread(folder, tuple(unread.most_common()))
     return sorted(images, key=lambda file: _natural_key(file.relative_to(folder)))
+
+
+def is_read(place: Path, folder: Path) -> bool:
+    """Whether pictures in a place are those of a folder, by what `list_images` passes over."""
+    place, folder, results = (path.resolve() for path in (place, folder, Path(_RESULTS)))
+    return place.is_relative_to(folder) and (folder.is_relative_to(results) or not place.is_relative_to(results))
 
 
 def count_unread(folder: str | os.PathLike) -> Counter[str]:
@@ -348,7 +355,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise FolderError(f"folder {error.filename} cannot be listed ({error.strerror}): mend that, or move it away")
 
-    visited = {os.path.realpath(folder), os.path.realpath("outputs")}  # results are no data, where the folder is `.`
+    visited = {os.path.realpath(folder), os.path.realpath(_RESULTS)}  # results are no data, where the folder is `.`
     for root, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = {name: os.path.realpath(os.path.join(root, name)) for name in sorted(subfolders)}
         subfolders[:] = [name for name in real if _wanted(name) and real[name] not in visited]

@@ -21,6 +21,7 @@ from lit_ghibli.data.image_files import (
     check_disjoint,
     decode_all,
     inspect_image,
+    is_read,
     list_images,
     open_image,
 )
@@ -124,6 +125,8 @@ def test_results_below_the_folder_are_no_data(tmp_path, monkeypatch):
     assert [path.as_posix() for path in list_images(".")] == ["1.png", "holiday/outputs/2.png"]
     assert [path.as_posix() for path in list_images("outputs")] == ["outputs/run/grid.png"]
     assert [path.name for path in list_images(tmp_path / "outputs" / "run")] == ["grid.png"]
+    places = [("outputs/x", "."), ("x", "."), ("holiday/outputs", "."), ("outputs/x", "outputs"), ("x", "holiday")]
+    assert [is_read(Path(place), Path(folder)) for place, folder in places] == [False, True, True, True, False]
     monkeypatch.chdir("/")
     assert len(list_images(tmp_path)) == 3
 
