@@ -12,6 +12,7 @@ from PIL import Image
 
 from lit_ghibli.data.image_files import ImageFileError, inspect_image, map_in_threads
 from lit_ghibli.data.near_duplicates import hash_luminance, reduced_luminance
+from lit_ghibli.data.painted_photos import PaintedPhotos
 from lit_ghibli.data.pair_sources import PseudoPairFolders, SideBySideSource, TwoFolderSource
 from lit_ghibli.data.sources import Folders, FolderSource
 from lit_ghibli.data.transforms import AtLeast, Half, UnsuitablePicture
@@ -93,6 +94,8 @@ def layout(source: Folders) -> tuple[list[Folder], list[Pairing]]:
     def make(name: str, *facts: Any) -> Folder:
         return Folder(root / name, *facts)
 
+    if isinstance(source, PaintedPhotos):
+        return [make("", "train", "both", True)], []
     if not isinstance(source, FolderSource | TwoFolderSource):
         sided = isinstance(source, SideBySideSource)
         halves = tuple(Half(side, source.max_half_aspect) for side in ("left", "right")) if sided else ()

@@ -10,6 +10,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from lit_ghibli.data.check import files as dataset_files
 from lit_ghibli.data.check import findings as check
 from lit_ghibli.data.near_duplicates import find_nearest
+from lit_ghibli.data.painted_photos import PaintedPhotos
 from lit_ghibli.data.pair_sources import DerivedSource, PseudoPairFolders, SideBySideSource, TwoFolderSource
 from lit_ghibli.data.sources import FolderSource
 from lit_ghibli.data.transforms import Grayscale
@@ -103,6 +104,13 @@ def test_each_source_names_its_folders(tmp_path):
     assert pairings == []
     folders, _ = dataset_files.layout(source(SideBySideSource, tmp_path, **one, direction="AtoB", max_half_aspect=1.5))
     assert [half.side for half in folders[0].halves] == ["left", "right"]
+
+
+def test_photographs_to_paint_are_one_folder(tmp_path):
+    photos = PaintedPhotos.__new__(PaintedPhotos)  # without a painter, which nothing here needs
+    photos.root = tmp_path
+    (folder,), pairings = dataset_files.layout(photos)
+    assert (folder.path, folder.split, folder.halves, pairings) == (tmp_path, "train", (), [])
 
 
 def test_what_is_known_of_a_file(tmp_path):
