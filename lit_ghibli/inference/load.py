@@ -193,13 +193,17 @@ def load_painter(device: torch.device | str, painter: Any, **options: Any) -> Tr
     )
 
 
-def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dict[str, Any]]:
+def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dict[str, Any] | None]:
     """Read only the translating generator of a checkpoint; return it and the run's configuration.
+
+    An exported model, which ends in ``.onnx``, has no configuration, and runs on the CPU.
 
     Raises:
         CheckpointError: The file cannot be read, or its weights do not fit its configuration.
         UserError: The method makes one picture only.
     """
+    if path.suffix == ".onnx":
+        return load_onnx(path, tile), None
     from lit_ghibli import checkpoints
     from lit_ghibli.trust import import_targets, instantiate_trusted, trusted_class
 
@@ -226,3 +230,22 @@ def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dic
     except RuntimeError as error:
         raise checkpoints.CheckpointError(f"{path}: its weights do not fit its configuration: {error}") from error
     return Translator(network.float(), choose_device(device), tile, str(path)), config
+
+
+def load_onnx(path: Path, tile: int) -> Translator:
+    """An exported model as a function on pictures.
+
+    Args:
+        path: What ``lit-ghibli export`` has written.
+        tile: As for :func:`load`; a model that measures the whole photograph never translates in tiles.
+
+    Raises:
+        UserError: onnxruntime is missing, or the file is no such model.
+    """
+    from lit_ghibli.inference.onnx_model import OnnxNetwork
+    from lit_ghibli.inference.painting import Painting
+
+    network = OnnxNetwork(path)
+    if network.interface.pixels:
+        return Translator(Painting(network, network.interface.pixels, finish=True), "cpu", 0, str(path))
+    return Translator(network, "cpu", 0 if network.interface.whole else tile, str(path))

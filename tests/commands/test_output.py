@@ -25,6 +25,7 @@ WORDS = {
     "stylize": [f"inputs=[{PHOTO}]"],
     "style": ["paintings=photos", "name=own"],
     "import": ["file=none.pth", "family=none"],
+    "export": ["model=meadow"],
     "nst": [f"inputs=[{PHOTO},{PHOTO}]"],
     "evaluate": ["checkpoint=meadow", *PAINTED],
     "compare": ["subjects=[none]"],

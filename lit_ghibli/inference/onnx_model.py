@@ -1,0 +1,154 @@
+"""Networks as ONNX models: written with what a caller has to know, and run by ONNX Runtime."""
+
+import json
+import logging
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lit_ghibli.documents import conform, parse_json
+from lit_ghibli.errors import UserError
+from lit_ghibli.inference.painting import Painting
+from lit_ghibli.networks.normalization import Recorded
+
+INPUT, OUTPUT = "photo", "picture"
+_KEY = "lit_ghibli"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a caller of the model has to know; part of its metadata.
+
+    Attributes:
+        size_multiple: Height and width are multiples of it, in pixels.
+        minimum_size: And at least so large.
+        context: How far an output pixel looks, in pixels.
+        whole: Whether it measures the whole photograph, so that tiles would have seams.
+        pixels: Of a style: how many a photograph has when it is given; 0 for any number.
+        values: The range of photograph and picture.
+    """
+
+    size_multiple: int
+    minimum_size: int
+    context: int
+    whole: bool
+    pixels: float = 0
+    values: str = "[-1, 1]"
+
+
+def packages(*names: str) -> list[ModuleType]:
+    """The optional packages of these names.
+
+    Raises:
+        UserError: One is not installed.
+    """
+    try:
+        return [__import__(name) for name in names]
+    except ImportError as error:
+        raise UserError(f"{error.name} is needed for ONNX models: pip install 'lit-ghibli[export]'") from error
+
+
+def network_of(network: nn.Module) -> tuple[nn.Module, Interface]:
+    """What of a translator's network can be exported, and its interface.
+
+    Of a style that is the network alone: resizing and finishing depend on the photograph's size.
+
+    Raises:
+        UserError: It is the painter, or takes a style besides the photograph.
+    """
+    pixels = 0.0
+    if isinstance(network, Painting):
+        network, pixels = network.paint, network.pixels
+    if not (isinstance(network, nn.Module) and hasattr(network, "context")):
+        raise UserError(f"{type(network).__name__} is no network of photographs alone, and cannot be exported")
+    whole = any(isinstance(layer, Recorded) for layer in network.modules())
+    return network, Interface(network.size_multiple, network.minimum_size, network.context, whole, pixels)
+
+
+def write_onnx(path: Path, network: nn.Module, interface: Interface, opset: int) -> None:
+    """Write a network with free height and width.
+
+    The layers of ``networks.convolutions`` take PyTorch's own route while they are exported.
+
+    Args:
+        path: Of the model.
+        network: From ``(1, 3, H, W)`` to the same.
+        interface: Which the model's metadata then holds.
+        opset: Version of ONNX's operators.
+
+    Raises:
+        UserError: An optional package is missing, or PyTorch cannot export the network.
+    """
+    onnx, _ = packages("onnx", "onnxscript")
+    height, width = (max(interface.minimum_size, side) for side in (64, 96))  # unequal, so that they stay apart
+    multiple = interface.size_multiple
+    sides = [-(-side // multiple) * multiple for side in (height, width)]
+    free = torch.export.Dim.DYNAMIC
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of PyTorch's own parts
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            program = torch.onnx.export(
+                network.eval(),
+                (torch.zeros(1, 3, *sides),),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=opset,
+                dynamic_shapes=({2: free, 3: free},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise UserError(f"PyTorch cannot export {type(network).__name__} with opset={opset}: {reason}") from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    model = program.model_proto
+    model.metadata_props.add(key=_KEY, value=json.dumps(asdict(interface)))
+    onnx.save(model, str(path))
+
+
+class OnnxNetwork(nn.Module):
+    """An exported network, run by ONNX Runtime on the CPU.
+
+    Args:
+        path: Of a model that :func:`write_onnx` has written.
+
+    Raises:
+        UserError: onnxruntime is missing, the file is damaged, or no model of this suite.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        (runtime,) = packages("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        try:
+            self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            text = self.session.get_modelmeta().custom_metadata_map[_KEY]
+            self.interface: Interface = conform(parse_json(text), Interface)
+        except (RuntimeError, ValueError, TypeError, KeyError, *_failures(runtime)) as error:
+            raise UserError(f"{path}: damaged, or no model that lit-ghibli export has written") from error
+        self.size_multiple, self.minimum_size = self.interface.size_multiple, self.interface.minimum_size
+        self.context = self.interface.context
+
+    @torch.no_grad()
+    def forward(self, photo: Tensor) -> Tensor:
+        """Translate ``(N, 3, H, W)`` in ``[-1, 1]``, one after the other."""
+        pictures = [self.session.run(None, {INPUT: one.cpu().contiguous().numpy()})[0] for one in photo.split(1)]
+        return torch.cat([torch.from_numpy(picture) for picture in pictures]).to(photo.device)
+
+
+def _failures(runtime: ModuleType) -> list[Any]:
+    state = runtime.capi.onnxruntime_pybind11_state
+    return [state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.NoSuchFile, state.InvalidArgument]

@@ -1,0 +1,83 @@
+"""`lit-ghibli export`: what it writes computes the same, and says what a caller has to know."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.styles import made_style
+from hydra import compose
+
+import lit_ghibli
+from lit_ghibli.commands import export, to_overrides
+from lit_ghibli.errors import UserError
+from lit_ghibli.images import to_picture
+from lit_ghibli.inference.exporting import export_onnx
+from lit_ghibli.inference.load import Model
+from lit_ghibli.inference.profiling import scenes
+from lit_ghibli.inference.translator import Translator
+from lit_ghibli.networks.resnet import ResnetGenerator
+
+pytestmark = pytest.mark.usefixtures("composing")
+
+
+def run(*words):
+    export.export.__wrapped__(compose("export", to_overrides("export", list(words))))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mine", "--out", "model.pt"], "ends in .onnx"),
+        (["mine", "--out", "there.onnx"], "there.onnx exists already"),
+        (["painter", "--out", "painter.onnx"], "cannot be exported"),
+        (["mien", "--out", "model.onnx"], "no such run or checkpoint"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_and_nothing_is_written(words, message):
+    Path("there.onnx").touch()
+    with pytest.raises(UserError, match=message):
+        run(*words)
+    assert [path.name for path in Path().iterdir()] == ["there.onnx"]
+
+
+def test_a_file_that_is_no_model_is_refused():
+    pytest.importorskip("onnxruntime")
+    Path("bad.onnx").write_text("junk")
+    with pytest.raises(UserError, match=r"bad\.onnx: damaged, or no model"):
+        lit_ghibli.load("bad.onnx")
+
+
+@pytest.mark.slow
+def test_an_exported_style_paints_what_the_style_paints(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("LIT_GHIBLI_STYLES", str(tmp_path))
+    made_style(tmp_path)
+    run("mine", "--out", "model.onnx")
+    assert "largest difference from torch" in capsys.readouterr().out
+    card = json.loads(Path("model.json").read_text())
+    assert (card["size_multiple"], card["pixels"], card["whole"]) == (4, 1024, False)
+    photo = to_picture(scenes(1, 50))
+    theirs, ours = (np.asarray(lit_ghibli.load(name)(photo)).astype(int) for name in ("model.onnx", "mine"))
+    assert abs(theirs - ours).max() <= 1 < abs(np.asarray(photo).astype(int) - ours).max()
+    picture = runtime.InferenceSession("model.onnx").run(None, {"photo": np.zeros((1, 3, 8, 20), np.float32)})[0]
+    assert picture.shape == (1, 3, 8, 20)
+
+
+@pytest.mark.slow
+def test_a_network_that_measures_the_whole_photograph_is_exported_with_that_and_wrong_ones_are_not(tmp_path):
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    network = ResnetGenerator(base_channels=4, num_blocks=1)
+    model = Model("run", Translator(network, tile=0), {"method": {}}, "origin")
+    photo = scenes(1, 64)[..., :40]
+    with pytest.raises(UserError, match=r"is not written: .* more than tolerance=0"):
+        export_onnx(model, Path("model.onnx"), photo, 0.0, 18)
+    assert not list(tmp_path.iterdir())
+    card = export_onnx(model, Path("model.onnx"), photo, 1e-4, 18)
+    assert card["whole"]
+    loaded = lit_ghibli.load("model.onnx", tile=128)
+    assert loaded.tile == 0
+    torch.testing.assert_close(loaded(photo), network(photo).detach(), atol=1e-4, rtol=0)
