@@ -62,8 +62,7 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
     devices = trainer.get("devices", 1)
     if trainer.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: no GPU that torch can use; choose trainer=cpu or trainer=auto")
-    number = 1 if trainer.get("accelerator") == "cpu" else torch.cuda.device_count()
-    number = number if devices in ("auto", -1) else _count(devices)
+    number = len(device_numbers(trainer))
     nodes = trainer.get("num_nodes", 1)
     if nodes > 1 and not (environment_plugins() or under_torchrun() or "MASTER_ADDR" in os.environ):
         raise UserError(
@@ -72,6 +71,19 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
         )
     if max(number, nodes) > 1 and trainer.get("strategy", "auto") == "auto":
         raise UserError(f"trainer.devices={devices}: several processes share a training with trainer=ddp: add that")
+
+
+def device_numbers(trainer: Mapping[str, Any]) -> list[int]:
+    """The devices of this machine that a configuration asks for, one process each; on a CPU merely numbered."""
+    import torch  # here, so that --help answers at once
+
+    devices = trainer.get("devices", 1)
+    if devices in ("auto", -1, "-1"):
+        on_cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.is_available()
+        return list(range(1 if on_cpu else torch.cuda.device_count()))
+    if isinstance(devices, str):
+        return [int(each) for each in devices.strip(",").split(",")] if "," in devices else list(range(int(devices)))
+    return list(range(devices) if isinstance(devices, int) else devices)
 
 
 def _check_durations(trainer: Mapping[str, Any]) -> None:
@@ -83,13 +95,6 @@ def _check_durations(trainer: Mapping[str, Any]) -> None:
     longest = trainer.get("max_time")
     if isinstance(longest, str) and not re.fullmatch(r"\d+(:\d+){3}", longest):
         raise UserError(f"trainer.max_time must be DD:HH:MM:SS, such as 00:08:30:00; got {longest!r}")
-
-
-def _count(devices: Any) -> int:
-    """How many processes a number of devices, or the devices' numbers, ask for."""
-    if isinstance(devices, str):
-        return len(devices.strip(",").split(",")) if "," in devices else int(devices)
-    return devices if isinstance(devices, int) else len(devices)
 
 
 def _flat(hint: Any) -> list[Any]:

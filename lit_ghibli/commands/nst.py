@@ -1,8 +1,11 @@
 """`lit-ghibli nst`: paint the content of pictures in the style of others, one run for each picture."""
 
 import functools
+import os
 import shutil
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +15,7 @@ from PIL import Image
 
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._output import output_folder
+from lit_ghibli.commands._trainer import check_trainer, device_numbers
 from lit_ghibli.commands.train import begin, make_trainer, plain_and_links
 from lit_ghibli.data.image_files import FolderError, list_images, open_image
 from lit_ghibli.errors import UserError
@@ -55,24 +59,64 @@ def split_betas(arguments: list[str]) -> list[str]:
 
 @command("nst", split_betas)
 def nst(config: DictConfig) -> None:
-    """Paint every content in every style, with every beta, into the folder ``out``; then the sheet of all."""
+    """Paint every content in every style, with every beta, into the folder ``out``; then the sheet of all.
+
+    Of several devices each paints a share of the pictures, in a process of its own that knows of no others.
+    """
     out = output_folder(config.out)
     betas = [float(beta) for beta in (config.beta if OmegaConf.is_list(config.beta) else [config.beta])]
     jobs = plan(list(config.inputs), out, betas)
+    trainer = OmegaConf.to_container(config.trainer, resolve=True)
+    check_trainer(trainer)
+    devices = device_numbers(trainer)[: len(jobs)]
+    first, step = config.share
     painter = _painter(config)
-    for job in jobs:  # what can be wrong with any of them, before the first takes its minutes
+    for job in jobs[first::step]:  # what can be wrong with any of them, before the first takes its minutes
         painter(job)
-    for number, job in enumerate(jobs, start=1):
-        path = out / f"{job.name}.png"
-        if path.exists() and not config.overwrite:
-            print(f"{number}/{len(jobs)} {path} is there already; overwrite=true paints it again")
-            continue
-        print(f"{number}/{len(jobs)} {path}")
-        _paint(config, job, painter, out / "runs" / job.name, path)
-    if len(jobs) > 1:
+    if len(devices) > 1:
+        _share_out(devices, trainer)
+    else:
+        for number in range(first, len(jobs), step):
+            job = jobs[number]
+            path = out / f"{job.name}.png"
+            print(f"{number + 1}/{len(jobs)} {path}", end="", flush=True)
+            if path.exists() and not config.overwrite:
+                print(" is there already; overwrite=true paints it again")
+                continue
+            print(flush=True)
+            _paint(config, job, painter, out / "runs" / job.name, path)
+    if len(jobs) > 1 and step == 1:
         sheet = labelled_grid(sheet_rows(jobs, out), max_side=config.sheet_side)
         write_picture(sheet, out / "sheet.png")
         print(f"sheet: {out / 'sheet.png'}")
+
+
+def _share_out(devices: Sequence[int], trainer: Mapping[str, Any]) -> None:
+    """Run this very command once for each device, on its share of the pictures.
+
+    Raises:
+        UserError: One has failed, which has said why; the others have painted theirs.
+    """
+    on_cpu = trainer.get("accelerator") == "cpu" or not _has_gpu()
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(devices)))}
+    command = [sys.executable, "-m", "lit_ghibli.commands.nst", *sys.argv[1:], "trainer.strategy=auto"]
+    processes = []
+    try:
+        for number, device in enumerate(devices):
+            share = [f"share=[{number},{len(devices)}]", f"trainer.devices={1 if on_cpu else [device]}"]
+            processes.append(subprocess.Popen([*command, *share], env=threads | os.environ))
+        failed = sum(process.wait() != 0 for process in processes)
+    finally:
+        for process in processes:
+            process.terminate()
+    if failed:
+        raise UserError(f"{failed} of {len(devices)} processes failed, as they say above; the same command goes on")
+
+
+def _has_gpu() -> bool:
+    import torch  # here, so that --help answers at once
+
+    return torch.cuda.is_available()
 
 
 def plan(inputs: Sequence[str], out: Path, betas: Sequence[float]) -> list[Job]:

@@ -264,8 +264,8 @@ class NeuralStyle(Method):
         """Refuse several processes, for there is one picture."""
         if self.trainer.world_size > 1:
             raise UserError(
-                f"one picture cannot be shared out among {self.trainer.world_size} processes: use trainer.devices=1, "
-                "and one run for each further device"
+                f"one picture cannot be shared out among {self.trainer.world_size} processes: use trainer.devices=1; "
+                "`lit-ghibli nst` shares out several pictures"
             )
         super().setup(stage)
 

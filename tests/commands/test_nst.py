@@ -1,6 +1,7 @@
 """`lit-ghibli nst` and what else users type for neural style transfer, as real processes and without."""
 
 import csv
+import json
 import re
 import shutil
 import signal
@@ -83,6 +84,25 @@ def test_called_again_it_paints_only_what_is_missing(grid, cli):
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert result.stdout.count("is there already") == 3
     assert (out / "sheet.png").is_file()
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_two_processes_paint_what_one_does(grid, cli):
+    out, _ = grid
+    two = [word for word in SMALL if word != "trainer=cpu"]
+    two += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    result = cli("nst", "my contents", "styles/", "--out", "shared", *two, cwd=out.parent)
+    assert result.returncode == 0, result.stderr
+    names = sorted(path.name for path in out.glob("*.png"))
+    assert sorted(path.name for path in (out.parent / "shared").glob("*.png")) == names
+    for name in names:
+        assert (out.parent / "shared" / name).read_bytes() == (out / name).read_bytes()
+    records = [
+        json.loads((out.parent / "shared/runs" / run / "record.json").read_text()) for run in ("a_b", "a_c", "b_b")
+    ]
+    shares = [next(w for w in record["attempts"][-1]["overrides"] if w.startswith("share=")) for record in records]
+    assert shares == ["share=[0,2]", "share=[1,2]", "share=[0,2]"]
 
 
 def test_betas_make_columns_of_the_sheet(workplace, pictures, cli):
