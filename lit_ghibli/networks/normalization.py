@@ -139,7 +139,10 @@ class LayerNorm(_RecordedNorm, nn.GroupNorm):
 
 
 class GroupNorm(_RecordedNorm, nn.GroupNorm):
-    """Group normalisation: 32 groups of channels, or as many as divide their number, then a scale and shift by channel.
+    """Group normalisation: 32 groups of channels, or fewer where they would have less than four channels or not divide.
+
+    Then a scale and shift by channel. With a channel a group it would be instance normalisation, which takes from a
+    picture how bright and how colored it is.
 
     With ``statistics`` set, that mean and variance are used instead. Statistics are float32 also under autocast.
 
@@ -154,7 +157,7 @@ class GroupNorm(_RecordedNorm, nn.GroupNorm):
     """
 
     def __init__(self, num_features: int) -> None:
-        super().__init__(math.gcd(32, num_features), num_features, eps=1e-6)
+        super().__init__(math.gcd(32, num_features, max(1, num_features // 4)), num_features, eps=1e-6)
 
     def _measure(self, input: Tensor) -> Statistics:
         groups = input.float().unflatten(1, (self.num_groups, -1))

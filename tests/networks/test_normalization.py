@@ -76,8 +76,11 @@ def test_layer_norm_takes_the_statistics_of_all_channels_and_positions_of_an_ima
     torch.testing.assert_close(variance, x.var((1, 2, 3), correction=0, keepdim=True))
 
 
-def test_group_norm_takes_the_statistics_of_32_groups_or_of_as_many_as_divide_the_channels():
-    assert [GroupNorm(channels).num_groups for channels in (128, 32, 48, 7)] == [32, 32, 16, 1]
+def test_group_norm_takes_the_statistics_of_32_groups_or_of_fewer_that_have_four_channels():
+    assert [GroupNorm(channels).num_groups for channels in (512, 64, 48, 18, 16, 7, 2)] == [32, 16, 4, 2, 4, 1, 1]
+    x = torch.randn(2, 16, 5, 3)
+    brighter = x + torch.eye(16)[0].view(-1, 1, 1) * 3
+    assert (GroupNorm(16)(brighter) - GroupNorm(16)(x))[:, 0].mean() > 0.5  # a channel a group would hide it
     norm = GroupNorm(64)
     nn.init.normal_(norm.weight)
     x = torch.randn(2, 64, 5, 3) * torch.arange(1.0, 65).view(-1, 1, 1) + 7
@@ -85,7 +88,7 @@ def test_group_norm_takes_the_statistics_of_32_groups_or_of_as_many_as_divide_th
         normalized = norm(x)
     [(mean, variance)] = statistics[""]
     for channel in (0, 1, 2, 63):
-        group = x[:, channel // 2 * 2 : channel // 2 * 2 + 2]
+        group = x[:, channel // 4 * 4 : channel // 4 * 4 + 4]
         torch.testing.assert_close(mean[:, channel], group.mean((1, 2, 3))[:, None, None])
         torch.testing.assert_close(variance[:, channel], group.var((1, 2, 3), correction=0)[:, None, None])
         expected = (x[:, channel] - mean[:, channel]) / (variance[:, channel] + 1e-6).sqrt() * norm.weight[channel]
