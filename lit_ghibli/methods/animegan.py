@@ -43,6 +43,7 @@ from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.animegan import AnimeGenerator
 from lit_ghibli.networks.cartoon_discriminator import CartoonDiscriminator
 from lit_ghibli.networks.feature_scale import FeatureScale
+from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.training.edge_smoothing import smooth_edges
 from lit_ghibli.training.schedules import check_initialization, linear_decay
@@ -84,7 +85,7 @@ class AnimeGAN(Translation):
         self,
         generator: Callable[[], nn.Module] = AnimeGenerator,
         discriminator: Callable[[], nn.Module] = SpectralDiscriminator,
-        vgg: Callable[[], VggFeatures] = Conv4_4,
+        vgg: Callable[[], VggFeatures | MobileNetFeatures] = Conv4_4,
         feature_scale: Callable[[], FeatureScale] = FeatureScale,
         optimizer_g: Callable[..., Optimizer] = GeneratorAdam,
         optimizer_d: Callable[..., Optimizer] = DiscriminatorAdam,
@@ -110,7 +111,7 @@ class AnimeGAN(Translation):
         self.metrics = metrics
 
     def setup(self, stage: str) -> None:
-        """Load VGG-19 where a training needs it; translating never does."""
+        """Load the network of features where a training needs it; translating never does."""
         super().setup(stage)
         if stage == "fit" and (self.weights["content"] or self.weights["style"]):
             self.vgg = self.make_vgg().to(self.device)

@@ -35,6 +35,7 @@ from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.cartoon_discriminator import CartoonDiscriminator
 from lit_ghibli.networks.cartoongan import CartoonGenerator
 from lit_ghibli.networks.feature_scale import FeatureScale
+from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.training.edge_smoothing import smooth_edges
 from lit_ghibli.training.image_pool import ImagePool
@@ -78,7 +79,7 @@ class CartoonGAN(Translation):
         self,
         generator: Callable[[], nn.Module] = CartoonGenerator,
         discriminator: Callable[[], nn.Module] = CartoonDiscriminator,
-        vgg: Callable[[], VggFeatures] = Conv4_4,
+        vgg: Callable[[], VggFeatures | MobileNetFeatures] = Conv4_4,
         feature_scale: Callable[[], FeatureScale] = FeatureScale,
         optimizer_g: Callable[..., Optimizer] = SlowAdam,
         optimizer_d: Callable[..., Optimizer] = SlowAdam,
@@ -112,7 +113,7 @@ class CartoonGAN(Translation):
         self.metrics = metrics
 
     def setup(self, stage: str) -> None:
-        """Load VGG-19 where a training needs it; translating never does."""
+        """Load the network of features where a training needs it; translating never does."""
         super().setup(stage)
         if stage == "fit" and self.weights["content"]:
             self.vgg = self.make_vgg().to(self.device)

@@ -37,6 +37,7 @@ from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_genera
 from lit_ghibli.losses.perceptual import content_loss
 from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
+from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.networks.sizes import translate
@@ -81,7 +82,7 @@ class CycleGAN(Translation):
         decay_epochs: int = 0,
         head_start: int = 0,
         r1: float = 0.0,
-        vgg: Callable[[], VggFeatures] = Relu3_4,
+        vgg: Callable[[], VggFeatures | MobileNetFeatures] = Relu3_4,
         metrics: MetricSuite | None = None,
     ) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class CycleGAN(Translation):
         self.metrics = metrics
 
     def setup(self, stage: str) -> None:
-        """Load VGG-19 where a training needs it; translating never does."""
+        """Load the network of features where a training needs it; translating never does."""
         super().setup(stage)
         if stage == "fit" and self.weights["perceptual"]:
             self.vgg = self.make_vgg().to(self.device)

@@ -95,7 +95,7 @@ class MetricSuite(nn.Module):
     - ``psnr``: peak signal-to-noise ratio in dB of each image; infinite as soon as one output equals its target.
     - ``mse``: mean squared error over all values of all images.
     - ``l1``: mean absolute error over all values of all images.
-    - ``lpips``: `PerceptualDistance`; ``perceptual_random`` and ``perceptual_vgg19`` where it is no LPIPS.
+    - ``lpips``: `PerceptualDistance`; ``perceptual_vgg19`` and the like where it is no LPIPS.
 
     Of outputs and the photographs that they were made of, means over images:
 
@@ -112,8 +112,8 @@ class MetricSuite(nn.Module):
       standard deviation of its bootstrap.
 
     For the last two the larger set is cut to as many images as the smaller one has. They are called ``frechet_vgg19``,
-    ``kernel_random`` and the like where the features are not Inception's. Torchmetrics' own classes do not serve: the
-    sums that its FID keeps cannot be cut, and it takes eigenvalues of a product of singular matrices, which lasts
+    ``kernel_mobilenet`` and the like where the features are not Inception's. Torchmetrics' own classes do not serve:
+    the sums that its FID keeps cannot be cut, and it takes eigenvalues of a product of singular matrices, which lasts
     minutes and is off by some per cent of a small distance.
 
     As an attribute of a module it moves between devices with it and puts nothing into its checkpoints. In
@@ -123,7 +123,7 @@ class MetricSuite(nn.Module):
         metrics: names from `NAMES`.
         seed: of the metrics that sample, and of intervals.
         features: of ``fid`` and ``kid``: see `load_extractor`.
-        lpips: backbone of ``lpips``: ``alex``, ``vgg`` or ``vgg19``.
+        lpips: backbone of ``lpips``: ``alex``, ``vgg``, ``vgg19`` or ``mobilenet``.
         lpips_weights: see `PerceptualDistance`.
         cache_dir: where features of real images are kept; None for the folder of all caches.
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.vgg import VggFeatures
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class FeatureScale(nn.Module):
         self.register_buffer("measured", torch.zeros(()))
 
     @torch.no_grad()
-    def measure(self, vgg: VggFeatures, photographs: Iterable[Tensor]) -> None:
+    def measure(self, vgg: VggFeatures | MobileNetFeatures, photographs: Iterable[Tensor]) -> None:
         """Measure the mean absolute feature at the network's deepest tap, unless a checkpoint has brought it.
 
         Every process measures the same photographs, and so the same number.
@@ -76,14 +77,14 @@ class FeatureScale(nn.Module):
         measured = torch.stack(means).mean()
         if not (measured > 0 and measured.isfinite()):
             raise UserError(
-                f"features of VGG-19 ({vgg.source}) at {tap} have a mean absolute value of {measured.item()}: its "
-                "weights are damaged; give others with method.vgg.weights"
+                f"features of {vgg.network} ({vgg.source}) at {tap} have a mean absolute value of {measured.item()}: "
+                "its weights are damaged; give others with method.vgg.weights"
             )
         self.measured.copy_(measured)
         change = "left as they are" if self.magnitude is None else f"multiplied by {self.magnitude / measured:.4g}"
         log.info(
-            "features of VGG-19 (%s) at %s: mean absolute value %.4g on %d training photographs; they are %s",
-            *(vgg.source, tap, measured, len(means), change),
+            "features of %s (%s) at %s: mean absolute value %.4g on %d training photographs; they are %s",
+            *(vgg.network, vgg.source, tap, measured, len(means), change),
         )
 
     def forward(self, features: Tensor) -> Tensor:

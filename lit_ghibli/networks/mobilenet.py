@@ -109,6 +109,7 @@ class MobileNetFeatures(nn.Module):
         seed: of ``random`` weights, drawn without touching the global generator.
 
     Attributes:
+        network: what it is called.
         taps: names of the tapped layers, from shallow to deep.
         minimum_size: smallest height and width that leave the deepest tap a position for each, in pixels.
         source: as ``weights``.
@@ -118,6 +119,8 @@ class MobileNetFeatures(nn.Module):
 
     Source: Sandler et al. 2018; the weights are those of Magenta's style predictor, Ghiasi et al. 2017.
     """
+
+    network = "MobileNetV2"
 
     def __init__(self, taps: Iterable[str], weights: str = "magenta", seed: int = 0) -> None:
         super().__init__()
@@ -135,7 +138,7 @@ class MobileNetFeatures(nn.Module):
             from lit_ghibli.published.magenta import mobilenet_weights
 
             prefix = "trunk."
-            loaded = mobilenet_weights().items()
+            loaded = mobilenet_weights("take another network's features, such as vgg19").items()
             self.trunk.load_state_dict({k.removeprefix(prefix): v for k, v in loaded if k.startswith(prefix)})
         self.requires_grad_(False).eval()
         for module in self.trunk.modules():

@@ -174,6 +174,7 @@ class VggFeatures(nn.Module):
         rectified: give ``conv`` taps after their ReLU, too, by their own names.
 
     Attributes:
+        network: what it is called.
         taps: names of the tapped layers, from shallow to deep.
         minimum_size: smallest height and width that the deepest tap allows, in pixels.
         source: where the weights are from: ``imagenet``, ``random``, or ``sha256:`` and the file's first 16 digits.
@@ -183,6 +184,8 @@ class VggFeatures(nn.Module):
 
     Source: Simonyan and Zisserman 2015, configuration E; Gatys et al. 2016, section 2.
     """
+
+    network = "VGG-19"
 
     def __init__(
         self,

