@@ -10,7 +10,7 @@ SMALLEST = 32  # pixels on a side that all layers of both backbones take
 
 _WAYS_OUT = (
     "run once with internet access, which fills the cache; or put the file there by hand; or give "
-    "metrics.lpips_weights=<path of a state dict of {network}>; or leave lpips out of metrics.metrics; or, to try "
+    "metrics.lpips_weights=<path of a state dict of {network}>; or leave lpips out by metrics=weight_free; or, to try "
     "things out only, metrics.lpips_weights=random"
 )
 
