@@ -19,7 +19,8 @@ class Command(NamedTuple):
         words: The key of words that stand without one; None where every word has its key.
         single: Whether there is one such word, rather than a list of them.
         flags: Options without a value, and the overrides that they stand for.
-        renamed: Other keys for keys that Hydra would take for its own groups.
+        renamed: Other keys for keys: for those that Hydra would take for its own groups, and ``style`` for the one that
+            takes runs, too.
         lists: Keys of several names, separated by commas, and the lists that these go to: they are no sweeps.
         passed_on: A pattern of keys that go to inner trainings, as words of the list ``overrides``.
         added: Beginnings of keys that another configuration has, such as a checkpoint's.
@@ -63,7 +64,9 @@ COMMANDS = {
     ),
     "export": Command("write a network as an ONNX model, for other programs", words="model", single=True),
     "nst": Command("paint a picture's content in the style of others, by optimisation", words="inputs", goes_on=True),
-    "evaluate": Command("measure a checkpoint or a style on held-out pictures", added=("data.",)),
+    "evaluate": Command(
+        "measure a checkpoint or a style on held-out pictures", renamed={"style": "checkpoint"}, added=("data.",)
+    ),
     "compare": Command(
         "put runs, styles and folders of pictures side by side, on one page",
         words="subjects",
@@ -80,13 +83,15 @@ COMMANDS = {
     "wandb-trial": Command("train with the values that the agent of a Weights & Biases sweep asks for"),
     "profile": Command(
         "measure time, memory and operations of a forward pass",
-        lists={"method": "methods", "checkpoint": "checkpoints"},
+        lists={"method": "methods", "checkpoint": "checkpoints", "style": "checkpoints"},
         passed_on=r"method[./@]",
     ),
     "mos build": Command("make a page on which people rate the pictures of several methods, blind"),
     "mos score": Command("turn such people's answers into mean opinion scores", words="inputs"),
     "pseudo-pair": Command(
-        "pair photographs with what a run or a style makes of them, and keep the good pairs", goes_on=True
+        "pair photographs with what a run or a style makes of them, and keep the good pairs",
+        renamed={"style": "teacher"},
+        goes_on=True,
     ),
     "scenes": Command("write rendered landscapes as files, to try things with"),
     "data fetch": Command("download a published data set", words="name", single=True, goes_on=True),
@@ -197,7 +202,9 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
         name = key.lstrip("+~")
         if name in grammar.lists:
             value = value.strip("\"'")
-            names = [value] if Path(value).exists() else value.split(",")
+            from lit_ghibli.inference.style_pictures import is_mixture  # here, so that --help answers at once
+
+            names = [value] if Path(value).exists() or is_mixture(value) else value.split(",")
             lists.setdefault(grammar.lists[name], []).extend(map(expand_home, names))
             continue
         if equals and value in ("", '""', "''") and re.fullmatch(_PATHS, name, re.VERBOSE):

@@ -1,5 +1,6 @@
 """`lit-ghibli evaluate`: measure a checkpoint or a style on held-out pictures, beside the untouched inputs."""
 
+import re
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,8 @@ def evaluate(config: DictConfig) -> None:
             f"{paths[0]} {kind}, with no held-out pictures of its own: give data=painted data.root=FOLDER of "
             "photographs, or other data"
         )
-    name = "_".join(str(part) for part in (paths[0].stem, config.solver, config.steps) if part is not None)
+    stem = re.sub("[:,]", "_", paths[0].stem)  # of a style by pictures
+    name = "_".join(str(part) for part in (stem, config.solver, config.steps) if part is not None)
     beside = Path("outputs") if models[0].config is None else paths[0].parents[1]
     datamodule = instantiate_trusted(merged(of_run, config.data), typed=config.data)
     reads = getattr(datamodule.source, "reads", [])  # scenes are rendered

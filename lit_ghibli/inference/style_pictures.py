@@ -36,10 +36,13 @@ def is_style_pictures(word: str) -> bool:
 
 def is_of_one_piece(word: str) -> bool:
     """Whether a word is of a kind that colons belong to."""
+    return is_mixture(word) or any(kind.fullmatch(word) for kind in (_FOLDER, _NUMBERED, _SAMPLED))
+
+
+def is_mixture(word: str) -> bool:
+    """Whether a word names several pictures, with commas between them, as one style."""
     listed = "," in word and not Path(word).exists()
-    if listed and all(_is_picture(_split_weight(part)[0]) for part in word.split(",")):
-        return True
-    return any(kind.fullmatch(word) for kind in (_FOLDER, _NUMBERED, _SAMPLED))
+    return listed and all(_is_picture(_split_weight(part)[0]) for part in word.split(","))
 
 
 def style_number(word: str) -> int | None:

@@ -498,3 +498,25 @@ def test_runs_that_cannot_be_resumed_are_named(tmp_path):
     stray.touch()
     with pytest.raises(CheckpointError, match=r"not a run's folder, since it has no \.hydra/overrides\.yaml"):
         expand_resume([f"resume={stray}"])
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "key", "expected"),
+    [
+        ("evaluate", "style=a.png", "checkpoint", "a.png"),
+        ("evaluate", "checkpoint=a.png:0.7,b.png:0.3", "checkpoint", "a.png:0.7,b.png:0.3"),
+        ("evaluate", "style=nearest:x y", "checkpoint", "nearest:x y"),
+        ("pseudo-pair", "style=magenta26:7", "teacher", "magenta26:7"),
+        ("pseudo-pair", "teacher=mean:folder", "teacher", "mean:folder"),
+        ("profile", "style=a.png", "checkpoints", ["a.png"]),
+        ("profile", "checkpoint=a.png:0.7,b.png:0.3", "checkpoints", ["a.png:0.7,b.png:0.3"]),
+        ("profile", "checkpoint=meadow,magenta26:7,a.png", "checkpoints", ["meadow", "magenta26:7", "a.png"]),
+        ("profile", "checkpoint=nearest:x,meadow", "checkpoints", ["nearest:x", "meadow"]),
+        ("compare", "mix:a.png:0.7,b.png:0.3", "subjects", ["mix:a.png:0.7,b.png:0.3"]),
+        ("mos build", "methods={one: a.png, m7: 'magenta26:7'}", "methods", {"one": "a.png", "m7": "magenta26:7"}),
+    ],
+)
+def test_styles_by_pictures_are_words_of_every_command(command, word, key, expected):
+    config = compose(module_of(command), to_overrides(command, [word]))
+    found = config[key]
+    assert (OmegaConf.to_container(found) if OmegaConf.is_config(found) else found) == expected
