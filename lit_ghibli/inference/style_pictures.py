@@ -40,9 +40,11 @@ def is_of_one_piece(word: str) -> bool:
 
 
 def is_mixture(word: str) -> bool:
-    """Whether a word names several pictures, with commas between them, as one style."""
-    listed = "," in word and not Path(word).exists()
-    return listed and all(_is_picture(_split_weight(part)[0]) for part in word.split(","))
+    """Whether a word names several pictures, with commas between them, as one style, and no name before a colon."""
+    files = [_split_weight(part)[0] for part in word.split(",")]
+    if len(files) == 1 or Path(word).exists() or not all(map(_is_picture, files)):
+        return False
+    return Path(files[0]).expanduser().exists() or not is_mixture(word.partition(":")[2])
 
 
 def style_number(word: str) -> int | None:

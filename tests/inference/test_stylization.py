@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 import lit_ghibli
+from lit_ghibli.commands.mos_build import parse_methods
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import to_unit
 from lit_ghibli.inference import stylization
@@ -187,6 +188,16 @@ def test_words_of_commands(styles):
     names = find_subjects(["Oil:styles/red.png", "nearest:styles", "magenta26:3", "styles/red.png:1,styles/blue.png:2"])
     assert [str(path) for path in names.values()][:3] == ["styles/red.png", "nearest:styles", "magenta26:3"]
     assert next(iter(names)) == "Oil"
+
+
+@pytest.mark.parametrize("style", ["a.png:0.7,b.png:0.3", "a.png,b.png:2", "styles/red.png:1,b.png", "nearest:styles"])
+def test_a_style_of_several_parts_has_a_name_before_a_colon(style, styles):
+    assert find_subjects([f"mix:{style}"]) == {"mix": Path(style)}
+    assert parse_methods([f"mix:{style}"]) == {"mix": Path(style)}
+    (name,) = find_subjects([style])
+    assert "mix" not in name
+    with pytest.raises(UserError, match="without a name of its own"):
+        parse_methods([style])
 
 
 def test_published_networks_take_styles_by_words(styles, monkeypatch):
