@@ -43,7 +43,6 @@ from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.animegan import AnimeGenerator
 from lit_ghibli.networks.cartoon_discriminator import CartoonDiscriminator
 from lit_ghibli.networks.feature_scale import FeatureScale
-from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.training.edge_smoothing import smooth_edges
 from lit_ghibli.training.schedules import check_initialization, linear_decay
@@ -85,7 +84,7 @@ class AnimeGAN(Translation):
         self,
         generator: Callable[[], nn.Module] = AnimeGenerator,
         discriminator: Callable[[], nn.Module] = SpectralDiscriminator,
-        vgg: Callable[[], VggFeatures | MobileNetFeatures] = Conv4_4,
+        vgg: Callable[[], nn.Module] = Conv4_4,
         feature_scale: Callable[[], FeatureScale] = FeatureScale,
         optimizer_g: Callable[..., Optimizer] = GeneratorAdam,
         optimizer_d: Callable[..., Optimizer] = DiscriminatorAdam,

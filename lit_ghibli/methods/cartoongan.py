@@ -35,7 +35,6 @@ from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.cartoon_discriminator import CartoonDiscriminator
 from lit_ghibli.networks.cartoongan import CartoonGenerator
 from lit_ghibli.networks.feature_scale import FeatureScale
-from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.training.edge_smoothing import smooth_edges
 from lit_ghibli.training.image_pool import ImagePool
@@ -79,7 +78,7 @@ class CartoonGAN(Translation):
         self,
         generator: Callable[[], nn.Module] = CartoonGenerator,
         discriminator: Callable[[], nn.Module] = CartoonDiscriminator,
-        vgg: Callable[[], VggFeatures | MobileNetFeatures] = Conv4_4,
+        vgg: Callable[[], nn.Module] = Conv4_4,
         feature_scale: Callable[[], FeatureScale] = FeatureScale,
         optimizer_g: Callable[..., Optimizer] = SlowAdam,
         optimizer_d: Callable[..., Optimizer] = SlowAdam,

@@ -37,7 +37,6 @@ from lit_ghibli.losses.adversarial import lsgan_discriminator_loss, lsgan_genera
 from lit_ghibli.losses.perceptual import content_loss
 from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
-from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.networks.sizes import translate
@@ -82,7 +81,7 @@ class CycleGAN(Translation):
         decay_epochs: int = 0,
         head_start: int = 0,
         r1: float = 0.0,
-        vgg: Callable[[], VggFeatures | MobileNetFeatures] = Relu3_4,
+        vgg: Callable[[], nn.Module] = Relu3_4,
         metrics: MetricSuite | None = None,
     ) -> None:
         super().__init__()

@@ -43,7 +43,6 @@ from lit_ghibli.losses.perceptual import content_loss
 from lit_ghibli.losses.straightness import straightness
 from lit_ghibli.methods.base import GanAdam, Translation
 from lit_ghibli.metrics.suite import MetricSuite
-from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.ode import OdeGenerator
 from lit_ghibli.networks.patch_mlp import PatchMlp, compared_channels
 from lit_ghibli.networks.patchgan import PatchDiscriminator
@@ -91,7 +90,7 @@ class NijiGAN(Translation):
         discriminator: Callable[[], nn.Module] = PatchDiscriminator,
         pair_discriminator: Callable[[], nn.Module] = PairDiscriminator,
         projection: Callable[[Mapping[str, int]], PatchMlp] = PatchMlp,
-        vgg: Callable[[], VggFeatures | MobileNetFeatures] = Conv4_4,
+        vgg: Callable[[], nn.Module] = Conv4_4,
         optimizer_g: Callable[..., Optimizer] = GanAdam,
         optimizer_d: Callable[..., Optimizer] = GanAdam,
         weights: Mapping[str, float] | None = None,

