@@ -29,7 +29,8 @@ def environment(monkeypatch):
 
 
 def write_checkpoint(run, job):
-    checkpoints.save({"state_dict": {}, "job": job, checkpoints.CONFIG_KEY: {}}, run / "checkpoints/last.ckpt")
+    config = {"method": {"_target_": "x"}}
+    checkpoints.save({"state_dict": {}, "job": job, checkpoints.CONFIG_KEY: config}, run / "checkpoints/last.ckpt")
 
 
 @pytest.mark.parametrize(

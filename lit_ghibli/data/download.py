@@ -30,7 +30,6 @@ from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from lit_ghibli import __version__
@@ -111,7 +110,7 @@ def fetch(
     """
     if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise DownloadError(f"sha256={sha256} is no checksum; 64 hexadecimal digits are needed")
-    ending = ".zip" if urlsplit(url).path.lower().endswith(".zip") else ".tar.gz"
+    ending = ".zip" if re.split("[?#]", url)[0].lower().endswith(".zip") else ".tar.gz"
     target, archive, record = (folder / f"{name}{end}" for end in ("", ending, ".sha256"))
     expected = sha256.lower() if sha256 else None
     try:

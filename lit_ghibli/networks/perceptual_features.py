@@ -26,6 +26,8 @@ class PerceptualFeatures(nn.Module):
 
     Attributes:
         taps: names of the tapped layers, from shallow to deep.
+        network: what the backbone is called.
+        source: where its weights are from.
 
     Raises:
         UserError: There is no such backbone or layer, or weights cannot be had, read or used.
@@ -42,13 +44,14 @@ class PerceptualFeatures(nn.Module):
     ) -> None:
         super().__init__()
         if backbone == "vgg19":
-            self.network = VggFeatures(taps, weights, input_range=input_range, seed=seed)
+            self.backbone = VggFeatures(taps, weights, input_range=input_range, seed=seed)
         elif backbone == "mobilenet":
-            self.network = MobileNetFeatures(mobilenet_taps, "magenta" if weights == "imagenet" else weights, seed)
+            self.backbone = MobileNetFeatures(mobilenet_taps, "magenta" if weights == "imagenet" else weights, seed)
         else:
             raise UserError(f"method.vgg.backbone={backbone}: choose vgg19 or mobilenet")
-        self.taps = self.network.taps
+        self.taps = self.backbone.taps
+        self.network, self.source = self.backbone.network, self.backbone.source
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features by tap of images ``(N, 3, H, W)`` in ``[-1, 1]``."""
-        return self.network(images)
+        return self.backbone(images)

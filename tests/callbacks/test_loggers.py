@@ -40,7 +40,7 @@ from lit_ghibli.training import updates
 CHECKOUT = Path(lit_ghibli.__file__).parents[1]
 EPOCHS, STEPS, LR = 3, 3, 0.01
 SAVED, CRASH = 4, 5  # batches: the last checkpoint, and what was trained and logged before the crash
-CONFIG = {"method": {"weights": {"l1": 100.0}, "taps": ["a", "b"]}, "seed": 0, "resume": None}
+CONFIG = {"method": {"_target_": "x", "weights": {"l1": 100.0}, "taps": ["a", "b"]}, "seed": 0, "resume": None}
 IGNORED = ("LeafSpec", "does not have many workers", "Detected call of")
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in IGNORED]
 

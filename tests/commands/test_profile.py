@@ -72,7 +72,7 @@ def test_what_was_typed_arrives():
         (["method=x", "warm_up=-1"], "warm_up must be a whole number of at least 0; got -1"),
         (["method=x", "threads=0"], "threads must be"),
         (["method=x", "repeats=[]"], "repeats is empty"),
-        (["method=x", "repeats=[5,0]"], "repeats must be a whole number of at least 1; got 0"),
+        (["method=x", "repeats=[5,0]"], "each of it a whole number of at least 1; got [5, 0]"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(words, message):

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_a_cell_of_a_multirun_repeated_is_equal_to_the_last_bit(tmp_path, tiny, 
     (repeated,) = (tmp_path / "outputs").glob("rerun_1_*")
     assert rows_of(repeated) == rows_of(cells[1]) != rows_of(cells[0])
     assert len(rows_of(repeated)) >= 7
-    assert "equal: all 12 metrics, to the last bit" in again.stdout
+    assert re.search(r"equal: all \d+ metrics, to the last bit", again.stdout)
     for part in ("versions", "machine", "data"):
         assert f"another {part}" not in again.stdout + again.stderr
 
@@ -172,7 +173,7 @@ def typed(*words: str) -> list[str]:
         (["outputs/a b"], ['run="{}/outputs/a b"']),
         (["run"], ['run="{}/run"']),
         (["x", "seed=1", "~data.flip"], ['run="{}/x"', 'overrides=["seed=1","~data.flip"]']),
-        (["x", "trust=true", "hydra.run.dir=y"], ["trust=true", "hydra.run.dir=y", 'run="{}/x"']),
+        (["x", "trust=true", "hydra.run.dir=y"], ["trust=true", 'hydra.run.dir="y"', 'run="{}/x"']),
         (["--cfg", "job", "--help"], ["--cfg", "job", "--help"]),
     ],
 )

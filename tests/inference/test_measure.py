@@ -126,9 +126,10 @@ def test_names_that_differ_in_their_extensions_get_pictures_of_their_own(tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.png.png", "b.png"}
 
 
-def test_without_partners_there_is_nothing_to_say_of_single_pictures(tmp_path):
+def test_without_partners_single_pictures_are_compared_with_their_photographs_alone(tmp_path):
     outcome = outcome_of(tmp_path, partners=False)
-    assert outcome.scores == outcome.metrics == {}
+    assert {name for scores in outcome.scores.values() for name in scores} == {"content_mse", "content_psnr"}
+    assert outcome.metrics == {}, "of the suite, which measures against partners"
     assert len(list(tmp_path.rglob("*.png"))) == 3
 
 

@@ -120,7 +120,7 @@ def test_a_network_leaves_its_statistics_behind(network):
 
 def test_only_photographs_larger_than_a_tile_are_tiled(network, monkeypatch):
     tiled = []
-    monkeypatch.setattr("lit_ghibli.inference.translator.translate_tiled", lambda *arguments: tiled.append(arguments))
+    monkeypatch.setattr("lit_ghibli.inference.translator.translate_tiled", lambda _, x, tile: tiled.append(tile) or x)
     for tile, size in ((128, (128, 128)), (128, (64, 256)), (0, (300, 300))):
         Translator(network, tile=tile).translate(scene(*size))
     assert not tiled

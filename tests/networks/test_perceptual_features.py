@@ -38,9 +38,9 @@ def no_package(monkeypatch):
 def test_one_word_changes_the_network_of_a_recipe(method, taps, input_range):
     recipe = yaml.safe_load(Path(config_dir(), "method", f"{method}.yaml").read_text())["vgg"]
     recipe |= {"weights": "random", "seed": 0}
-    vgg = instantiate(recipe)().network
+    vgg = instantiate(recipe)().backbone
     assert (type(vgg), vgg.taps, vgg.input_range) == (VggFeatures, taps, input_range)
-    mobilenet = instantiate({**recipe, "backbone": "mobilenet"})().network
+    mobilenet = instantiate({**recipe, "backbone": "mobilenet"})().backbone
     assert (type(mobilenet), mobilenet.taps) == (MobileNetFeatures, ("block_5",))
 
 
