@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
@@ -34,7 +35,7 @@ from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.training.updates import check_weights, update, weighted_sum
 
-SlowAdam = partial(Adam, lr=1e-5, fused=True)
+SlowAdam = partial(Adam, lr=1e-5, betas=(0.9, 0.999), fused=True)
 WEIGHTS = {"content": 1.0, "style": 1e6, "tv": 30.0, "supervised": 0.0}
 _REMEMBERED = 1000  # steps over which the styles of a training are averaged
 
@@ -148,8 +149,12 @@ class Arbitrary(Translation):
             return self.generator.embed(styles)
 
     def remember(self, styles: Tensor) -> None:
-        """Take styles into the mean in which photographs are painted for which none is given."""
-        self.generator.style.lerp_(styles.mean(dim=0, keepdim=True), 1 / min(self.iteration + 1, _REMEMBERED))
+        """Take the styles of all processes into the mean in which photographs are painted for which none is given."""
+        mean = styles.mean(dim=0, keepdim=True)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(mean)
+            mean /= dist.get_world_size()
+        self.generator.style.lerp_(mean, 1 / min(self.iteration + 1, _REMEMBERED))
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         trained = self.generator if self.train_predictor else self.generator.transformer

@@ -147,7 +147,7 @@ def test_words_are_the_study_its_own_values_and_those_of_trainings():
         "study_preset=full",
         "jobs=2",
         'study="experiments/mine"',
-        'overrides=["data.root=/a b","~callbacks.doctor"]',
+        'overrides=["data.root=\\"/a b\\"","~callbacks.doctor"]',
     ]
     with pytest.raises(UserError, match="one study at a time; got a, b"):
         to_overrides("sweep", ["a", "b"])

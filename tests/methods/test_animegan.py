@@ -183,7 +183,9 @@ def test_a_step_has_the_losses_and_gradients_of_the_formulas():
 def test_the_initialisation_learns_content_alone_by_its_own_optimiser(monkeypatch):
     method, batch = ready(initialization_epochs=2), batch_of()
     monkeypatch.setattr(type(method.trainer), "num_training_batches", 3)
-    method.on_load_checkpoint({"loops": loops(5), "ranks": []})  # resumed at the end of the second epoch
+    method.on_load_checkpoint(
+        {"loops": loops(5), "ranks": [], "state_dict": method.state_dict()}
+    )  # resumed at the end of the second epoch
     before = copy.deepcopy(method.discriminator.state_dict())
     seen = spy_on_gradients(method)
     outputs = method.training_step(batch, 0)

@@ -23,6 +23,7 @@ TINY = [
     "method.style_layers=[stem]",
     "method.content_layers=[block_0]",
 ]
+SAME_ON_ALL_RANKS = ["method.color_jitter=[0,0,0]"]  # which is drawn for each process
 ALL = {"content": 0.5, "style": 20.0, "tv": 0.3, "supervised": 2.0}
 
 

@@ -160,7 +160,9 @@ def test_pictures_are_squeezed_for_content_only_if_asked_for():
 def test_the_initialisation_does_not_touch_the_discriminator(monkeypatch):
     method, batch = ready(initialization_epochs=2), batch_of()
     epoch_of(method, 3, monkeypatch)
-    method.on_load_checkpoint({"loops": loops(4), "ranks": []})  # resumed in the second epoch
+    method.on_load_checkpoint(
+        {"loops": loops(4), "ranks": [], "state_dict": method.state_dict()}
+    )  # resumed in the second epoch
     before = copy.deepcopy(method.discriminator.state_dict())
     seen = spy_on_gradients(method)
     for _ in range(2):
