@@ -54,7 +54,7 @@ def train(folder: Path, number: int, values: list[float], epochs: int = EPOCHS, 
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        plugins=[checkpoints.RunCheckpointIO({})],
+        plugins=[checkpoints.RunCheckpointIO({"method": {"_target_": "x"}})],
         callbacks=[
             RunProgress(estimate_after=8),
             Pruning(folder / "search.journal", "search", number, options.pop("monitor", "val/swd")),

@@ -63,7 +63,7 @@ def test_the_best_epoch_is_chosen_by_a_distance_of_features(tmp_path):
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=tmp_path,
-        plugins=[checkpoints.RunCheckpointIO({})],
+        plugins=[checkpoints.RunCheckpointIO({"method": {"_target_": "x"}})],
     )
     loaders = [
         DataLoader([{"input": picture} for picture in pictures], batch_size=2),
