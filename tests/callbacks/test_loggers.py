@@ -411,6 +411,7 @@ def test_no_login_and_wrong_settings_of_wandb_are_answered_with_offline(tmp_path
     monkeypatch.setenv("WANDB_MODE", "nope")
     with pytest.raises(UserError, match=r"Weights & Biases: .*mode.*\nlogger\.wandb\.offline=true"):
         _ = RunWandbLogger(tmp_path, "p").experiment
+    wandb.teardown()  # which forgets that mode
 
 
 def test_watching_nothing_leaves_the_optimisers_alone():
