@@ -496,7 +496,7 @@ def test_runs_that_cannot_be_resumed_are_named(tmp_path):
     stray = tmp_path / "stray" / "checkpoints" / "x.ckpt"
     stray.parent.mkdir(parents=True)
     stray.touch()
-    with pytest.raises(CheckpointError, match=r"not a run's folder, since it has no record\.json"):
+    with pytest.raises(UserError, match=r"not a run's folder, since it has no record\.json"):
         expand_resume([f"resume={stray}"])
 
 
