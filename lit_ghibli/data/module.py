@@ -1,6 +1,6 @@
 """The data module of pictures: training crops, and held-out pictures for validation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,22 @@ class PictureDataModule(LightningDataModule):
         self.num_workers, self.seed, self.steps_per_epoch = num_workers, seed, steps_per_epoch
         self.augment = v2.Compose([v2.RandomCrop(crop_size), v2.RandomHorizontalFlip(flip)])
         self.splits: Splits | None = None
+
+    @classmethod
+    def serving(
+        cls,
+        make_source: Callable[..., Source],
+        *,
+        crop_size: int,
+        flip: float,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+        steps_per_epoch: int | None = None,
+        **fields: Any,
+    ) -> "PictureDataModule":
+        """Serve the pictures of a source made of ``fields``; the other arguments are those of the class."""
+        return cls(make_source(**fields), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch)
 
     def training_set(self) -> Dataset:
         """Samples by :class:`~lit_ghibli.data.sampling.Position`."""

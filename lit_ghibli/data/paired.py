@@ -50,32 +50,22 @@ class PairedDataset(Dataset):
 class PairedDataModule(PictureDataModule):
     """Paired training pictures: batches of ``input`` and ``target``, ``(N, 3, crop_size, crop_size)`` in ``[-1, 1]``.
 
-    Arguments are those of :class:`~lit_ghibli.data.module.PictureDataModule`.
+    Arguments are those of :class:`~lit_ghibli.data.module.PictureDataModule`, but for the source,
+    which the class method makes.
     """
 
     batch_keys = ("input", "target")
 
     @classmethod
-    def from_layout(
-        cls,
-        layout: str,
-        *,
-        crop_size: int,
-        flip: float,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        steps_per_epoch: int | None = None,
-        **fields: Any,
-    ) -> "PairedDataModule":
-        """Serve pairs that lie as ``layout`` says: a name in :data:`LAYOUTS`, whose fields the others are.
+    def from_layout(cls, layout: str, **values: Any) -> "PairedDataModule":
+        """Serve pairs that lie as ``layout`` says: a name in :data:`LAYOUTS`, by whose fields they are found.
 
         Raises:
             UserError: There is no such layout.
         """
         if layout not in LAYOUTS:
             raise UserError(f"data.layout must be one of {', '.join(LAYOUTS)}; got {layout!r}")
-        return cls(LAYOUTS[layout](**fields), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch)
+        return cls.serving(LAYOUTS[layout], **values)
 
     def training_set(self) -> Dataset:
         """Crops of pairs."""

@@ -1,5 +1,6 @@
 """Pseudo pairs beside unpaired pictures, for methods that learn from both at once."""
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -65,57 +66,26 @@ class PseudoPairedDataModule(PictureDataModule):
     """Pseudo pairs with unpaired pictures: batches of four, ``(N, 3, crop_size, crop_size)`` in ``[-1, 1]`` each.
 
     ``pair_a`` and ``pair_b`` are the halves of pairs; ``photo`` and ``anime`` have nothing to do with them or with
-    each other. Arguments are those of :class:`~lit_ghibli.data.module.PictureDataModule`.
+    each other. Arguments are those of :class:`~lit_ghibli.data.module.PictureDataModule`, but for the source, which the
+    class methods make.
     """
 
     batch_keys = ("pair_a", "pair_b", "photo", "anime")
 
     @classmethod
-    def from_folders(
-        cls,
-        *,
-        crop_size: int,
-        flip: float,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        steps_per_epoch: int | None = None,
-        **folders: Any,
-    ) -> "PseudoPairedDataModule":
-        """Serve a user's folders; ``folders`` are the fields of :class:`PseudoPairFolders`."""
-        return cls(PseudoPairFolders(**folders), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch)
+    def from_folders(cls, **values: Any) -> "PseudoPairedDataModule":
+        """Serve a user's folders, by the fields of :class:`PseudoPairFolders`."""
+        return cls.serving(PseudoPairFolders, **values)
 
     @classmethod
-    def from_painted(
-        cls,
-        *,
-        crop_size: int,
-        flip: float,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        steps_per_epoch: int | None = None,
-        **photos: Any,
-    ) -> "PseudoPairedDataModule":
-        """Serve photographs and painted ones; ``photos`` are the fields of :class:`PaintedPhotos`."""
-        return cls(PaintedPhotos(use="semi", **photos), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch)
+    def from_painted(cls, **values: Any) -> "PseudoPairedDataModule":
+        """Serve photographs and painted ones, by the fields of :class:`PaintedPhotos`."""
+        return cls.serving(partial(PaintedPhotos, use="semi"), **values)
 
     @classmethod
-    def from_scenes(
-        cls,
-        *,
-        crop_size: int,
-        flip: float,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        steps_per_epoch: int | None = None,
-        **scenes: Any,
-    ) -> "PseudoPairedDataModule":
-        """Serve rendered scenes; ``scenes`` are the fields of :class:`PseudoPairScenes`."""
-        return cls(
-            PseudoPairScenes(paired=False, **scenes), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch
-        )
+    def from_scenes(cls, **values: Any) -> "PseudoPairedDataModule":
+        """Serve rendered scenes, by the fields of :class:`PseudoPairScenes`."""
+        return cls.serving(partial(PseudoPairScenes, paired=False), **values)
 
     def training_set(self) -> Dataset:
         """Crops of pairs and of both domains."""

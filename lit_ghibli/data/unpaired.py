@@ -1,5 +1,6 @@
 """Unpaired pictures: a photograph and an anime picture that need not show the same."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,57 +47,26 @@ class UnpairedDataset(Dataset):
 class UnpairedDataModule(PictureDataModule):
     """Unpaired training pictures: batches of ``photo`` and ``anime``, ``(N, 3, crop_size, crop_size)`` in ``[-1, 1]``.
 
-    Arguments are those of :class:`~lit_ghibli.data.module.PictureDataModule`.
+    Arguments are those of :class:`~lit_ghibli.data.module.PictureDataModule`, but for the source, which the
+    class methods make.
     """
 
     batch_keys = ("photo", "anime")
 
     @classmethod
-    def from_folders(
-        cls,
-        *,
-        crop_size: int,
-        flip: float,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        steps_per_epoch: int | None = None,
-        **folders: Any,
-    ) -> "UnpairedDataModule":
-        """Serve a user's folders; ``folders`` are the fields of :class:`FolderSource`."""
-        return cls(FolderSource(**folders), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch)
+    def from_folders(cls, **values: Any) -> "UnpairedDataModule":
+        """Serve a user's folders, by the fields of :class:`FolderSource`."""
+        return cls.serving(FolderSource, **values)
 
     @classmethod
-    def from_painted(
-        cls,
-        *,
-        crop_size: int,
-        flip: float,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        steps_per_epoch: int | None = None,
-        **photos: Any,
-    ) -> "UnpairedDataModule":
-        """Serve photographs and painted ones; ``photos`` are the fields of :class:`PaintedPhotos`."""
-        return cls(
-            PaintedPhotos(use="unpaired", **photos), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch
-        )
+    def from_painted(cls, **values: Any) -> "UnpairedDataModule":
+        """Serve photographs and painted ones, by the fields of :class:`PaintedPhotos`."""
+        return cls.serving(partial(PaintedPhotos, use="unpaired"), **values)
 
     @classmethod
-    def from_scenes(
-        cls,
-        *,
-        crop_size: int,
-        flip: float,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        steps_per_epoch: int | None = None,
-        **scenes: Any,
-    ) -> "UnpairedDataModule":
-        """Serve rendered scenes; ``scenes`` are the fields of :class:`SceneSource`."""
-        return cls(SceneSource(paired=False, **scenes), crop_size, flip, batch_size, num_workers, seed, steps_per_epoch)
+    def from_scenes(cls, **values: Any) -> "UnpairedDataModule":
+        """Serve rendered scenes, by the fields of :class:`SceneSource`."""
+        return cls.serving(partial(SceneSource, paired=False), **values)
 
     def training_set(self) -> Dataset:
         """Crops of both domains."""
