@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lit_ghibli.errors import UserError, did_you_mean
 from lit_ghibli.networks.convolutions import Conv2d
+from lit_ghibli.networks.sizes import check_images
 from lit_ghibli.seeding import seeded
 
 # Expansion, channels, blocks, stride of the first: Table 2 of the paper.
@@ -162,11 +163,7 @@ class MobileNetFeatures(nn.Module):
         Raises:
             UserError: on images that are too small or have not three channels.
         """
-        if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < self.minimum_size:
-            raise UserError(
-                f"MobileNetV2 received images of shape {tuple(images.shape)}; it needs (N, 3, height, width) of at "
-                f"least {self.minimum_size}x{self.minimum_size} pixels for {self.taps[-1]}"
-            )
+        check_images(self.network, images, self.minimum_size, self.taps[-1])
         found = {}
         for name, features in self.trunk.layers((images + 1) / 2):
             if name in self.taps:

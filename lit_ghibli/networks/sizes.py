@@ -46,6 +46,25 @@ def translate(network: nn.Module, photo: Tensor) -> Tensor:
     return network(padded)[..., :height, :width].to(photo.dtype).clamp(-1.0, 1.0)
 
 
+def check_images(network: str, images: Tensor, minimum: int, tap: str) -> None:
+    """Refuse images that a feature network cannot reach its deepest tap with.
+
+    Args:
+        network: what it is called.
+        images: ``(N, 3, H, W)``.
+        minimum: smallest height and width, in pixels.
+        tap: the deepest layer that is tapped.
+
+    Raises:
+        UserError: on images that are too small or have not three channels.
+    """
+    if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < minimum:
+        raise UserError(
+            f"{network} received images of shape {tuple(images.shape)}; it needs (N, 3, height, width) of at least "
+            f"{minimum}x{minimum} pixels for {tap}: use larger images or a shallower layer"
+        )
+
+
 def pad_to_multiple(images: Tensor, multiple: int, minimum: int = 1) -> Tensor:
     """Reflect-pad ``(N, C, H, W)`` at the right and bottom to multiples of ``multiple``, at least ``minimum``.
 

@@ -15,6 +15,7 @@ from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8
 from lit_ghibli.networks.convolutions import Conv2d
+from lit_ghibli.networks.sizes import check_images
 from lit_ghibli.networks.weights import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -245,12 +246,7 @@ class VggFeatures(nn.Module):
         Raises:
             UserError: on images that are too small or have not three channels.
         """
-        if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < self.minimum_size:
-            raise UserError(
-                f"VGG-19 received images of shape {tuple(images.shape)}; it needs (N, 3, height, width) of at least "
-                f"{self.minimum_size}x{self.minimum_size} pixels for {self.taps[-1]}: use larger images or a "
-                f"shallower layer"
-            )
+        check_images(self.network, images, self.minimum_size, self.taps[-1])
         x, features = (images - self.mean) / self.std, {}
         if self.input_range == "caffe":
             x = x.flip(1)
