@@ -14,7 +14,8 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from lit_ghibli.data.image_files import list_images, open_image
+from lit_ghibli.data.image_files import open_image
+from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.images import from_picture
 from lit_ghibli.inference.measure import compare
 from lit_ghibli.inference.profiling import scenes

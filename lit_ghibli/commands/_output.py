@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from lit_ghibli.data.image_files import is_read
+from lit_ghibli.data.image_folders import is_read
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import explain
 

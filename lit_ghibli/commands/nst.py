@@ -17,7 +17,8 @@ from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands._trainer import check_trainer, device_numbers
 from lit_ghibli.commands.train import begin, make_trainer, plain_and_links
-from lit_ghibli.data.image_files import FolderError, list_images, open_image
+from lit_ghibli.data.image_files import FolderError, open_image
+from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build

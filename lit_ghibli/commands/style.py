@@ -19,7 +19,7 @@ _MOST = 60  # pictures of a folder that are looked at
 @command("style")
 def style(config: DictConfig) -> None:
     """Fit the painter to ``paintings``, train a network on what it paints, and write it as the style ``name``."""
-    from lit_ghibli.data.image_files import list_images  # here, so that --help answers at once
+    from lit_ghibli.data.image_folders import list_images  # here, so that --help answers at once
     from lit_ghibli.inference.styles import PAINTER, SHIPPED, find_style, find_styles, own_styles
     from lit_ghibli.painter.fitting import as_config, fit, look, require_palette, verdict
     from lit_ghibli.recipes import build

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lit_ghibli.data.image_files import FolderError, list_images
+from lit_ghibli.data.image_files import FolderError
+from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.data.sources import by_stem
 
 Matched = tuple[Path, dict[str, Path]]  # a photograph, and its picture by method

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from lit_ghibli.data.cache import PackedImages
-from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images
+from lit_ghibli.data.image_files import FolderError
+from lit_ghibli.data.image_folders import check_disjoint, list_images
 from lit_ghibli.data.sources import Domain, Files, Folders, Splits
 from lit_ghibli.errors import UserError
 from lit_ghibli.painter.painter import Painter

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from lit_ghibli.data.cache import PackedImages, cached_folder, cached_renders
-from lit_ghibli.data.image_files import FolderError, check_disjoint, list_images, map_in_threads, picture_size
+from lit_ghibli.data.image_files import FolderError, map_in_threads, picture_size
+from lit_ghibli.data.image_folders import check_disjoint, list_images
 from lit_ghibli.data.transforms import AtLeast, Resize, Step
 from lit_ghibli.errors import UserError
 from lit_ghibli.scenes.scene import render_pair

@@ -11,7 +11,8 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, list_images, open_image
+from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, open_image
+from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.data.sources import near_twins, partner_indices, stem
 from lit_ghibli.files import write_picture, write_text
 from lit_ghibli.images import from_picture, from_uint8, resample, to_picture, to_uint8

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from lit_ghibli.data.image_files import UPRIGHT, WRITTEN, FolderError, ImageFileError, list_images, refuse_kind
+from lit_ghibli.data.image_files import UPRIGHT, WRITTEN, FolderError, ImageFileError
+from lit_ghibli.data.image_folders import list_images, refuse_kind
 from lit_ghibli.files import remove_partials, write_picture
 
 # The same turn backwards: only quarter turns have another inverse than themselves.

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lit_ghibli.data.image_files import EXTENSIONS, FolderError, list_images
+from lit_ghibli.data.image_files import EXTENSIONS, FolderError
+from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.errors import UserError
 
 ARBITRARY = "arbitrary"  # Magenta's networks, without a style yet

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, StackDataset
 
 from lit_ghibli.data import cache
 from lit_ghibli.data.cache import cached_renders, default_cache_dir
-from lit_ghibli.data.image_files import FolderError, list_images
+from lit_ghibli.data.image_files import FolderError
+from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.data.transforms import AtLeast, Grayscale, Half, Resize
 
 

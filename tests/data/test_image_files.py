@@ -15,16 +15,8 @@ import pytest
 from PIL import Image
 
 from lit_ghibli.data import image_files
-from lit_ghibli.data.image_files import (
-    FolderError,
-    ImageFileError,
-    check_disjoint,
-    decode_all,
-    inspect_image,
-    is_read,
-    list_images,
-    open_image,
-)
+from lit_ghibli.data.image_files import FolderError, ImageFileError, decode_all, inspect_image, open_image
+from lit_ghibli.data.image_folders import check_disjoint, is_read, list_images
 from lit_ghibli.data.transforms import AtLeast
 
 GREY_16, RGB_16, GREY_ALPHA_16 = 0, 2, 4  # color types of the PNG specification

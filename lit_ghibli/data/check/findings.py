@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from lit_ghibli.data.check.files import COLORS, Folder, Pairing, PictureFile
-from lit_ghibli.data.image_files import FolderError, count_unread, list_images
+from lit_ghibli.data.image_files import FolderError
+from lit_ghibli.data.image_folders import count_unread, list_images
 from lit_ghibli.data.near_duplicates import BITS, find_near_duplicates, find_nearest
 from lit_ghibli.data.sources import Folders, near_twins, stem
 from lit_ghibli.data.transforms import Resize
