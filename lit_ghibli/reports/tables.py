@@ -24,6 +24,8 @@ _LABELS = {
     "psnr": "PSNR (dB)",
     "flat": "Flat area gained",
     "contours": "Contours kept",
+    "content_mse": "MSE to the photograph",
+    "content_psnr": "PSNR to the photograph (dB)",
     "share": "Share of choices",
     "parameters_m": "Parameters (M)",
     "peak_mib": "Peak memory (MiB)",
