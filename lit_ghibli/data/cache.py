@@ -39,7 +39,7 @@ Picture = tuple[str, NDArray[np.uint8]]  # name, pixels (H, W, 3)
 
 T = TypeVar("T")
 
-_MAGIC = b"ghibli02"  # the digits are the version of the layout and of what is put into it
+_MAGIC = b"ghibli03"  # the digits are the version of the layout and of what is put into it
 _PREFIX = struct.Struct("<8sQQI")
 _INDEX = {"names": list[str], "shapes": list[tuple[int, int]], "checksums": list[int]}
 _WORTH_A_BAR = 50  # pictures

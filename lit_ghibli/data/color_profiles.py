@@ -7,27 +7,20 @@ import numpy as np
 from PIL import Image, ImageCms
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # Pillow's names of a profile's color spaces
-_SRGB_GAMMA = 0.45455  # of the gAMA chunk that stands for sRGB, also in files that say no more
 
 
-def to_srgb(image: Image.Image, profile: bytes | None, gamma: float | None = None) -> Image.Image:
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Convert a picture of mode ``L``, ``RGB`` or ``CMYK`` to RGB, whose numbers are then those of sRGB.
 
     Args:
         image: Without transparency.
         profile: ICC profile; where there is none, or a damaged one, or one of another kind of picture, the picture is
-            taken for sRGB.
-        gamma: Of a PNG without a profile: the exponent by which its numbers were made of amounts of light.
+            taken for sRGB, and CMYK for what Pillow makes of it.
     """
     if profile and (transform := _transform(profile, image.mode)):
         source, conversion = transform
         return ImageCms.applyTransform(image.convert(source), conversion)
-    image = image.convert("RGB")
-    if profile or not gamma or abs(gamma - _SRGB_GAMMA) < 0.01:
-        return image
-    light = np.linspace(0.0, 1.0, 256) ** (1.0 / gamma)
-    levels = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
-    return image.point((255.0 * levels).round().astype(int).tolist() * 3)
+    return image.convert("RGB")
 
 
 @lru_cache(maxsize=16)  # the pictures of a folder mostly have the same one

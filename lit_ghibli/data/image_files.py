@@ -1,5 +1,7 @@
 """Reading pictures: the one place that opens and judges image files."""
 
+import contextlib
+import functools
 import hashlib
 import io
 import logging
@@ -18,6 +20,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.color_profiles import to_srgb
+from lit_ghibli.data.color_spaces import color_codes, high_range, profile_of
 from lit_ghibli.data.transforms import UnsuitablePicture
 from lit_ghibli.errors import UserError
 
@@ -121,13 +124,14 @@ def digest_of(path: Path) -> str:
 def open_image(path: str | os.PathLike) -> Image.Image:
     """Open a picture as upright 8-bit RGB.
 
-    Grey, palette, CMYK and 16-bit pictures are converted (65535 becomes 255), colors of other profiles
-    become those of sRGB, transparency is laid on white, the EXIF orientation is applied. Of a GIF, of the
-    pages of a TIFF and of a multi-picture JPEG, as some phones write it, the first picture is read.
+    Grey, palette, CMYK and 16-bit pictures are converted (65535 becomes 255), colors of other profiles and of
+    other spaces become those of sRGB, transparency is laid on white, the EXIF orientation is applied. Of an
+    animation and of the pages of a TIFF the first picture is read, which is logged once, and of a multi-picture
+    JPEG, as some phones write it, the photograph.
 
     Raises:
-        ImageFileError: the file is missing, no plain file, empty, truncated, animated, too large to decode
-            safely, or not of `FORMATS` inside, whatever its name says.
+        ImageFileError: the file is missing, no plain file, empty, truncated, of high dynamic range, too large
+            to decode safely, or not of `FORMATS` inside, whatever its name says.
     """
     return _read(Path(path))[0]
 
@@ -235,7 +239,6 @@ def _read(path: Path, content: io.BytesIO | None = None) -> tuple[Image.Image, s
     """The picture of a file, whose content may be in memory already, and its format and mode before conversion."""
     try:
         with _open(path, content) as image:
-            image.load()
             rgb, kind, mode = upright_rgb(image), image.format, image.mode
     except ImageFileError:
         raise
@@ -264,6 +267,8 @@ def _open(path: Path, content: io.BytesIO | None) -> Image.Image:
     if reason:
         image.close()
         raise ImageFileError(path, reason)
+    if _has_further(image):
+        _log_first_only(path.parent)
     return image
 
 
@@ -272,10 +277,21 @@ def _refusal(image: Image.Image) -> str | None:
         return f"is of the format {image.format} inside; what is read is {', '.join(FORMATS)}"
     if image.mode in ("F", "LAB") or (image.format, image.mode) == ("TIFF", "I"):
         return f"has pixels of kind {image.mode}, without a scale that is known; save it as RGB of 8 or 16 bits"
-    if image.format in ("MPO", "GIF", "TIFF"):
-        return None
-    frames = getattr(image, "n_frames", 1)
-    return f"is an animation of {frames} frames; save one of them as a still picture" if frames > 1 else None
+    if curve := high_range(color_codes(image)):
+        return f"is of high dynamic range ({curve}), which prints and sRGB do not have; save it as sRGB"
+    return None
+
+
+def _has_further(image: Image.Image) -> bool:
+    """Whether pictures follow the first, but for those that telephones hide behind a photograph."""
+    with contextlib.suppress(Exception):  # a damaged one that is not read anyway is no reason to lose the first
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    return False
+
+
+@functools.cache  # of a folder of animations, one line says enough
+def _log_first_only(folder: Path) -> None:
+    _logger.warning("%s has animations or files of several pages, of which the first picture is read", folder)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -290,10 +306,10 @@ def _orientation(image: Image.Image) -> int:
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """A picture of any mode as upright 8-bit RGB; see :func:`open_image`."""
-    image.load()  # first, since that turns a TIFF
+    codes = color_codes(image)
+    image.load()  # before its EXIF data, since that turns a TIFF
     orientation = _orientation(image)
-    profile = image.info.get("icc_profile")
-    gamma = None if "srgb" in image.info else image.info.get("gamma")
+    profile = profile_of(image, codes)
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         levels = np.asarray(image).astype(np.float32) / 257.0
         image = Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
@@ -302,7 +318,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
-    rgb = to_srgb(image.convert(mode), profile, gamma)
+    rgb = to_srgb(image.convert(mode), profile)
     if alpha:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
     rgb = rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb

@@ -5,11 +5,12 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from lit_ghibli.data.image_files import open_image
+from lit_ghibli.data.image_files import ImageFileError, open_image
 
 D65, D50 = (0.3127, 0.3290), (0.3457, 0.3585)
+BT2020 = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
@@ -52,14 +53,14 @@ def curve(gamma: float | None) -> bytes:
     return b"para" + struct.pack(">IHH", 0, 3, 0) + b"".join(map(fixed, parts))
 
 
-def profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile for displays."""
+def profile(space: bytes, tags: dict[bytes, bytes], relative_to: bytes = b"XYZ ", kind: bytes = b"mntr") -> bytes:
+    """An ICC profile, by default for displays."""
     table, body, offset = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
     for name, data in tags.items():
         data += bytes(-len(data) % 4)
         table += name + struct.pack(">II", offset + len(body), len(data))
         body += data
-    header = struct.pack(">I4sI4s4s4s", 132 + 12 * len(tags) + len(body), b"test", 0x04200000, b"mntr", space, b"XYZ ")
+    header = struct.pack(">I4sI4s4s4s", 132 + 12 * len(tags) + len(body), b"test", 0x04200000, kind, space, relative_to)
     header += bytes(12) + b"acsp" + bytes(28) + b"".join(map(fixed, (0.9642, 1.0, 0.8249)))
     return header.ljust(128, b"\0") + table + body
 
@@ -73,6 +74,12 @@ def matrix_profile(primaries, white, gamma: float | None) -> bytes:
     return profile(b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve(gamma)))
 
 
+def in_srgb(primaries, white, gamma: float | None) -> np.ndarray:
+    """What the colors are in sRGB, of 255, if they are meant in another space."""
+    light = decode_srgb(COLORS / 255.0) if gamma is None else (COLORS / 255.0) ** gamma
+    return encode_srgb((light @ (np.linalg.inv(to_d50(SRGB, D65)) @ to_d50(primaries, white)).T).clip(0, 1)) * 255
+
+
 @pytest.mark.parametrize("extension", ["png", "tif", "webp"])
 @pytest.mark.parametrize(
     ("primaries", "white", "gamma"),
@@ -83,9 +90,7 @@ def test_colors_are_those_of_the_profile(tmp_path, primaries, white, gamma, exte
     path = tmp_path / f"a.{extension}"
     options = {"lossless": True} if extension == "webp" else {}
     Image.fromarray(COLORS).save(path, icc_profile=matrix_profile(primaries, white, gamma), **options)
-    values = COLORS / 255.0
-    light = decode_srgb(values) if gamma is None else values**gamma
-    expected = encode_srgb((light @ (np.linalg.inv(to_d50(SRGB, D65)) @ to_d50(primaries, white)).T).clip(0, 1)) * 255
+    expected = in_srgb(primaries, white, gamma)
     assert np.abs(expected - COLORS).max() > 5, "the profile changes something"
     assert np.abs(np.asarray(open_image(path)) - expected).max() <= 1.5
 
@@ -127,12 +132,115 @@ def test_transparency_is_laid_on_the_white_of_srgb(tmp_path):
     assert np.abs(np.subtract(open_image(tmp_path / "a.png").getpixel((0, 0)), expected)).max() <= 1.5
 
 
-@pytest.mark.parametrize("gamma", [1.0, 1 / 1.8, 0.45455])
-def test_the_gamma_of_a_png_counts(tmp_path, gamma):
-    Image.new("RGB", (4, 4), (51, 51, 51)).save(tmp_path / "a.png")
-    content = (tmp_path / "a.png").read_bytes()
-    chunk = b"gAMA" + struct.pack(">I", round(gamma * 100_000))
-    chunk = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    (tmp_path / "a.png").write_bytes(content[:33] + chunk + content[33:])  # behind the header chunk
-    expected = 51 if gamma == 0.45455 else round(255 * float(encode_srgb(np.float64(0.2 ** (1 / gamma)))))
-    assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (expected,) * 3
+def chunk(name: bytes, *values: int, form: str = "I") -> bytes:
+    """A chunk of a PNG."""
+    data = struct.pack(f">{len(values)}{form}", *values)
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def save_with(path, *chunks: bytes, **options) -> None:
+    """The colors as a PNG with chunks behind that of its head."""
+    Image.fromarray(COLORS).save(path, **options)
+    content = path.read_bytes()
+    path.write_bytes(content[:33] + b"".join(chunks) + content[33:])
+
+
+def chromaticities(primaries, white=D65) -> bytes:
+    return chunk(b"cHRM", *(round(value * 100_000) for point in (white, *primaries) for value in point))
+
+
+GAMMA = chunk(b"gAMA", 45455)
+PLAIN = (SRGB, D65, None)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "meant"),
+    [
+        ([chunk(b"gAMA", 100_000)], (SRGB, D65, 1.0)),
+        ([chunk(b"gAMA", 55556)], (SRGB, D65, 1.8)),
+        ([GAMMA], PLAIN),
+        ([GAMMA, chromaticities(SRGB)], PLAIN),
+        ([GAMMA, chromaticities(ADOBE)], (ADOBE, D65, 2.2)),
+        ([chunk(b"gAMA", 55556), chromaticities(PROPHOTO, D50)], (PROPHOTO, D50, 1.8)),
+        ([chromaticities(ADOBE)], PLAIN),  # without a curve, they say nothing
+        ([chunk(b"sRGB", 0, form="B"), chunk(b"gAMA", 100_000)], PLAIN),
+        ([chunk(b"gAMA", 100_000), chromaticities(((0, 0), (0, 0), (0, 0)))], PLAIN),
+        ([chunk(b"gAMA", 100_000), chromaticities(((0.3, 0.3), (0.3, 0.3), (0.3, 0.3)))], PLAIN),
+        ([chunk(b"cICP", 12, 13, 0, 1, form="B")], (P3, D65, None)),
+        ([chunk(b"cICP", 9, 8, 0, 1, form="B"), GAMMA], (BT2020, D65, 1.0)),
+        ([chunk(b"cICP", 1, 13, 0, 1, form="B"), chunk(b"gAMA", 100_000)], PLAIN),
+    ],
+)
+def test_what_a_png_says_of_its_colors_counts(tmp_path, chunks, meant):
+    save_with(tmp_path / "a.png", *chunks)
+    found = np.asarray(open_image(tmp_path / "a.png"))
+    assert np.abs(found - in_srgb(*meant)).max() <= (0.01 if meant == PLAIN else 1.5)
+
+
+def test_of_two_marks_the_stronger_counts(tmp_path):
+    """The codes of a PNG before its profile, that before the mark of EXIF."""
+    to_gamma_1 = {"icc_profile": matrix_profile(SRGB, D65, 1.0)}
+    save_with(tmp_path / "a.png", chunk(b"cICP", 12, 13, 0, 1, form="B"), **to_gamma_1)
+    assert np.abs(open_image(tmp_path / "a.png") - in_srgb(P3, D65, None)).max() <= 1.5
+    Image.fromarray(COLORS).save(tmp_path / "b.webp", lossless=True, exif=adobe_mark(), **to_gamma_1)
+    assert np.abs(open_image(tmp_path / "b.webp") - in_srgb(SRGB, D65, 1.0)).max() <= 1.5
+
+
+def adobe_mark(mark: str = "R03") -> bytes:
+    """EXIF data as of cameras that write no profile."""
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ColorSpace] = 0xFFFF  # in none that EXIF knows
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: mark, 2: b"0100"}
+    return exif.tobytes()
+
+
+@pytest.mark.parametrize(("mark", "meant"), [("R03", (ADOBE, D65, 563 / 256)), ("R98", PLAIN)])
+@pytest.mark.parametrize("extension", ["png", "webp", "jpg"])
+def test_cameras_mark_adobe_rgb_in_their_exif_data(tmp_path, mark, meant, extension):
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 100, "subsampling": 0}}.get(extension, {})
+    pixels = COLORS.repeat(16, 0).repeat(16, 1)
+    Image.fromarray(pixels).save(tmp_path / f"a.{extension}", exif=adobe_mark(mark), **options)
+    found = np.asarray(open_image(tmp_path / f"a.{extension}"))[8, 8::16]
+    assert np.abs(found - in_srgb(*meant)).max() <= (6 if extension == "jpg" else 1.5)
+
+
+@pytest.mark.parametrize(("code", "name"), [(16, "PQ"), (18, "HLG")])
+def test_high_dynamic_range_is_refused(tmp_path, code, name):
+    save_with(tmp_path / "a.png", chunk(b"cICP", 9, code, 0, 1, form="B"))
+    with pytest.raises(ImageFileError, match=rf"a.png is of high dynamic range \({name}\), .*; save it as sRGB"):
+        open_image(tmp_path / "a.png")
+
+
+def cmyk_profile(inks: np.ndarray) -> bytes:
+    """A printer's profile: the Lab color of each combination of full inks, in lines of 2x2x2x2, and mixtures linear."""
+    ramp = bytes(range(256))
+    lab = np.round((inks + np.array([0, 128, 128])) * [255 / 100, 1, 1]).astype(np.uint8)
+    identity = b"".join(map(fixed, np.eye(3).ravel()))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + ramp * 4 + lab.tobytes() + ramp * 3
+    return profile(b"CMYK", {b"A2B0": table}, b"Lab ", b"prtr")
+
+
+def lab_in_srgb(lab) -> np.ndarray:
+    """CIE 1976 under D50 to sRGB, of 255."""
+    height = (lab[0] + 16) / 116
+    ratios = np.array([height + lab[1] / 500, height, height - lab[2] / 200])
+    ratios = np.where(ratios > 6 / 29, ratios**3, 3 * (6 / 29) ** 2 * (ratios - 4 / 29))
+    return encode_srgb((np.linalg.inv(to_d50(SRGB, D65)) @ (ratios * xyz(D50))).clip(0, 1)) * 255
+
+
+@pytest.mark.parametrize("extension", ["jpg", "tif"])
+def test_printed_colors_are_those_of_the_inks_that_the_profile_names(tmp_path, extension):
+    """Of a press with odd inks, which no conversion without its profile could know."""
+    inks = np.array([[[[[100 - 40 * c - 30 * m - 15 * y - 20 * (k and not c), 30 * m - 20 * c, 40 * y - 10 * k]
+                         for k in (0, 1)] for y in (0, 1)] for m in (0, 1)] for c in (0, 1)], float)  # fmt: skip
+    options = {"quality": 100, "subsampling": 0} if extension == "jpg" else {}
+    for amounts in [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 1, 0), (0, 0, 1, 1)]:
+        picture = Image.new("CMYK", (16, 16), tuple(255 * amount for amount in amounts))
+        picture.save(tmp_path / f"a.{extension}", icc_profile=cmyk_profile(inks), **options)
+        expected = lab_in_srgb(inks[amounts])
+        assert np.abs(open_image(tmp_path / f"a.{extension}").getpixel((8, 8)) - expected).max() <= 4, amounts
+        picture.save(tmp_path / f"b.{extension}", **options)
+        plain = np.subtract(
+            open_image(tmp_path / f"b.{extension}").getpixel((8, 8)), picture.convert("RGB").getpixel((8, 8))
+        )
+        assert np.abs(plain).max() <= 2, "without a profile, as Pillow does it"

@@ -232,11 +232,23 @@ def test_another_format_behind_the_name_is_named(tmp_path):
     assert open_image(tmp_path / "c.png").size == (12, 8)
 
 
-@pytest.mark.parametrize("extension", ["png", "webp"])
-def test_animations_are_refused(tmp_path, extension):
-    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "green", "blue")]
-    frames[0].save(tmp_path / f"a.{extension}", save_all=True, append_images=frames[1:])
-    assert "animation of 3 frames" in reason(tmp_path / f"a.{extension}")
+@pytest.mark.parametrize("extension", ["png", "webp", "gif", "tif", "avif"])
+def test_of_several_pictures_the_first_is_read_and_said_so_once(tmp_path, caplog, extension):
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "green", "blue")]
+    for name in ("a", "b"):
+        frames[0].save(tmp_path / f"{name}.{extension}", save_all=True, append_images=frames[1:])
+        assert np.abs(np.subtract(open_image(tmp_path / f"{name}.{extension}").getpixel((8, 8)), (255, 0, 0))).max() < 6
+    assert caplog.messages == [
+        f"{tmp_path} has animations or files of several pages, of which the first picture is read"
+    ]
+
+
+def test_a_damaged_later_frame_is_no_loss(tmp_path):
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "green")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    content = (tmp_path / "a.gif").read_bytes()
+    (tmp_path / "a.gif").write_bytes(content[:-8])
+    assert open_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("limit", [60, 40])  # 96 pixels: above the limit Pillow warns, above its double it raises
