@@ -161,14 +161,14 @@ def test_damaged_cache_is_rebuilt(folder, tmp_path, caplog, damage):
     content = file.read_bytes()
     flipped = bytearray(content)
     flipped[cache._PREFIX.size + 100] ^= 4
-    prefix = b"ghibli02" + bytes(8) + (2).to_bytes(8, "little") + zlib.crc32(b"[]").to_bytes(4, "little")
+    prefix = b"ghibli03" + bytes(8) + (2).to_bytes(8, "little") + zlib.crc32(b"[]").to_bytes(4, "little")
     leftover = file.with_name(".killed.0123456789ab.partial")
     leftover.touch()
     file.write_bytes(
         {
             "truncated": content[:-1],
             "empty": b"",
-            "other version": content.replace(b"ghibli02", b"ghibli01"),
+            "other version": content.replace(b"ghibli03", b"ghibli01"),
             "index": content[:-20] + b"\0" * 20,
             "pixel": bytes(flipped),
             "name": content.replace(b"10.png", b"11.png"),
