@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import lit_ghibli
+from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8, to_uint8
 from lit_ghibli.methods.cyclegan import CycleGAN
@@ -155,6 +156,22 @@ def test_a_method_is_loaded_from_its_checkpoint(trained, paint, pixels):
     assert method.iteration > 0
     with pytest.raises(UserError, match=r"CycleGAN.*lit_ghibli\.load"):
         Pix2Pix.load_from_checkpoint(trained.checkpoint)
+
+
+def test_the_other_direction_is_the_other_generator(trained, tmp_path):
+    method = CycleGAN.load_from_checkpoint(trained.checkpoint)
+    back = lit_ghibli.load(trained, device="cpu", direction="BtoA")
+    for name, value in back.network.state_dict().items():
+        assert torch.equal(value, method.generator_ba.state_dict()[name])
+    with pytest.raises(UserError, match="direction=BToA: choose AtoB"):
+        lit_ghibli.load(trained, direction="BToA")
+    with pytest.raises(UserError, match="meadow is a style"):
+        lit_ghibli.load("meadow", direction="BtoA")
+    saved = checkpoints.load(trained.checkpoint)
+    saved[checkpoints.CONFIG_KEY]["method"] = {"_target_": "lit_ghibli.methods.cut.CUT"}
+    torch.save(saved, tmp_path / "cut.ckpt")
+    with pytest.raises(UserError, match="CUT has no generator for direction=BtoA"):
+        lit_ghibli.load(tmp_path / "cut.ckpt", direction="BtoA")
 
 
 def test_all_three_work_from_an_installed_wheel(wheel, tmp_path, tiny):

@@ -28,9 +28,8 @@ def export(config: DictConfig) -> None:
         if file.exists() and not config.overwrite:
             raise UserError(f"{file} exists already: overwrite=true replaces it")
     photo = to_batch(config.photo, "cpu") if config.photo else scenes(1, _SIDE)
-    card = export_onnx(
-        open_model(config.model, "cpu", tile=0), path, photo[..., :_SIDE, :_SIDE], config.tolerance, config.opset
-    )
+    model = open_model(config.model, "cpu", tile=0, direction=config.direction)
+    card = export_onnx(model, path, photo[..., :_SIDE, :_SIDE], config.tolerance, config.opset)
     finish = "; load and stylize add its resizing and finish, other programs have to" if card["pixels"] else ""
     print(f"{path}: {card['network']}, {card['input']} -> {card['output']}, sides multiples of {card['size_multiple']}")
     print(f"largest difference from torch: {card['largest_difference']:.1e} in [-1, 1]{finish}")

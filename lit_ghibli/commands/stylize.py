@@ -26,7 +26,7 @@ from lit_ghibli.files import config_dir, explain
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
 from lit_ghibli.inference.translator import Translator
 
-_HYDRA_COMPOSES = ("checkpoint", "solver", "steps", "device")  # keys with which more than a style is loaded
+_HYDRA_COMPOSES = ("checkpoint", "solver", "steps", "direction", "device")  # of more than styles
 
 
 def stylize(config: Any) -> None:
@@ -144,7 +144,7 @@ def _write_output(content: bytes) -> None:
 
 def _translator(config: Any) -> tuple[Translator, str, Translator | None]:
     """The function on pictures, what it is called, and that of the training's solver where it has another."""
-    from lit_ghibli.inference.load import choose_device, load_painter, load_translator, options_of
+    from lit_ghibli.inference.load import AHEAD, choose_device, load_painter, load_translator, options_of
     from lit_ghibli.inference.styles import DEFAULT, PAINTER, load_style
 
     style = str(config.style or DEFAULT)
@@ -156,13 +156,13 @@ def _translator(config: Any) -> tuple[Translator, str, Translator | None]:
         if not config.style and tuple(options.values()) != (1, False, 1):
             raise UserError("strength, keep_colors, stroke and scale are of styles: leave them out, or give style=")
         path = checkpoints.find(checkpoints.newest_run() if config.checkpoint == "newest" else config.checkpoint)
-        trained, _ = load_translator(path, config.device, config.tile)
+        trained, _ = load_translator(path, config.device, config.tile, config.direction)
         if config.style:
             return trained.with_style(style, **options), f"{path} and style {style}", None
         translator = trained.with_solver(config.solver, config.steps)
         return translator, str(path), trained if translator is not trained else None
-    if (config.solver, config.steps) != (None, None):
-        raise UserError("solver and steps are of runs with ODE blocks: give checkpoint=<a run> with them")
+    if (config.solver, config.steps, config.direction) != (None, None, AHEAD):
+        raise UserError("solver, steps and direction are of runs: give checkpoint=<a run> with them")
     device = choose_device(config.device)
     if _is_by_pictures(style):
         from lit_ghibli.inference.stylization import open_stylization

@@ -18,6 +18,8 @@ from lit_ghibli.inference.style_pictures import is_style_pictures
 from lit_ghibli.inference.styles import PAINTER, find_styles, load_style
 from lit_ghibli.inference.translator import Translator
 
+AHEAD, BACK = "AtoB", "BtoA"  # from photographs to anime pictures, and from these to photographs
+
 
 @dataclass(frozen=True)
 class Model:
@@ -71,6 +73,7 @@ def load(
     tile: int = 1024,
     solver: str | None = None,
     steps: int | None = None,
+    direction: str = AHEAD,
     strength: float = 1.0,
     keep_colors: bool = False,
     stroke: float = 1.0,
@@ -88,6 +91,7 @@ def load(
         tile: Photographs with more than ``tile * tile`` pixels are translated in tiles of about this side; 0 never.
         solver: Of a network with ODE blocks: euler, midpoint, rk4 or dopri5; None: as trained.
         steps: Of solvers with fixed steps, in each block; None: as trained.
+        direction: ``AtoB``, from photographs to anime pictures; or ``BtoA``, of CycleGAN, which learns both.
         strength: Of a style, from 0, which leaves the photograph as it is, or its own style, to 1.
         keep_colors: Of a style: keep the photograph's colours.
         stroke: Of a style with a name: how broad its strokes are, 0.5 to 2.
@@ -103,12 +107,17 @@ def load(
     if not is_style(run):
         if tuple(options.values()) != (1.0, False, 1.0, 1.0):
             raise UserError(f"{run}: strength, keep_colors, stroke and scale are of styles, and this is a run")
-        options = {}
-    return open_model(run, device, tile, **options).translator.with_solver(solver, steps)
+        return open_model(run, device, tile, direction=direction).translator.with_solver(solver, steps)
+    return open_model(run, device, tile, direction=direction, **options).translator.with_solver(solver, steps)
 
 
 def open_model(
-    word: str | PathLike[str], device: str = "auto", tile: int = 1024, painter: Any = None, **options: Any
+    word: str | PathLike[str],
+    device: str = "auto",
+    tile: int = 1024,
+    painter: Any = None,
+    direction: str = AHEAD,
+    **options: Any,
 ) -> Model:
     """Load what a word stands for.
 
@@ -117,6 +126,7 @@ def open_model(
         device: As for :func:`load`.
         tile: As for :func:`load`.
         painter: That of the word ``painter``; None for that of ``conf/painter/meadow.yaml``.
+        direction: Of a run: as for :func:`load`.
         options: Of a style: as for :func:`~lit_ghibli.inference.styles.load_style`.
 
     Raises:
@@ -124,7 +134,9 @@ def open_model(
     """
     if not is_style(word):
         path = find_checkpoint(word)
-        return Model(str(path), *load_translator(path, device, tile), path)
+        return Model(str(path), *load_translator(path, device, tile, direction), path)
+    if direction != AHEAD:
+        raise UserError(f"direction={direction}: that is of runs, and {word} is a style")
     name, chosen = str(word), choose_device(device)
     options = options_of(name, options)
     if is_style_pictures(name):
@@ -193,16 +205,22 @@ def load_painter(device: torch.device | str, painter: Any, **options: Any) -> Tr
     )
 
 
-def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dict[str, Any] | None]:
+def load_translator(
+    path: Path, device: str, tile: int, direction: str = AHEAD
+) -> tuple[Translator, dict[str, Any] | None]:
     """Read only the translating generator of a checkpoint; return it and the run's configuration.
 
     An exported model, which ends in ``.onnx``, has no configuration, and runs on the CPU.
 
     Raises:
         CheckpointError: The file cannot be read, or its weights do not fit its configuration.
-        UserError: The method makes one picture only.
+        UserError: The method makes one picture only, or translates in one direction only.
     """
+    if direction not in (AHEAD, BACK):
+        raise UserError(f"direction={direction}: choose {AHEAD}, from photographs to anime pictures, or {BACK}")
     if path.suffix == ".onnx":
+        if direction == BACK:
+            raise UserError(f"{path} translates as it was exported: lit-ghibli export RUN direction={BACK}")
         return load_onnx(path, tile), None
     from lit_ghibli import checkpoints
     from lit_ghibli.trust import import_targets, instantiate_trusted, trusted_class
@@ -215,10 +233,12 @@ def load_translator(path: Path, device: str, tile: int) -> tuple[Translator, dic
             f"{path}: {method_class.__name__} has made one picture and has no network that translates others: paint "
             "each photograph with lit-ghibli nst, or give checkpoint=<a run of another method>"
         )
+    if direction == BACK and not hasattr(method_class, "reverse_translator"):
+        raise UserError(f"{path}: {method_class.__name__} has no generator for direction={BACK}; CycleGAN has")
     import_targets(config["method"])  # now: on the meta device, torchdiffeq's tables would be made without values
     with torch.device("meta"):  # a skeleton: nothing is allocated for the networks that stay unused
         method = instantiate_trusted(config["method"])
-    network = method.translator()
+    network = method.translator() if direction == AHEAD else method.reverse_translator()
     prefix = next((f"{name}." for name, module in method.named_children() if module is network), None)
     if prefix is None:  # of a class of somebody's own
         raise UserError(f"{path}: what the translator() of {method_class.__name__} returns is no network of its own")

@@ -204,6 +204,10 @@ class CycleGAN(Translation):
     def translator(self) -> nn.Module:
         return self.generator_ab
 
+    def reverse_translator(self) -> nn.Module:
+        """F, which turns a picture into a photograph."""
+        return self.generator_ba
+
     def picture_columns(self, input: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """The triptych: real, generated, reconstructed."""
         generated = translate(self.generator_ab, input)
