@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_ghibli.checksums import sha256_of
+from lit_ghibli.data.image_files import open_image, picture_size
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.painting import in_colors_of
 from lit_ghibli.inference.style_pictures import (
@@ -177,7 +178,9 @@ def open_stylization(word: str, device: torch.device | str, tile: int = 1024, **
         style = F.one_hot(torch.tensor([number], device=device), NUM_STYLES).float()
         return Translator(Stylization(network, style, tile=tile, **options), device, tile=0)
     if word != ARBITRARY and sample_seed(word) is None:
-        find_style_pictures(word)  # what is wrong with the word is said before networks are asked for
+        for file in find_style_pictures(word).files:
+            if picture_size(file) is None:
+                open_image(file)  # raises: what is wrong with the word is said before networks are asked for
     network = ArbitraryStylization()
     network.load_state_dict(published_weights())
     translator = Translator(Stylization(network, None, tile=tile, **options), device, tile=0)
