@@ -64,15 +64,15 @@ def complaints(browser):
 
 
 def click(browser, element):
-    x, y = browser.run(
-        f"(box => [box.x + box.width / 2, box.y + box.height / 2])({scrolled(element)}.getBoundingClientRect())"
-    )
+    scroll_to(browser, element)
+    x, y = browser.run(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({element}.getBoundingClientRect())")
     mouse(browser, "mousePressed", x, y)
     mouse(browser, "mouseReleased", x, y)
 
 
-def scrolled(element):
-    return f"(each => (each.scrollIntoView({{behavior: 'instant', block: 'center'}}), each))({element})"
+def scroll_to(browser, element):
+    browser.run(f"{element}.scrollIntoView({{behavior: 'instant', block: 'center'}})")
+    browser.wait_for_layout()
 
 
 def mouse(browser, kind, x, y):
@@ -121,7 +121,7 @@ def test_one_metric_is_plotted_at_a_time(opened):
 
 
 def test_the_line_follows_mouse_finger_and_keys(opened):
-    opened.run(scrolled("document.querySelector('#slider')") + " && 0")
+    scroll_to(opened, "document.querySelector('#slider')")
     x, y, width, height = opened.run(BOX)
     assert opened.run(CUT) == "50%"
     mouse(opened, "mousePressed", x + width / 2, y + height / 2)
@@ -132,7 +132,7 @@ def test_the_line_follows_mouse_finger_and_keys(opened):
     opened.press("ArrowRight")
     assert float(opened.run(CUT).rstrip("%")) == pytest.approx(before + 1)
     opened.emulate(400, 800, phone=True)
-    opened.run(scrolled("document.querySelector('#slider')") + " && 0")
+    scroll_to(opened, "document.querySelector('#slider')")
     x, y, width, height = opened.run(BOX)
     assert x >= 0
     assert x + width <= 400
@@ -143,7 +143,7 @@ def test_the_line_follows_mouse_finger_and_keys(opened):
 
 
 def test_left_of_the_line_is_one_picture_and_right_of_it_the_other(opened, tmp_path):
-    opened.run(scrolled("document.querySelector('#slider')") + " && 0")
+    scroll_to(opened, "document.querySelector('#slider')")
     x, y, width, height = opened.run(BOX)
     opened.screenshot(tmp_path / "shot.png")
     shot = Image.open(tmp_path / "shot.png").convert("RGB")
