@@ -183,14 +183,8 @@ def _check(command: str, overrides: Sequence[str], sweeps: bool, folder: str | N
     choices = [each for each in parsed if not isinstance(each.value(), dict) and options(each.key_or_group)]
     for each in choices:
         _check_choice(each, options)
-    chosen = [
-        f"{each.get_key_element()}={next(each.sweep_string_iterator())}"
-        if each.is_discrete_sweep()
-        else str(each.input_line)
-        for each in choices
-    ]
     try:
-        base = _base(config_dir(), command, (*searched, *chosen))
+        base = _base(config_dir(), command, (*searched, *map(_one_of, choices)))
     except HydraException as error:
         if found := re.search(r"Could not (?:override|delete|find)\W+([\w/@.]+)", str(error)):
             raise UserError(f"{found[1]}: {command.replace('_', ' ')} has nothing of that name to choose") from error
@@ -209,11 +203,23 @@ def _check(command: str, overrides: Sequence[str], sweeps: bool, folder: str | N
         if each not in choices and not any(each.key_or_group.startswith(f"{key}.") for key in added):
             several = any(choice.is_sweep_override() for choice in choices)  # of which another may have the key
             _check_value(command, each, base, known, names, several)
+    single = [_one_of(each) for each in parsed]
     if any("${" in str(each.input_line) and not each.is_sweep_override() for each in parsed):
-        whole = hydra.compose(command, [*searched, *(str(each.input_line) for each in parsed)])
+        whole = hydra.compose(command, [*searched, *single])
         for each in parsed:
             if "${" in str(each.input_line) and "${hydra:" not in str(each.input_line):
                 OmegaConf.select(whole, each.key_or_group)
+
+
+def _one_of(override: Override) -> str:
+    """An override, with the first of its values where it has several."""
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    if override.is_interval_sweep():
+        first: Any = override.value().start
+    elif (first := next(override.sweep_string_iterator(), None)) is None:
+        raise UserError(f"{override.input_line}: there is no such value")
+    return f"{override.get_key_element()}={first}"
 
 
 @functools.lru_cache(maxsize=8)  # the cells of a study differ in values mostly
@@ -229,13 +235,15 @@ def parse(text: str, loader: ConfigLoader | None = None) -> Override:
         UserError: It cannot be read.
     """
     try:
-        return OverridesParser.create(config_loader=loader).parse_override(text)
+        override = OverridesParser.create().parse_override(text)
     except HydraException as error:
         key = text.partition("=")[0]
         raise UserError(
             f"{text}: cannot be read: {_first_line(error)}\n"
             f"text with special characters is quoted for Hydra and for the shell, as in {key}='\"...\"'"
         ) from error
+    override.config_loader = loader  # by which the choices of glob(...) are found
+    return override
 
 
 def _check_choice(override: Override, options: Callable[[str], list[str]]) -> None:

@@ -106,6 +106,7 @@ _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--confi
 _WITH_VALUE += ("--experimental-rerun",)
 _ALONE = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m")
 _ALONE += ("--shell-completion", "-sc", "--info", "-i")
+_EXCLUSIVE = {"-c": "--cfg", "-m": "--multirun", "-i": "--info", "-r": "--run", "-sc": "--shell-completion"}
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~(?!/|$)")
 
@@ -176,6 +177,10 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
     several = bool({"-m", "--multirun"} & set(options))
     if several and not grammar.multirun:
         raise UserError(f"{command} takes one value for each key, and no -m: start it once for each value")
+    given = list(dict.fromkeys(_EXCLUSIVE.get(option, option) for option in options))
+    given = [option for option in given if option in _EXCLUSIVE.values()]
+    if len(given) > 1:
+        raise UserError(f"{given[0]} and {given[1]} cannot be had at once: leave one of them out")
     plain: list[str] = []
     lists: dict[str, list[str]] = {}
     result: list[str] = []
