@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,3 +206,21 @@ def test_all_three_work_from_an_installed_wheel(wheel, tmp_path, tiny):
     assert done.stdout.splitlines()[-1] == str(tmp_path / "site/lit_ghibli/conf")
     with Image.open(tmp_path / "painted.png") as picture:
         assert picture.size == (40, 32)
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage/enabled").is_file()
+    or "[never]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(),
+    reason="this system has no pages of 2 MiB",
+)
+def test_large_tensors_lie_in_large_pages():
+    program = """
+        import lit_ghibli, resource, torch
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.empty(2**24).fill_(0)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    child = [sys.executable, "-c", textwrap.dedent(program)]
+    faults = int(subprocess.run(child, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert faults < 2**26 / 4096 / 4, "a fault for each of 4 KiB would be 16384"

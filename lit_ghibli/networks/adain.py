@@ -53,5 +53,5 @@ class AdaINResidualBlock(nn.Module):
 
     def forward(self, features: Tensor, style: Tensor) -> Tensor:
         """Transform ``(N, C, H, W)`` to the same shape, in the style ``(N, style_dim)``."""
-        hidden = self.first_norm(self.first(features), style).relu()
+        hidden = F.relu(self.first_norm(self.first(features), style), inplace=True)
         return features + self.second_norm(self.second(hidden), style)

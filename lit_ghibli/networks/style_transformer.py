@@ -88,13 +88,13 @@ class StyleTransformer(nn.Module):
         features = (photos + 1) / 2
         for convolve, norm in zip(self.contract, self.contract_norms, strict=True):
             features = convolve(features)
-            features = F.relu(norm(features, style) if isinstance(norm, AdaIN) else norm(features))
+            features = F.relu(norm(features, style) if isinstance(norm, AdaIN) else norm(features), inplace=True)
         for block in self.blocks:
             features = block(features, style)
         for convolve, norm in zip(self.expand, self.expand_norms, strict=True):
             features = norm(convolve(features), style)
             if features.shape[1] != 3:
-                features = F.relu(features)
+                features = F.relu(features, inplace=True)
         return features.sigmoid() * 2 - 1
 
     def check_size(self, height: int, width: int) -> None:
