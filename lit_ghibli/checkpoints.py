@@ -133,19 +133,26 @@ def find(path: str | Path) -> Path:
     Where there is no ``last.ckpt``, as among files that were copied, it is the newest epoch's, and then ``best.ckpt``.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is none, or something else has its name.
     """
     path = Path(path)
+    if not os.path.lexists(path):
+        raise CheckpointError(f"{path}: no such run or checkpoint")
     if not path.is_dir():
-        if not path.exists():
-            raise CheckpointError(f"{path}: no such run or checkpoint")
-        return path
+        return _plain(path)
     for folder in (path / "checkpoints", path):
         epochs = sorted(folder.glob("epoch_*.ckpt"), reverse=True)
         for found in (folder / "last.ckpt", *epochs, folder / "best.ckpt"):
-            if found.is_file():
-                return found
+            if os.path.lexists(found):  # what cannot be read is not passed over: the next one is older
+                return _plain(found)
     raise CheckpointError(f"{path}: this folder has no checkpoints/last.ckpt: nothing was saved yet")
+
+
+def _plain(path: Path) -> Path:
+    if not path.is_file():
+        what = "a link that leads nowhere" if path.is_symlink() else "no file, but a folder, a pipe or the like"
+        raise CheckpointError(f"{path}: {what}: move it away, or name another checkpoint of the run")
+    return path
 
 
 def newest_run(outputs: str | Path = "outputs") -> Path:
@@ -154,7 +161,8 @@ def newest_run(outputs: str | Path = "outputs") -> Path:
     Raises:
         CheckpointError: There is no run with a checkpoint.
     """
-    found = sorted(Path(outputs).glob("**/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
+    there = filter(Path.is_file, Path(outputs).glob("**/checkpoints/*.ckpt"))
+    found = sorted(there, key=lambda path: path.stat().st_mtime)
     if not found:
         raise CheckpointError(f"no run with a checkpoint below {outputs}/: train one, or give checkpoint=<run or file>")
     return found[-1].parent.parent

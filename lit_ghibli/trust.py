@@ -116,7 +116,7 @@ def instantiate_trusted(config: dict[str, Any], typed: Container[str] = (), **ar
 def _refusal(why: str) -> UserError:
     return UserError(
         f"the checkpoint's configuration {why}. Only if you know whose it is: stylize, evaluate, compare and "
-        "pseudo-pair take trust=true"
+        "pseudo-pair take trust=true, and load(PATH, trust=True) does in Python"
     )
 
 

@@ -2,6 +2,7 @@ import errno
 import os
 import pickle
 import resource
+import stat
 import zipfile
 from pathlib import Path
 
@@ -215,6 +216,23 @@ def test_find(tmp_path):
         checkpoints.find(run)
     last = saved(run / "checkpoints" / "last.ckpt")
     assert checkpoints.find(str(run)) == checkpoints.find(last) == checkpoints.find(last.parent) == last
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, "no file, but a folder, a pipe or the like"),
+        (lambda path: os.mknod(path, stat.S_IFSOCK | 0o600), "no file"),
+        (os.mkdir, "no file"),
+        (lambda path: os.symlink("gone.ckpt", path), "a link that leads nowhere"),
+    ],
+    ids=["pipe", "socket", "folder", "link"],
+)
+def test_what_is_no_file_is_named_rather_than_passed_over(tmp_path, make, said):
+    saved(tmp_path / "checkpoints" / "epoch_0001.ckpt")
+    make(tmp_path / "checkpoints" / "last.ckpt")
+    with pytest.raises(CheckpointError, match=f"last.ckpt: {said}.*: move it away, or name another checkpoint"):
+        checkpoints.find(tmp_path)
 
 
 def test_without_a_last_checkpoint_the_newest_that_there_is_counts(tmp_path):

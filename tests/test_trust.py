@@ -10,6 +10,7 @@ import torch
 from helpers.recipes import read_recipe
 from omegaconf import OmegaConf
 
+import lit_ghibli
 import lit_ghibli.networks.resnet
 from lit_ghibli import checkpoints
 from lit_ghibli.data.cache import default_cache_dir
@@ -184,10 +185,11 @@ def test_a_class_of_ones_own_is_made_where_the_user_says_so(tmp_path):
     asked = {"_target_": f"{__name__}.Inverting", "cache_dir": str(tmp_path / "new")}
     path = checkpoint_asking(tmp_path, {"method": asked})
     for _ in range(2):  # what the first call has found must not serve the second one
-        with pytest.raises(UserError, match=r"Inverting', which is no part of a method.*stylize.*trust=true"):
-            load_translator(path, "cpu", 0)
+        with pytest.raises(UserError, match=r"Inverting', which is no part of a method.*load\(PATH, trust=True\)"):
+            lit_ghibli.load(path, device="cpu")
         with trusting():
             assert isinstance(load_translator(path, "cpu", 0)[0].network, torch.nn.Identity)
+        assert isinstance(lit_ghibli.load(path, device="cpu", trust=True).network, torch.nn.Identity)
     assert not is_trusted(asked["_target_"])
 
 
