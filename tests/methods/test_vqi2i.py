@@ -1,4 +1,5 @@
 import copy
+import weakref
 from functools import partial
 
 import pytest
@@ -220,6 +221,35 @@ def test_codes_and_styles_are_observed_once_a_step():
     entropy = -sum(share * torch.tensor(share).log().item() for share in shares)
     assert logged["train/perplexity"].log().item() == pytest.approx(entropy, rel=1e-5)
     torch.testing.assert_close(method.generator.style_mean, style.mean(0))
+
+
+class Saved:
+    """A tensor that a graph keeps for its backward pass."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+
+
+def test_a_step_keeps_nothing_of_its_graph_and_needs_no_more_memory_than_the_one_before():
+    remedies = {"codebook_ema": 0.9, "restart_after": 1}
+    method = ready(weights=UNPAIRED, generator=partial(VqGenerator, **NETWORK | remedies))
+    logged, alive, numbers, outputs = [], weakref.WeakSet(), [], []
+    method.log_dict = lambda values, **options: logged.extend(values.values())
+
+    def save(tensor: torch.Tensor) -> Saved:
+        saved = Saved(tensor)
+        numbers[-1] += tensor.numel()
+        alive.add(saved)
+        return saved
+
+    for step in range(3):
+        numbers.append(0)
+        with torch.autograd.graph.saved_tensors_hooks(save, lambda saved: saved.tensor):
+            outputs.append(method.training_step(batch_of(method), step))
+        assert not alive
+    assert numbers[0] == numbers[1] == numbers[2] > 0
+    kept = [*logged, *method.buffers(), *outputs[0]["losses"].values(), outputs[0]["input"], outputs[0]["output"]]
+    assert not [value for value in kept if value.requires_grad]
 
 
 def test_columns_show_the_reconstruction_the_translation_and_three_styles():
