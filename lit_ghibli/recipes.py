@@ -341,7 +341,7 @@ def wanted(command: str, key: str, default: Any, value: Any) -> str:
     if isinstance(default, int | float):
         whole = isinstance(default, int)
         lowest = max(lowest, 0) if whole and name not in _RANGES else lowest
-        if isinstance(value, list) and name == "beta":  # of which each is a column
+        if isinstance(value, list) and command == "nst" and name in ("beta", "strength", "size"):  # each is a column
             return next(filter(None, (wanted(command, key, default, each) for each in value)), "")
         fits = type(value) is int or (type(value) is float and not whole and math.isfinite(value))
         if fits and lowest <= value <= highest:

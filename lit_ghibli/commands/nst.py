@@ -1,79 +1,75 @@
-"""`lit-ghibli nst`: paint the content of pictures in the style of others, one run for each picture."""
+"""`lit-ghibli nst`: paint the content of pictures in the style of others, by optimisation, one run for each picture.
+
+With ``checkpoint=`` a network that takes any picture's style paints instead, in one pass.
+"""
 
 import functools
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._output import output_folder
+from lit_ghibli.commands._style_jobs import Job, plan, sheet_rows
 from lit_ghibli.commands._trainer import check_trainer, device_numbers
 from lit_ghibli.commands.train import begin, make_trainer, plain_and_links
-from lit_ghibli.data.image_files import FolderError, open_image
-from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build
-from lit_ghibli.reports.grids import Cell, labelled_grid
+from lit_ghibli.reports.grids import labelled_grid
+
+COLUMNS = ("beta", "strength", "size")  # of which several values make columns of the sheet
+_MEANT = {"method.weights.style": "beta", "method.size": "size"}
 
 
-class Job(NamedTuple):
-    """One picture to paint."""
+def split_values(arguments: list[str]) -> list[str]:
+    """Let ``beta=1e3,1e4`` be a list, and likewise what else makes columns of the sheet.
 
-    content: Path
-    styles: tuple[Path, ...]
-    beta: float
-    name: str
-
-
-def split_betas(arguments: list[str]) -> list[str]:
-    """Let ``beta=1e3,1e4`` be a list.
-
-    A sweep of beta in Hydra's words, ``-m method.weights.style=1e3,1e4``, means the same: as separate jobs its
-    pictures would share one name, and no sheet could show them side by side.
+    A sweep in Hydra's words, ``-m method.weights.style=1e3,1e4``, means the same: as separate jobs its pictures would
+    share one name, and no sheet could show them side by side.
 
     Raises:
-        UserError: Something else than beta is to be swept.
+        UserError: Something else is to be swept.
     """
     expanded, swept = [], False
     for word in arguments:
         key, _, value = word.partition("=")
-        if key == "method.weights.style" and "," in value:
-            key, swept = "beta", True
-        expanded.append(f"beta=[{value}]" if key == "beta" and "[" not in value else word)
+        if key in _MEANT and "," in value:
+            key, swept = _MEANT[key], True
+        expanded.append(f"{key}=[{value}]" if key in COLUMNS and "[" not in value else word)
     rest = [word for word in expanded if word not in ("-m", "--multirun")]
     if len(rest) < len(expanded) and not swept:
         raise UserError(
-            "nst sweeps beta only, as in beta=1e4,1e6, since all pictures go into one folder; sweep other values with "
-            "lit-ghibli train -m experiment=nst_ghibli method.content=... method.style=..."
+            "nst sweeps beta, strength and size only, as in beta=1e4,1e6, since all pictures go into one folder; sweep "
+            "other values with lit-ghibli train -m experiment=nst_ghibli method.content=... method.style=..."
         )
     return rest
 
 
-@command("nst", split_betas)
+@command("nst", split_values)
 def nst(config: DictConfig) -> None:
-    """Paint every content in every style, with every beta, into the folder ``out``; then the sheet of all.
+    """Paint every content in every style, or chosen pairs, into the folder ``out``; then the sheet of all.
 
-    Of several devices each paints a share of the pictures, in a process of its own that knows of no others.
+    Of several devices each optimises a share of the pictures, in a process of its own that knows of no others.
     """
     out = output_folder(config.out)
-    betas = [float(beta) for beta in (config.beta if OmegaConf.is_list(config.beta) else [config.beta])]
-    jobs = plan(list(config.inputs), out, betas)
+    columns = {key: list(config[key]) if OmegaConf.is_list(config[key]) else [config[key]] for key in COLUMNS}
+    _check_columns(columns, config.checkpoint)
+    jobs = plan(list(config.inputs), config.pairs, out, columns)
     trainer = OmegaConf.to_container(config.trainer, resolve=True)
     check_trainer(trainer)
-    devices = device_numbers(trainer)[: len(jobs)]
+    devices = [] if config.checkpoint else device_numbers(trainer)[: len(jobs)]
     first, step = config.share
-    painter = _painter(config)
+    prepare = _network(config) if config.checkpoint else _optimization(config, out)
     for job in jobs[first::step]:  # what can be wrong with any of them, before the first takes its minutes
-        painter(job)
+        prepare(job)
     if len(devices) > 1:
         _share_out(devices, trainer)
     else:
@@ -85,11 +81,25 @@ def nst(config: DictConfig) -> None:
                 print(" is there already; overwrite=true paints it again")
                 continue
             print(flush=True)
-            _paint(config, job, painter, out / "runs" / job.name, path)
-    if len(jobs) > 1 and step == 1:
-        sheet = labelled_grid(sheet_rows(jobs, out), max_side=config.sheet_side)
+            started = time.perf_counter()
+            prepare(job)(path)
+            print(f"{path}: {time.perf_counter() - started:.1f} s", flush=True)
+    if (len(jobs) > 1 or config.pairs) and step == 1:
+        sheet = labelled_grid(sheet_rows(jobs, out, bool(config.pairs)), max_side=config.sheet_side)
         write_picture(sheet, out / "sheet.png")
         print(f"sheet: {out / 'sheet.png'}")
+
+
+def _check_columns(columns: Mapping[str, Sequence[Any]], checkpoint: str | None) -> None:
+    """Refuse values that what paints does not know.
+
+    Raises:
+        UserError: Of beta or strength, the other one counts.
+    """
+    if checkpoint and len(columns["beta"]) > 1:
+        raise UserError("beta is of the optimisation: with checkpoint= it is strength, from 0 to 1")
+    if not checkpoint and list(columns["strength"]) != [1]:
+        raise UserError("strength is of checkpoint=arbitrary and of runs: the optimisation has beta")
 
 
 def _share_out(devices: Sequence[int], trainer: Mapping[str, Any]) -> None:
@@ -120,81 +130,56 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def plan(inputs: Sequence[str], out: Path, betas: Sequence[float]) -> list[Job]:
-    """What to paint: the first input is the content, the others are styles; files are blended, a folder's are not.
+def _network(config: DictConfig) -> Callable[[Job], Callable[[Path], Any]]:
+    """Prepares to paint a picture with a network that takes any picture's style."""
+    from lit_ghibli.data.single_pictures import (
+        load_pictures,
+        resize,
+        scaled_size,
+    )  # here, so that --help answers at once
+    from lit_ghibli.images import to_picture
+    from lit_ghibli.inference.load import open_model
 
-    Raises:
-        UserError: An input is missing, a style folder stands beside other styles, or two pictures would have one name.
-    """
-    if len(inputs) < 2:
-        raise UserError("give a content and a style: lit-ghibli nst photo.jpg painting.jpg --out out/")
-    paths = [Path(path) for path in inputs]
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
-        raise FolderError(f"no such file or folder: {', '.join(missing)}")
-    first, *rest = paths
-    if any(path.is_dir() for path in rest) and len(rest) > 1:
-        raise UserError(f"styles are one folder or files, which are blended; got {' '.join(map(str, rest))}")
-    styles = [(style,) for style in _files(rest[0], out)] if rest[0].is_dir() else [tuple(rest)]
-    jobs = [
-        Job(content, blend, beta, _name(content, blend) + (f"_beta{beta:g}" if len(betas) > 1 else ""))
-        for content in (_files(first, out) if first.is_dir() else [first])
-        for blend in styles
-        for beta in betas
-    ]
-    if not jobs:
-        raise UserError(f"{' '.join(inputs)}: no pictures but those in --out {out}, where what is painted goes")
-    names = [job.name for job in jobs]
-    if twins := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(
-            f"several pictures would be written to {out / twins[0]}.png: rename files or values given twice"
-        )
-    return jobs
+    device = "cpu" if config.trainer.accelerator == "cpu" else "auto"
+    translator = open_model(config.checkpoint, device).translator
+
+    def prepare(job: Job) -> Callable[[Path], Any]:
+        in_style = translator.with_style(job.styles, config.method.style_weights, strength=job.values["strength"])
+        (content,) = load_pictures([job.content])
+        content = resize(content, scaled_size(content, job.values["size"], 1))
+        return lambda path: write_picture(to_picture(in_style(content.clamp(-1, 1))), path)
+
+    return prepare
 
 
-def sheet_rows(jobs: Sequence[Job], out: Path) -> list[list[Cell]]:
-    """Rows of the contact sheet: contents by styles, or, of several betas, pairs by betas."""
-    rows: dict[Any, list[Cell]] = {}
-    sweeping = len({job.beta for job in jobs}) > 1
-    if not sweeping:
-        styles = [(_title(blend), _read(*blend)) for blend in dict.fromkeys(job.styles for job in jobs)]
-        rows["styles"] = [("content", np.full_like(styles[0][1], 255)), *styles]
-    for job in jobs:
-        painted = _read(out / f"{job.name}.png")
-        if sweeping:
-            row = rows.setdefault(job[:2], [("content", _read(job.content)), ("style", _read(*job.styles))])
-            row.append((f"beta {job.beta:g}", painted))
-        else:
-            row = rows.setdefault(job.content, [("content", _read(job.content))])
-            row.append((_title(job.styles), painted))
-    return list(rows.values())
-
-
-def _painter(config: DictConfig) -> Callable[..., Any]:
-    """Makes the method for one picture; the network and the styles' Gram matrices are made once for all."""
+def _optimization(config: DictConfig, out: Path) -> Callable[[Job], Callable[[Path], Any]]:
+    """Prepares to optimise a picture; the network and the styles' Gram matrices are made once for all."""
     recipe = OmegaConf.to_container(config.method, resolve=True)
     vgg = functools.cache(build(recipe.pop("vgg")))
     make = build(recipe, _partial_=True)
     memory: dict = {}
 
-    def paint(job: Job) -> Any:
-        weights = {**recipe["weights"], "style": job.beta}
-        method = make(content=job.content, style=list(job.styles), weights=weights, vgg=vgg)
+    def prepare(job: Job) -> Callable[[Path], Any]:
+        weights = {**recipe["weights"], "style": float(job.values["beta"])}
+        size = job.values["size"]
+        begin(config.seed)
+        method = make(content=job.content, style=list(job.styles), weights=weights, size=size, vgg=vgg)
         method.gram_memory = memory
-        return method
+        return lambda path: _optimize(config, job, method, out / "runs" / job.name, path)
 
-    return paint
+    return prepare
 
 
-def _paint(config: DictConfig, job: Job, painter: Callable[..., Any], run: Path, path: Path) -> None:
+def _optimize(config: DictConfig, job: Job, method: Any, run: Path, path: Path) -> None:
     """Run one picture to its end, which writes ``path``, from where an interrupted call has left it."""
     from lit_ghibli import checkpoints  # here, so that --help answers at once
     from lit_ghibli.callbacks import run_owner
     from lit_ghibli.callbacks.run_record import RunRecord
 
     config = config.copy()
-    config.update({"run_dir": str(run), "beta": job.beta, "inputs": [str(file) for file in (job.content, *job.styles)]})
-    config.method.weights.style = job.beta
+    inputs = [str(file) for file in (job.content, *job.styles)]
+    config.update({"run_dir": str(run), "inputs": inputs, "pairs": None, **job.values})
+    config.method.weights.style, config.method.size = job.values["beta"], job.values["size"]
     config.callbacks.frames.result = str(path)
     resolved, links = plain_and_links(config)
     with run_owner.owning(run):
@@ -202,36 +187,12 @@ def _paint(config: DictConfig, job: Job, painter: Callable[..., Any], run: Path,
         if last.is_file() and checkpoints.load(last, mmap=True)[checkpoints.CONFIG_KEY] != resolved:
             for part in ("checkpoints", "frames"):  # of a call with other settings
                 shutil.rmtree(run / part, ignore_errors=True)
-        begin(config.seed)
-        method = painter(job)
         record = RunRecord(run, resolved, links, typed_command("nst"), job_overrides())
         trainer = make_trainer(config, resolved, record)
         trainer.fit(method, build(config.data), ckpt_path=last if last.is_file() else None)
         if method.iteration < sum(iterations for _, iterations in method.levels):
             raise UserError(f"{path}: stopped before its end; the same command goes on with it")
         shutil.rmtree(run / "checkpoints")
-
-
-def _files(folder: Path, out: Path) -> list[Path]:
-    """The pictures of a folder, those of earlier calls excepted."""
-    return [path for path in list_images(folder) if out.resolve() not in path.resolve().parents]
-
-
-def _title(styles: Sequence[Path]) -> str:
-    return "+".join(style.stem for style in styles)
-
-
-def _name(content: Path, styles: Sequence[Path]) -> str:
-    return f"{content.stem}_{_title(styles)}"
-
-
-def _read(*paths: Path) -> np.ndarray:
-    """A picture, or several of one height side by side."""
-    pictures = [open_image(path) for path in paths]
-    height = min(picture.height for picture in pictures)
-    sizes = [(max(1, round(picture.width * height / picture.height)), height) for picture in pictures]
-    resized = [picture.resize(size, Image.Resampling.LANCZOS) for picture, size in zip(pictures, sizes, strict=True)]
-    return np.hstack([np.asarray(picture) for picture in resized])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from lit_ghibli.data.cache import PackedImages
@@ -26,6 +27,22 @@ from lit_ghibli.errors import UserError
 log = logging.getLogger(__name__)
 
 
+def partners(inputs: Files, targets: Files) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Files of two folders that are named alike but for the extension, and what to say of each that has no partner.
+
+    Raises:
+        FolderError: Two files of one folder differ in their extension only.
+    """
+    input_of, target_of = (by_stem(files.folder, files.paths) for files in (inputs, targets))
+    pairs = [(path, target_of[name]) for name, path in input_of.items() if name in target_of]
+    lines = []
+    for mine, other, partner_of in ((inputs, targets, target_of), (targets, inputs, input_of)):
+        alone = [path for path in mine.paths if stem(path.relative_to(mine.folder)) not in partner_of]
+        hints = near_twins(mine.folder, alone, other.folder, other.paths)
+        lines += [f"{path} has no partner in {other.folder}{hint}" for path, hint in zip(alone, hints, strict=True)]
+    return pairs, lines
+
+
 @dataclass(kw_only=True)
 class PairFolders(Folders):
     """Folders whose inputs and targets belong together in pairs, both or neither of which are used."""
@@ -41,13 +58,7 @@ class PairFolders(Folders):
 
     def _matched(self, inputs: Files, targets: Files) -> tuple[Files, Files]:
         """Partners in the same order, and a complaint about all files that have none."""
-        input_of, target_of = (by_stem(files.folder, files.paths) for files in (inputs, targets))
-        pairs = [(path, target_of[name]) for name, path in input_of.items() if name in target_of]
-        lines = []
-        for mine, other, partner_of in ((inputs, targets, target_of), (targets, inputs, input_of)):
-            alone = [path for path in mine.paths if stem(path.relative_to(mine.folder)) not in partner_of]
-            hints = near_twins(mine.folder, alone, other.folder, other.paths)
-            lines += [f"{path} has no partner in {other.folder}{hint}" for path, hint in zip(alone, hints, strict=True)]
+        pairs, lines = partners(inputs, targets)
         self._complain("no partner", lines)
         if not pairs:
             raise FolderError(f"{inputs.folder} and {targets.folder} have no two files named alike")

