@@ -2,11 +2,12 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.forks import PATH, TESTS, TIMEOUT, Forks
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class
@@ -16,12 +17,20 @@ from PIL import Image
 from lit_ghibli.recipes import config_dir
 from lit_ghibli.scenes.scene import render_pair
 
-TESTS = Path(__file__).parent
 SMALL = ["callbacks.progress_bar.refresh_rate=0", "trainer=cpu"]
 SCENES = ["data.count=7", "data.test_count=2", "data.size=32", "callbacks.image_grid.num_images=1"]
 CONF = TESTS.parent / "conf" / "method"
 # Variants, which only set other values of another method's recipe, are tested with that method.
 METHODS = sorted(path.stem for path in CONF.glob("*.yaml") if "_target_" in OmegaConf.load(path))
+DEFAULT = "cyclegan"  # trains for all of them in the default suite
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What each method is trained for is slow for all but one."""
+    for item in items:
+        if item.get_closest_marker("trains") and item.callspec.params["any_method"] != DEFAULT:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -113,23 +122,28 @@ def composing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         yield
 
 
-def run_cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-    """Run `python -m lit_ghibli` as a user would, with the tests' helper modules importable."""
-    variables = {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", **environment}
-    return subprocess.run(
-        [sys.executable, "-m", "lit_ghibli", *arguments],
-        cwd=cwd,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="session")
-def cli():
-    return run_cli
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess]]:
+    """Runs `python -m lit_ghibli` as a user would, with the tests' helper modules importable."""
+    forks = None
+
+    def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+        nonlocal forks
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", **environment, "PYTHONPATH": PATH}
+        if first := environment.get("PYTHONPATH"):  # which Python reads when it starts
+            variables["PYTHONPATH"] = f"{first}{os.pathsep}{PATH}"
+            command = [sys.executable, "-m", "lit_ghibli", *words]
+            options = {"capture_output": True, "text": True, "timeout": TIMEOUT, "check": False}
+            return subprocess.run(command, cwd=cwd, env=variables, **options)
+        forks = forks or Forks()
+        streams = tmp_path_factory.mktemp("streams")
+        status = forks.run(*words, folder=cwd, environment=variables, streams=streams)
+        out, err = ((streams / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        return subprocess.CompletedProcess(words, status, out, err)
+
+    yield run
+    if forks:
+        forks.close()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ def figures_of(*overrides):
     return dry_run(compose("estimate", [*NAMES, *overrides]))
 
 
+@pytest.mark.trains
 def test_every_method_is_forecast_and_nothing_is_written(tiny_of_any_method, translates, tmp_path):
     figures = figures_of(*tiny_of_any_method, "method.epochs=3", "steps=9", "warm_up=3", "validation_pictures=1")
     assert figures["steps_per_epoch"] == 7

@@ -31,6 +31,7 @@ def with_sgd(method: str) -> list[str]:
     return [word for pair in (*words, *gone) for word in pair]
 
 
+@pytest.mark.trains
 @pytest.mark.ddp
 def test_two_processes_equal_one_with_the_doubled_batch(
     tmp_path, translates, any_method, tiny_of_any_method, same_on_all_ranks, cli
@@ -64,6 +65,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(
     assert values[1] == pytest.approx(values[0], rel=1e-4)
 
 
+@pytest.mark.trains
 @pytest.mark.ddp
 def test_one_picture_is_refused_by_two_processes(tmp_path, translates, tiny_of_any_method, cli):
     if translates:

@@ -9,6 +9,7 @@ import torch
 
 from lit_ghibli import checkpoints
 
+pytestmark = pytest.mark.trains
 RECIPE = ["method.epochs=3", "trainer.log_every_n_steps=1", "callbacks.checkpoints.every_n_batches=2"]
 
 
