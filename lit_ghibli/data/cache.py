@@ -106,10 +106,8 @@ class PackedImages:
 
     def take(self, indices: Sequence[int]) -> "PackedImages":
         """Return the same pictures in another order, or some of them; the pixels are shared."""
-        if self._taken is not None:
-            raise ValueError("pictures were taken from these already")
         some = copy.copy(self)
-        some._taken = list(indices)
+        some._taken = list(indices) if self._taken is None else [self._taken[index] for index in indices]
         some.names = [self.names[index] for index in indices]
         some._places = [self._places[index] for index in indices]
         return some

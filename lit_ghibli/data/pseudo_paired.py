@@ -29,6 +29,7 @@ class PseudoPairedDataset(Dataset):
         animes: Pictures in the target style, without partners.
         augment: Makes a training crop of ``uint8`` ``(C, H, W)`` whatever C, drawing from torch's generator.
         seed: Seed of the walks and of all draws.
+        pair_styles: The style picture of each pair, in the same order, of which a crop is shown, too; None for not.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class PseudoPairedDataset(Dataset):
         animes: PackedImages,
         augment: v2.Transform,
         seed: int,
+        pair_styles: PackedImages | None = None,
     ) -> None:
         self.pair_inputs, self.pair_targets, self.photos, self.animes = pair_inputs, pair_targets, photos, animes
-        self.augment, self.seed = augment, seed
+        self.augment, self.seed, self.pair_styles = augment, seed, pair_styles
 
     def __len__(self) -> int:
         return max(len(self.pair_inputs), len(self.photos), len(self.animes))
@@ -54,12 +56,15 @@ class PseudoPairedDataset(Dataset):
         )
         with seeded(self.seed, position.epoch, position.index):
             pair_a, pair_b = crop_alike(self.augment, self.pair_inputs[pair], self.pair_targets[pair])
-            return {
+            shown = {
                 "pair_a": pair_a,
                 "pair_b": pair_b,
                 "photo": self.augment(self.photos[photo]),
                 "anime": self.augment(self.animes[anime]),
             }
+            if self.pair_styles is not None:
+                shown["pair_style"] = self.augment(self.pair_styles[pair])
+            return shown
 
 
 class PseudoPairedDataModule(PictureDataModule):
@@ -91,7 +96,7 @@ class PseudoPairedDataModule(PictureDataModule):
         """Crops of pairs and of both domains."""
         splits = self.splits
         pictures = (splits.pair_input, splits.pair_target, splits.train_input, splits.train_target)
-        return PseudoPairedDataset(*pictures, self.augment, self.seed)
+        return PseudoPairedDataset(*pictures, self.augment, self.seed, splits.pair_style)
 
     def summary(self) -> str:
         """How many pairs and pictures there are, in words."""

@@ -43,6 +43,7 @@ class Splits:
         stands_in: Training pictures of unpaired domains stand for held-out ones, so that equal names mean nothing.
         pair_input: Inputs of pairs to train on besides, where a source has such.
         pair_target: Their targets, in the same order.
+        pair_style: The style pictures of these targets, in the same order, where a source has such.
     """
 
     train_input: PackedImages | None
@@ -52,6 +53,7 @@ class Splits:
     stands_in: bool = False
     pair_input: PackedImages | None = None
     pair_target: PackedImages | None = None
+    pair_style: PackedImages | None = None
 
     def partners(self) -> list[int] | None:
         """Index in ``test_target`` of each held-out input's true partner: named alike but for the extension.

@@ -7,10 +7,11 @@ the transformer, P the predictor, F_l the features of a classification network a
 (1) content     sum over content layers mean (F_l(T(x, P(s))) - F_l(x))^2
 (2) style       sum over style layers mean (G_l(T(x, P(s))) - G_l(s))^2
 (3) tv          squared total variation of T(x, P(s))
-(4) supervised  E_ab[|T(a, P(b)) - b|_1], of pairs of a photograph a and a finished picture b, which is its own style
+(4) supervised  E_acb[|T(a, P(c)) - b|_1], of triples of a photograph a, a style picture c and the finished picture b
 
-Deviations: (4), for pairs as data=pseudo_paired serves them, is not in the paper; styles are augmented in their colors
-as there, but by crops of the data's own, not by random sizes of the whole batch. The features need not be VGG's.
+Deviations: (4), of triples as data=triples serves them or of pairs, whose b is its own style, is not in the paper;
+styles are augmented in their colors as there, but by crops of the data's own, not by random sizes of the whole batch.
+The features need not be VGG's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -114,7 +115,8 @@ class Arbitrary(Translation):
             terms = self.terms(picture, x, s)
             if self.weights["supervised"]:
                 a, b = batch["pair_a"], batch["pair_b"]
-                terms["supervised"] = F.l1_loss(self.generator(a, self.described(b)), b)
+                c = batch.get("pair_style", b)
+                terms["supervised"] = F.l1_loss(self.generator(a, self.described(c)), b)
             self.manual_backward(weighted_sum(terms, self.weights))
             optimizer.step()
         return self.report(terms, input=x, style=s, output=picture.detach())

@@ -141,6 +141,15 @@ def test_a_step_has_the_losses_and_gradients_of_the_formulas(train_predictor):
         torch.testing.assert_close(steps[0]["generator"][name], gradient, rtol=1e-7, atol=1e-12)
 
 
+def test_a_finished_picture_is_learned_in_the_style_of_another_where_triples_name_one():
+    method = ready(weights={"content": 0, "style": 0, "tv": 0, "supervised": 1}).double()
+    batch = {**batch_of(), **pictures("pair_style", count=2)}
+    network = copy.deepcopy(method.generator)
+    finished = network.transformer(batch["pair_a"], network.predictor.embed(batch["pair_style"]))
+    expected = (finished - batch["pair_b"]).abs().mean().item()
+    assert method.training_step(batch, 0)["losses"]["supervised"].item() == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("zero", ALL)
 def test_a_weight_of_zero_removes_its_term(zero):
     method = ready(weights={**ALL, zero: 0.0})
