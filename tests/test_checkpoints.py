@@ -236,11 +236,11 @@ def test_what_is_no_file_is_named_rather_than_passed_over(tmp_path, make, said):
 
 
 def test_without_a_last_checkpoint_the_newest_that_there_is_counts(tmp_path):
-    folder = tmp_path / "checkpoints"
+    folder = tmp_path / "run" / "checkpoints"
     for name in ("best", "epoch_0002", "epoch_0010"):
         newest = saved(folder / f"{name}.ckpt")
-        assert checkpoints.find(tmp_path) == checkpoints.find(folder) == newest
-        assert checkpoints.newest_run(tmp_path.parent) == tmp_path
+        assert checkpoints.find(folder.parent) == checkpoints.find(folder) == newest
+        assert checkpoints.newest_run(tmp_path) == folder.parent
 
 
 def test_newest_run_is_that_of_the_newest_checkpoint(tmp_path):

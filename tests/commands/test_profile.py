@@ -140,15 +140,17 @@ def test_styles_are_measured_and_filters_have_no_parameters(tmp_path, monkeypatc
     assert painter["seconds_2"] > 0
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_shows_why(capfd):
     with pytest.raises(UserError, match="x: the process that measured it failed; its message is above"):
         profile.measure_apart({**SETTINGS, "checkpoint": "nowhere"})
     assert "lit-ghibli profile: nowhere: no such run or checkpoint" in capfd.readouterr().err
 
 
-def test_a_process_that_is_killed_is_said_to_be(monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, -9, ""))
-    with pytest.raises(UserError, match="x: the process that measured it was killed by signal 9"):
+@pytest.mark.parametrize(("status", "said"), [(-9, "was killed by signal 9"), (1, "failed; its message is above")])
+def test_a_process_that_did_not_end_well_is_told(monkeypatch, status, said):
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, status, ""))
+    with pytest.raises(UserError, match=f"x: the process that measured it {said}"):
         profile.measure_apart({**SETTINGS, "checkpoint": "x"})
 
 
