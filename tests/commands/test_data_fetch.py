@@ -203,11 +203,10 @@ setattr(owner, name, deadly)
 @pytest.mark.parametrize(
     ("moment", "received"),
     [
-        ("http.client:HTTPResponse.read1:3", False),
-        ("gzip:open:1", True),
-        ("tarfile:TarFile.extractfile:2", True),
+        pytest.param("http.client:HTTPResponse.read1:3", False, id="in mid-download"),
+        pytest.param("gzip:open:1", True, id="between download and unpacking", marks=pytest.mark.slow),
+        pytest.param("tarfile:TarFile.extractfile:2", True, id="in mid-unpacking", marks=pytest.mark.slow),
     ],
-    ids=["in mid-download", "between download and unpacking", "in mid-unpacking"],
 )
 def test_a_killed_command_goes_on_when_run_again(site, cli, tmp_path, moment, received):
     (tmp_path / "sitecustomize.py").write_text(KILLER)

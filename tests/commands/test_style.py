@@ -15,16 +15,23 @@ from lit_ghibli.scenes.scene import render_pair
 PHOTOGRAPHS = SHIPPED.parent / "photographs"
 
 
+@pytest.fixture(scope="module")
+def rendered():
+    """Pixels of photographs and of paintings."""
+    pairs = [render_pair(0, number, 160) for number in range(3)]
+    return {kind: [pair[half] for pair in pairs] for half, kind in enumerate(("photos", "paintings"))}
+
+
 @pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
+def here(tmp_path, monkeypatch, rendered) -> Path:
     """A folder with paintings and photographs, and a style that is called mine already."""
     monkeypatch.setenv("LIT_GHIBLI_STYLES", str(tmp_path / "styles"))
     monkeypatch.chdir(tmp_path)
     made_style(tmp_path / "styles")
-    for name, kind in (("photos", 0), ("paintings", 1)):
+    for name, pictures in rendered.items():
         Path(name).mkdir()
-        for number in range(3):
-            Image.fromarray(render_pair(0, number, 160)[kind]).save(Path(name, f"{number}.png"))
+        for number, pixels in enumerate(pictures):
+            Image.fromarray(pixels).save(Path(name, f"{number}.png"))
     Path("red").mkdir()
     Image.new("RGB", (64, 48), "red").save("red/1.png")
     Path("empty").mkdir()
