@@ -22,13 +22,27 @@ def output_folder(out: str | Path, reads: Iterable[Path] = ()) -> Path:
     """
     folder = Path(out).expanduser()
     check_writable(folder)
+    refuse_among_data(folder, reads, "choose another folder with --out")
+    return folder
+
+
+def refuse_among_data(folder: Path, reads: Iterable[Path], instead: str) -> None:
+    """Refuse to write pictures where they would be read as data.
+
+    Args:
+        folder: Where they would be written.
+        reads: Folders whose pictures are read, with all below them.
+        instead: What to do.
+
+    Raises:
+        UserError: It is in one of them.
+    """
     for read in reads:
         if is_read(folder, read):
             raise UserError(
                 f"{folder} is in {read}, whose pictures are data: those written there would be, too, in the next run; "
-                "choose another folder with --out"
+                f"{instead}"
             )
-    return folder
 
 
 def check_writable(folder: Path) -> None:

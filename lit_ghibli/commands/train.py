@@ -14,6 +14,7 @@ from lit_ghibli.cluster import environment_plugins, own_checkpoint
 from lit_ghibli.commands import _sweeper, to_overrides
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
 from lit_ghibli.commands._optimized import check_optimized, watch_optimized
+from lit_ghibli.commands._output import refuse_among_data
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
 from lit_ghibli.commands._trainer import check_trainer
 from lit_ghibli.documents import read_yaml
@@ -147,6 +148,8 @@ def fit(config: DictConfig, record: Any) -> Any:
             keep_what_is_later(run.checkpoint, config.run_dir)
         elif first:
             run_owner.check_new(config.run_dir)
+            reads = getattr(getattr(run.datamodule, "source", None), "reads", [])  # scenes are rendered
+            refuse_among_data(Path(config.run_dir), reads, "choose another with hydra.run.dir=FOLDER")
         names = run.resolved["optimized_metric"] or []
         check_optimized(names := [names] if isinstance(names, str) else names, run.method)
         trainer = make_trainer(config, run.resolved, record)

@@ -11,6 +11,7 @@ from hydra import compose
 from omegaconf import OmegaConf
 from PIL import Image
 
+import lit_ghibli
 from lit_ghibli.commands import COMMANDS, module_of
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
@@ -108,3 +109,11 @@ def test_a_folder_that_takes_no_files_is_named(monkeypatch, number, message):
     assert str(caught.value) == message
     with pytest.raises(UserError, match="nothing can be written in data: "):
         output_folder("data")
+
+
+def test_a_run_is_no_part_of_its_own_data():
+    small = ["method.generator.base_channels=4", "method.generator.num_blocks=1", "trainer=cpu"]
+    words = ["data=unpaired", *DATA, *small, "run_dir=data/trainA/run"]
+    with pytest.raises(UserError, match=r"data/trainA/run is in data/trainA, whose .* another with hydra\.run\.dir="):
+        lit_ghibli.train(*words)
+    assert not list(Path("data/trainA").glob("**/checkpoints")), "nothing was trained"
