@@ -18,7 +18,7 @@ STUDY = """
 question: Does it matter how often it is killed?
 common: {common}
 grid:
-  method.weights.cycle: [5, 10]
+  method.weights.cycle: {cycle}
 metrics: {{val/swd: min, val/ssim: max}}
 """
 KILL = "+callbacks.kill={_target_: helpers.kill_once.KillOnce, batch: 11, mark: mark, parent: true}"
@@ -26,11 +26,11 @@ KILL = "+callbacks.kill={_target_: helpers.kill_once.KillOnce, batch: 11, mark: 
 
 @pytest.fixture
 def study(tmp_path, tiny):
-    def write(folder, *overrides):
+    def write(folder, *overrides, cycle=(5, 10)):
         folder = tmp_path / folder
         (folder / "mine").mkdir(parents=True)
         common = [*tiny, "method.epochs=2", "callbacks.checkpoints.every_n_batches=2", *overrides]
-        (folder / "mine" / "study.yaml").write_text(STUDY.format(common=json.dumps(common)))
+        (folder / "mine" / "study.yaml").write_text(STUDY.format(common=json.dumps(common), cycle=list(cycle)))
         return folder
 
     return write
@@ -43,11 +43,8 @@ def table(folder):
 
 def test_killed_and_started_again_gives_the_same_table(study, cli):
     """The sweep and the training of its first cell die in the middle of an epoch."""
-    killed, straight = study("killed", KILL), study("straight", KILL)
+    killed, straight = study("killed", KILL), study("straight", KILL, cycle=[5])  # compared is the one that was killed
     (straight / "mark").touch()
-    # What is compared is the cell that was killed.
-    written = (straight / "mine" / "study.yaml").read_text()
-    (straight / "mine" / "study.yaml").write_text(written.replace("[5, 10]", "[5]"))
 
     refused = cli("sweep", "mine", "--dry-run", cwd=killed)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
@@ -102,11 +99,11 @@ def test_a_training_before_all_cells_is_what_they_evaluate(tmp_path, tiny, cli):
 
 
 def test_forecasts_are_made_once(study, cli):
-    folder = study("dry")
+    folder = study("dry", cycle=[5])
     first = cli("sweep", "mine", "--dry-run", "forecast_steps=1", cwd=folder)
     assert first.returncode == 0, first.stderr
-    assert first.stdout.count("forecast ") == 2
-    assert "2 cells to run: about 0:00:" in first.stdout
+    assert first.stdout.count("forecast ") == 1
+    assert "1 cells to run: about 0:00:" in first.stdout
     second = cli("sweep", "mine", "--dry-run", cwd=folder)
     assert "forecast " not in second.stdout
     assert second.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]

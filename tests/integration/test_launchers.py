@@ -39,16 +39,17 @@ def output_of(sweep):
 
 
 def test_preempted_and_requeued_equals_undisturbed(tmp_path, tiny, cli):
-    result = cli(
-        "train", *tiny, *RECIPE, "launcher=local", "launcher.gpus=0", *kill(signal.SIGUSR2, 5, 99), cwd=tmp_path
-    )
+    job = ["train", *tiny, *RECIPE, *kill(signal.SIGUSR2, 5)]
+    result = cli(*job, "launcher=local", "launcher.gpus=0", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    undisturbed = cli(*job, "callbacks.kill.batch=99", "hydra.run.dir=undisturbed", cwd=tmp_path)
+    assert undisturbed.returncode == 0, undisturbed.stderr
     sweep = tmp_path / "sweep"
-    assert sorted(path.name for path in sweep.iterdir()) == [".submitit", "0", "1", "multirun.yaml"]
+    assert sorted(path.name for path in sweep.iterdir()) == [".submitit", "0", "multirun.yaml"]
     output = output_of(sweep)
     assert len(re.findall("; the job is requeued", output)) == 1
     assert "7 iterations in 1 epochs, 5 of them done" in output
-    assert_same_weights(sweep / "0", sweep / "1")
+    assert_same_weights(sweep / "0", tmp_path / "undisturbed")
 
 
 @pytest.mark.slow
