@@ -101,7 +101,7 @@ class AnimeGAN(Translation):
         self.weights = check_weights(WEIGHTS if weights is None else weights, set(WEIGHTS))
         given = DISCRIMINATOR_WEIGHTS if discriminator_weights is None else discriminator_weights
         self.discriminator_weights = check_weights(given, set(DISCRIMINATOR_WEIGHTS), "method.discriminator_weights")
-        check_initialization(initialization_epochs, epochs, decay_epochs, self.weights)
+        check_initialization(initialization_epochs, epochs, decay_epochs, {"content": self.weights["content"]})
         self.generator, self.discriminator = generator(), discriminator()
         self.make_vgg, self.vgg, self.feature_scale = vgg, None, feature_scale()
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d

@@ -1,5 +1,6 @@
 """What every method shares around its algorithm: counting, exact resume, optimisers, validation."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike
@@ -113,8 +114,11 @@ class Method(LightningModule):
             rank_state.restore(self, states)
 
     def on_train_epoch_end(self) -> None:
-        for config in self.trainer.lr_scheduler_configs:
-            config.scheduler.step()
+        with warnings.catch_warnings():
+            # While some networks learn alone, the others' rate has its schedule, too, though their optimiser rests.
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            for config in self.trainer.lr_scheduler_configs:
+                config.scheduler.step()
 
 
 class Translation(Method):

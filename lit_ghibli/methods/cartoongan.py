@@ -18,7 +18,6 @@ learn, where they set them to 0 before each step. That each term of (1) for D is
 gradient.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
@@ -99,7 +98,7 @@ class CartoonGAN(Translation):
         self.weights = check_weights({"gan": 1.0, "content": 10.0} if weights is None else weights, {"gan", "content"})
         if adversarial not in COMPARE:
             raise UserError(f"method.adversarial is {adversarial!r}; it must be one of {', '.join(COMPARE)}")
-        check_initialization(initialization_epochs, epochs, decay_epochs, self.weights)
+        check_initialization(initialization_epochs, epochs, decay_epochs, {"content": self.weights["content"]})
         self.generator, self.discriminator = generator(), discriminator()
         self.make_vgg, self.vgg, self.feature_scale = vgg, None, feature_scale()
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
@@ -172,12 +171,6 @@ class CartoonGAN(Translation):
             return pictures
         size = (self.content_size, self.content_size)  # corners on corners, as Torch7's bilinear layer has them
         return F.interpolate(pictures, size, mode="bilinear", align_corners=True)
-
-    def on_train_epoch_end(self) -> None:
-        with warnings.catch_warnings():
-            # In the initialisation the discriminator's rate has its schedule, too, though its optimiser makes no step.
-            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-            super().on_train_epoch_end()
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         optimizer_g = self.optimizer_g(self.generator.parameters())

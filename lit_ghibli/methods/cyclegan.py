@@ -21,7 +21,6 @@ What the recipe's document names as further work are options, too, all of them o
 (4) perceptual  mean square difference of VGG-19's features of F(G(a)) and of a, and of G(F(b)) and of b
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -191,12 +190,6 @@ class CycleGAN(Translation):
                 f"method.head_start = {self.head_start} iterations, but the whole training has {total}: the "
                 "generators would never learn; lower it or raise method.epochs"
             )
-
-    def on_train_epoch_end(self) -> None:
-        with warnings.catch_warnings():
-            # In the head start the generators' rate has its schedule, too, though their optimiser has not made a step.
-            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-            super().on_train_epoch_end()
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         return self.gan_optimizers([self.generator_ab, self.generator_ba], [self.discriminator_a, self.discriminator_b])

@@ -45,12 +45,14 @@ from lit_ghibli.networks.patchgan import PatchDiscriminator
 from lit_ghibli.networks.quantizer import Quantized, perplexity
 from lit_ghibli.networks.sizes import pad_to_multiple
 from lit_ghibli.networks.vqi2i import Domain, VqGenerator
+from lit_ghibli.training.schedules import check_initialization
 from lit_ghibli.training.updates import check_weights, collected, detached, held, update, weighted_sum
 
 SlowAdam = partial(GanAdam, lr=1e-5)
 AffineDiscriminator = partial(PatchDiscriminator, norm="affine_instance")
 WEIGHTS = {"gan": 0.1, "l1": 5.0, "lpips": 5.0, "codebook": 1.0, "style": 1.0, "content": 0.2}
 WEIGHTS |= {"pair": 0.0, "pair_content": 0.0}
+TRANSLATED = ("gan", "style", "content", "pair")  # terms that need translations
 JUDGED = {"translation": 1.0, "reconstruction": 0.2}
 
 
@@ -70,6 +72,8 @@ class VQI2I(Translation):
         faithful: Leave (5) and (6) out of a training on unpaired pictures.
         epochs: Length of the training that the schedule is made for.
         decay_epochs: How many of these, at the end, decay the learning rates linearly.
+        initialization_epochs: How many of these, the first, learn (2) to (4) and (8) alone; the discriminators of
+            Esser et al. 2021, VQGAN, start late, too.
         metrics: What held-out photographs are judged by.
 
     Raises:
@@ -90,6 +94,7 @@ class VQI2I(Translation):
         faithful: bool = False,
         epochs: int = 1000,
         decay_epochs: int = 0,
+        initialization_epochs: int = 0,
         metrics: MetricSuite | None = None,
     ) -> None:
         super().__init__()
@@ -107,7 +112,10 @@ class VQI2I(Translation):
         self.discriminator_a, self.discriminator_b = discriminator(), discriminator()
         self.make_lpips, self.lpips = lpips, None
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
+        reconstructing = {name: self.weights[name] for name in ("l1", "lpips")}
+        check_initialization(initialization_epochs, epochs, decay_epochs, reconstructing)
         self.epochs, self.decay_epochs = epochs, decay_epochs
+        self.initialization_epochs = initialization_epochs
         self.metrics = metrics
 
     def setup(self, stage: str) -> None:
@@ -117,9 +125,14 @@ class VQI2I(Translation):
             self.lpips = self.make_lpips()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """For each domain its discriminator's update and what its decoder owes; then the generator's update."""
+        """For each domain its discriminator's update and what its decoder owes; then the generator's update.
+
+        In the initialisation pictures are reconstructed alone.
+        """
         a, b = (batch[key] for key in self.batch_keys)
         optimizer_g, optimizer_d = self.optimizers()
+        initializing = self.iteration < self.initialization_steps
+        weights = self.weights | (dict.fromkeys(TRANSLATED, 0.0) if initializing else {})
 
         with update(self, optimizer_g):
             contents = [self.generator.encode_content(pictures) for pictures in (a, b)]
@@ -127,8 +140,8 @@ class VQI2I(Translation):
             styles = [self.generator.encode_style(a, "a"), self.generator.encode_style(b, "b")]
             q_a, q_b, s_a, s_b = copies = detached(*codes, *styles)
             c_a, c_b = (content.features.detach() for content in contents)
-            _, terms_a = self.backward_from("a", a, q_a, s_a, q_b, c_b, optimizer_d)
-            ab, terms_b = self.backward_from("b", b, q_b, s_b, q_a, c_a, optimizer_d)
+            _, terms_a = self.backward_from("a", a, q_a, s_a, q_b, c_b, optimizer_d, weights)
+            ab, terms_b = self.backward_from("b", b, q_b, s_b, q_a, c_a, optimizer_d, weights)
             losses = terms_a | terms_b | {name: terms_a[name] + terms_b[name] for name in terms_a if name in terms_b}
 
             terms = self.encoding_terms(*contents, *codes)
@@ -142,7 +155,8 @@ class VQI2I(Translation):
         num_codes = len(self.generator.quantizer.codebook)
         chosen = torch.cat([content.codes.flatten() for content in contents])
         self.log_dict({"train/codes_in_use": in_use * num_codes, "train/perplexity": perplexity(chosen, num_codes)})
-        return self.report(losses | terms, input=a, output=ab, codes_in_use=in_use)
+        pictures = {} if ab is None else {"input": a, "output": ab}
+        return self.report(losses | terms, **pictures, codes_in_use=in_use)
 
     def backward_from(
         self,
@@ -153,7 +167,8 @@ class VQI2I(Translation):
         other_codes: Tensor,
         other_content: Tensor,
         optimizer_d: Any,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        weights: Mapping[str, float],
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
         """Update a domain's discriminator, then backpropagate what its decoder owes: (1) to (3) and (5) to (7).
 
         Args:
@@ -164,16 +179,20 @@ class VQI2I(Translation):
             other_codes: Content of the other domain's pictures, to be painted in that style.
             other_content: The same before quantisation, which (6) aims at.
             optimizer_d: Of both discriminators.
+            weights: Of the terms, at this step.
 
         Returns:
-            The translation of the other domain's pictures, and the unweighted terms that have a weight, all detached.
+            The translation of the other domain's pictures, None without a weight for it, and the unweighted terms that
+            have one, all detached.
         """
         discriminator = self.discriminator_a if domain == "a" else self.discriminator_b
-        pictures = {"translation": self.generator.decode(other_codes, style, domain)}
-        if self.weights["l1"] or self.weights["lpips"] or (self.weights["gan"] and self.judged["reconstruction"]):
+        pictures = {}
+        if any(weights[name] for name in TRANSLATED):
+            pictures["translation"] = self.generator.decode(other_codes, style, domain)
+        if weights["l1"] or weights["lpips"] or (weights["gan"] and self.judged["reconstruction"]):
             pictures["reconstruction"] = self.generator.decode(codes, style, domain)
-        fake, losses, terms = pictures["translation"], {}, {}
-        if self.weights["gan"]:
+        fake, losses, terms = pictures.get("translation"), {}, {}
+        if weights["gan"]:
             judged = {name: picture for name, picture in pictures.items() if self.judged[name]}
             with update(self, optimizer_d):
                 logits = discriminator(real)
@@ -186,20 +205,20 @@ class VQI2I(Translation):
                 optimizer_d.step()
             taken = {name: hinge_generator_loss(discriminator(picture)) for name, picture in judged.items()}
             terms["gan"] = weighted_sum(taken, self.judged)
-        if self.weights["l1"]:
+        if weights["l1"]:
             terms["l1"] = F.l1_loss(pictures["reconstruction"], real)
-        if self.weights["lpips"]:
+        if weights["lpips"]:
             terms["lpips"] = self.lpips(pictures["reconstruction"], real)
         with held(self.generator):
-            if self.weights["style"]:
+            if weights["style"]:
                 terms["style"] = F.l1_loss(self.generator.encode_style(fake, domain), style.detach())
-            if self.weights["content"]:
+            if weights["content"]:
                 terms["content"] = F.l1_loss(self.generator.encode_content(fake).features, other_content)
-        if self.weights["pair"]:
+        if weights["pair"]:
             terms["pair"] = 0.5 * F.l1_loss(fake, real)
         if terms:
-            self.manual_backward(weighted_sum(terms, self.weights))
-        return fake.detach(), {name: term.detach() for name, term in (terms | losses).items()}
+            self.manual_backward(weighted_sum(terms, weights))
+        return fake if fake is None else fake.detach(), {name: term.detach() for name, term in (terms | losses).items()}
 
     def encoding_terms(
         self, content_a: Quantized, content_b: Quantized, codes_a: Tensor, codes_b: Tensor

@@ -25,7 +25,8 @@ class VqGenerator(nn.Module):
     """Content of one picture, as codes, painted in the style of another: 569.5 M parameters for the defaults.
 
     In the report's words: VQI2I_AdaIN; what its VQI2ICrossGAN_AdaIN adds is which decoder and style are taken, and
-    here an argument. Its label 1 is domain ``a``, photographs; ``b`` are anime pictures.
+    here an argument. Its ``encode`` is :meth:`encode_content` and :meth:`encode_style` together; its label 1 is domain
+    ``a``, photographs; ``b`` are anime pictures.
 
     Args:
         base_channels: of the content's encoder and of the decoders at full resolution.

@@ -78,15 +78,15 @@ def initialization_then_linear(
 
 
 def check_initialization(
-    initialization_epochs: int, epochs: int, decay_epochs: int, weights: Mapping[str, float]
+    initialization_epochs: int, epochs: int, decay_epochs: int, learned: Mapping[str, float]
 ) -> None:
-    """Refuse an initialisation, in which a generator learns content alone, that has no room or nothing to learn.
+    """Refuse an initialisation, in which a generator learns by some terms alone, that has no room or nothing to learn.
 
     Args:
         initialization_epochs: The first of ``epochs``.
         epochs: All of them.
         decay_epochs: The last of ``epochs``.
-        weights: Of the objective's terms, ``content`` among them.
+        learned: Weights of these terms.
 
     Raises:
         UserError: Saying what to set.
@@ -96,8 +96,8 @@ def check_initialization(
             f"method.initialization_epochs ({initialization_epochs}) and method.decay_epochs ({decay_epochs}) must "
             f"fit into method.epochs = {epochs} and not be negative"
         )
-    if initialization_epochs and not weights["content"]:
+    if initialization_epochs and not any(learned.values()):
+        zeros = " and ".join(f"method.weights.{name}=0" for name in learned)
         raise UserError(
-            "with method.weights.content=0 there is nothing to learn in the initialisation: also set "
-            "method.initialization_epochs=0"
+            f"with {zeros} there is nothing to learn in the initialisation: also set method.initialization_epochs=0"
         )

@@ -85,7 +85,7 @@ def test_defaults_are_those_of_the_recipe():
     with torch.device("meta"):
         ours = VQI2I()
         theirs = assert_defaults_are_those_of_the_recipe(ours, "vqi2i")
-    for name in ("judged", "beta", "beta_weighs", "faithful"):
+    for name in ("judged", "beta", "beta_weighs", "faithful", "initialization_epochs"):
         assert getattr(ours, name) == getattr(theirs, name), name
 
 
@@ -177,6 +177,26 @@ def test_a_step_has_the_losses_and_gradients_of_the_formulas(arguments, weights)
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, reference[name], rtol=1e-5, atol=1e-9, msg=name)
     assert not gradients(method), "gradients outlive their phase"
+
+
+def test_in_the_initialisation_pictures_are_reconstructed_alone(monkeypatch):
+    method = ready(weights=UNPAIRED, epochs=3, initialization_epochs=1)
+    monkeypatch.setattr(type(method.trainer), "num_training_batches", 2)
+    seen = spy_on_gradients(method)
+    found = [method.training_step(batch_of(method), step) for step in range(3)]
+    assert [set(outputs) for outputs in found] == [{"losses", "codes_in_use"}] * 2 + [
+        {"losses", "codes_in_use", "input", "output"}
+    ]
+    assert [set(outputs["losses"]) for outputs in found[:2]] == [{"l1", "codebook"}] * 2
+    assert {"gan", "style", "content", "discriminator_a"} < set(found[2]["losses"])
+    trained = [{name.split(".")[0] for name in step["generator"]} for step in seen[:2]]
+    assert (
+        trained
+        == [{"content_encoder", "before_quantizer", "after_quantizer", "quantizer", "style_encoders", "decoders"}] * 2
+    )
+    assert not [step for step in seen[:2] if set(step) != {"generator"}]
+    with pytest.raises(UserError, match=r"lpips=0 there is nothing to learn in the initialisation"):
+        VQI2I(**SMALL, weights=UNPAIRED | {"l1": 0.0}, initialization_epochs=1)
 
 
 def test_lpips_is_of_the_reconstructions():
