@@ -132,11 +132,8 @@ def _has_gpu() -> bool:
 
 def _network(config: DictConfig) -> Callable[[Job], Callable[[Path], Any]]:
     """Prepares to paint a picture with a network that takes any picture's style."""
-    from lit_ghibli.data.single_pictures import (
-        load_pictures,
-        resize,
-        scaled_size,
-    )  # here, so that --help answers at once
+    # Here, so that --help answers at once.
+    from lit_ghibli.data.single_pictures import load_pictures, resize, scaled_size
     from lit_ghibli.images import to_picture
     from lit_ghibli.inference.load import open_model
 
