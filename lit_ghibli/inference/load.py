@@ -95,7 +95,7 @@ def load(
         steps: Of solvers with fixed steps, in each block; None: as trained.
         direction: ``AtoB``, from photographs to anime pictures; or ``BtoA``, of CycleGAN, which learns both.
         strength: Of a style, from 0, which leaves the photograph as it is, or its own style, to 1.
-        keep_colors: Of a style: keep the photograph's colours.
+        keep_colors: Of a style: keep the photograph's colors.
         stroke: Of a style with a name: how broad its strokes are, 0.5 to 2.
         scale: Of a style by pictures: at how many times the photograph's size it is painted, which makes strokes finer.
         trust: Load a checkpoint also where it asks for other classes than the suite's own, if you know whose it is.

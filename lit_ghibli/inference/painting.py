@@ -32,7 +32,7 @@ class Painting(nn.Module):
         finish: Draw edges together and lay fills flat: a network that has learned the mean of many possible strokes
             leaves both softer than the painter does.
         strength: From 0, the photograph, to 1.
-        keep_colors: Take only lightness from the picture, and the colours of the photograph.
+        keep_colors: Take only lightness from the picture, and the colors of the photograph.
         stroke: How broad the strokes are, 1 as the style was made.
 
     Raises:

@@ -18,11 +18,11 @@ from lit_ghibli.painter.painter import Painter
 from lit_ghibli.painter.palette import HueBand, Palette, turned
 
 BANDS = 8  # hues about the circle that are looked at
-LEAST_SHARE = 0.02  # of the paintings' colours that a band has to have
+LEAST_SHARE = 0.02  # of the paintings' colors that a band has to have
 NEAR = 0.6  # radians: preferred hues are looked for no further off
 PULL = 0.7
 FLAT = 2.5 / 255  # change per pixel of a flat fill
-GREY, ONE_COLOR = 0.012, 0.02  # chroma, and spread of all colours, below which a folder is so called
+GREY, ONE_COLOR = 0.012, 0.02  # chroma, and spread of all colors, below which a folder is so called
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Look:
         chromas: Mean chroma of each band.
         shadow: Mean (a, b) of the dark third.
         light: Mean (a, b) of the light third.
-        spread: Standard deviation of all colours.
+        spread: Standard deviation of all colors.
         flat: Share of flat pixels.
         ink: Mean ink that the painter's detector finds.
     """
@@ -127,10 +127,10 @@ def require_palette(paintings: Look) -> None:
     """Refuse paintings without a palette.
 
     Raises:
-        UserError: They are all of one colour.
+        UserError: They are all of one color.
     """
     if paintings.spread < ONE_COLOR:
-        raise UserError("the pictures are of one colour: there is no palette to take from them")
+        raise UserError("the pictures are of one color: there is no palette to take from them")
 
 
 def verdict(paintings: Look, photos: Look) -> str | None:
@@ -165,7 +165,7 @@ def _gamma_and_lift(paintings: Look, photos: Look) -> tuple[float, float]:
 
 
 def _tint(paintings: tuple[float, float], photos: tuple[float, float], factor: float) -> tuple[float, float]:
-    """Half of what the paintings' mean colour has beyond that of photographs in this palette."""
+    """Half of what the paintings' mean color has beyond that of photographs in this palette."""
     return tuple(_within(0.5 * (new - factor * old), -0.05, 0.05) for new, old in zip(paintings, photos, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The anisotropic Kuwahara filter: every pixel takes the colour of the calmest sector of an ellipse along the form.
+"""The anisotropic Kuwahara filter: every pixel takes the color of the calmest sector of an ellipse along the form.
 
 Source: Kyprianidis, Kang and Doellner, Image and video abstraction by anisotropic Kuwahara filtering (2009). Their
 sectors are sums over pixels; here each is a mixture of Gaussians (a centre and two rings of points), whose means and

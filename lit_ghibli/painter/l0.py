@@ -1,4 +1,4 @@
-"""L0 gradient minimisation: as few changes of colour as possible, so that fills become flat and edges stay sharp.
+"""L0 gradient minimisation: as few changes of color as possible, so that fills become flat and edges stay sharp.
 
 Source: Xu, Lu, Xu and Jia, Image smoothing via L0 gradient minimization (2011), algorithm 1.
 """
@@ -13,7 +13,7 @@ def l0_smooth(picture: Tensor, weight: float | Tensor, growth: float = 2.0, beta
 
     Args:
         picture: (B, C, H, W) in [0, 1].
-        weight: lambda, the price of one change of colour against squared differences; a map (B, 1, H, W) or a number.
+        weight: lambda, the price of one change of color against squared differences; a map (B, 1, H, W) or a number.
         growth: kappa, by which beta grows each time.
         beta_max: where beta ends.
     """

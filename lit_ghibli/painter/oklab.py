@@ -1,4 +1,4 @@
-"""OKLab, a colour space in which equal distances look alike. Source: Ottosson, A perceptual color space (2020)."""
+"""OKLab, a color space in which equal distances look alike. Source: Ottosson, A perceptual color space (2020)."""
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ def to_oklab(picture: Tensor) -> Tensor:
 
 
 def from_oklab(lab: Tensor) -> Tensor:
-    """OKLab (B, 3, H, W) as sRGB; colours outside of sRGB are cut to [0, 1]."""
+    """OKLab (B, 3, H, W) as sRGB; colors outside of sRGB are cut to [0, 1]."""
     double = lab.new_tensor(_TO_LAB, dtype=torch.float64), lab.new_tensor(_TO_CONES, dtype=torch.float64)
     cones = _mix(lab, torch.linalg.inv(double[0]).to(lab.dtype)) ** 3
     linear = _mix(cones, torch.linalg.inv(double[1]).to(lab.dtype)).clamp(0, 1)

@@ -1,7 +1,7 @@
 """A painter that needs no training: a chain of filters from a photograph to flat strokes with outlines.
 
 Kuwahara strokes along the forms, L0 smoothing into flat fills, a palette, and coherent outlines in dark tones of the
-colours beneath. Every length is in pixels of a picture with `REFERENCE` pixels and grows with the picture, so that
+colors beneath. Every length is in pixels of a picture with `REFERENCE` pixels and grows with the picture, so that
 strokes keep their size relative to it.
 """
 

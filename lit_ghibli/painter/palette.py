@@ -10,12 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class HueBand:
-    """Colours about one hue, which a palette draws to another.
+    """Colors about one hue, which a palette draws to another.
 
     Attributes:
         hue: Centre, as an angle of (a, b) in radians: red 0.5, yellow 1.9, green 2.5, blue -1.6.
         width: Standard deviation of the band, in radians.
-        target: Hue that its colours are drawn to.
+        target: Hue that its colors are drawn to.
         pull: By which share of the way.
         chroma: What is added to the palette's factor of chroma.
     """
@@ -29,7 +29,7 @@ class HueBand:
 
 @dataclass(frozen=True)
 class Palette:
-    """Changes of colour.
+    """Changes of color.
 
     Attributes:
         gamma: Exponent of lightness; below 1 lightens the shadows.
@@ -50,7 +50,7 @@ class Palette:
     light: tuple[float, float]
 
     def __call__(self, lab: Tensor) -> Tensor:
-        """The colours of an OKLab picture (B, 3, H, W) in this palette."""
+        """The colors of an OKLab picture (B, 3, H, W) in this palette."""
         lightness, a, b = lab.unbind(1)
         chroma, hue = torch.hypot(a, b), torch.atan2(b, a)
         factor = torch.full_like(chroma, self.chroma)

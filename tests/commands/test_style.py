@@ -44,7 +44,7 @@ def here(tmp_path, monkeypatch, rendered) -> Path:
     [
         ("paintings=empty name=x", "image folder empty holds no images"),
         ("paintings=nowhere name=x", "nowhere does not exist"),
-        ("paintings=red name=x", "of one colour"),
+        ("paintings=red name=x", "of one color"),
         ("paintings=paintings name=x photos=nowhere", "nowhere does not exist"),
         ("paintings=paintings name=x photos=red", "held_out=4: red has 1 photographs"),
         ("paintings=paintings name=x photos=photos held_out=0", "held_out=0: photos has 3 photographs"),

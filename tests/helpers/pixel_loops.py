@@ -24,7 +24,7 @@ def looped_blur(picture: NDArray, sigma: float) -> NDArray:
 
 
 def looped_sample(picture: NDArray, x: float, y: float) -> NDArray:
-    """The colour of (C, H, W) between four pixels; beyond the borders, that of the nearest point inside."""
+    """The color of (C, H, W) between four pixels; beyond the borders, that of the nearest point inside."""
     _, height, width = picture.shape
     x, y = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
     left, top = min(int(x), max(width - 2, 0)), min(int(y), max(height - 2, 0))

@@ -142,7 +142,7 @@ def test_colors_can_be_kept():
     photo = blobs(48, 64) * 0.4
     picture = Painting(lambda given: (0.7 * given + 0.1).flip(1), 48 * 64, keep_colors=True)(photo)
     before, after = to_oklab(to_unit(photo)), to_oklab(to_unit(picture))
-    inside = (picture.abs() < 0.999).all(1, keepdim=True)  # the others have no such colour at their lightness
+    inside = (picture.abs() < 0.999).all(1, keepdim=True)  # the others have no such color at their lightness
     assert inside.float().mean() > 0.9
     assert ((after - before)[:, 1:] * inside).abs().max() < 0.01
     assert (after - before)[:, 0].abs().mean() > 0.02

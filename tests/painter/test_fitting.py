@@ -29,7 +29,7 @@ def smooth(generator: torch.Generator, channels: int) -> torch.Tensor:
 
 
 def photographs(count: int = 6) -> list[torch.Tensor]:
-    """Pictures of moderate lightness whose colours lie about green, and some about blue."""
+    """Pictures of moderate lightness whose colors lie about green, and some about blue."""
     generator = torch.Generator().manual_seed(0)
     pictures = []
     for number in range(count):
@@ -103,7 +103,7 @@ def test_stronger_outlines_are_drawn_stronger(painter):
 
 def test_pictures_of_one_color_are_refused(painter):
     red = torch.tensor([0.8, 0.2, 0.2]).view(1, 3, 1, 1).expand(1, 3, 60, 80)
-    with pytest.raises(UserError, match="of one colour"):
+    with pytest.raises(UserError, match="of one color"):
         require_palette(look([red, red], painter))
 
 

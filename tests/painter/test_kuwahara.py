@@ -89,7 +89,7 @@ def step(softness: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("softness", "clear"), [(0.0, 3), (1.5, 7)])
-def test_both_sides_of_a_step_keep_their_colours(softness, clear):
+def test_both_sides_of_a_step_keep_their_colors(softness, clear):
     picture = step(softness)
     filtered = kuwahara(picture, flow(picture, 2.0), 3.0, 8.0)
     for side in (slice(None, 20 - clear), slice(20 + clear, None)):

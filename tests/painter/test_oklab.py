@@ -18,12 +18,12 @@ def pixel(values: tuple[float, float, float]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("rgb", "lab"), REFERENCES)
-def test_published_colours(rgb, lab):
+def test_published_colors(rgb, lab):
     torch.testing.assert_close(to_oklab(pixel(rgb)), pixel(lab), rtol=0, atol=2e-5)
     torch.testing.assert_close(from_oklab(pixel(lab)), pixel(rgb), rtol=0, atol=2e-3)
 
 
-def test_there_and_back_is_the_same_colour():
+def test_there_and_back_is_the_same_color():
     levels = torch.linspace(0, 1, 17)
     cube = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, 17, 289)
     torch.testing.assert_close(from_oklab(to_oklab(cube)), cube, rtol=0, atol=1e-4)
@@ -38,7 +38,7 @@ def test_greys_have_no_chroma_and_lightness_that_is_the_cube_root_of_light():
     torch.testing.assert_close(lab[0, 0, 0], expected, rtol=0, atol=1e-4)
 
 
-def test_colours_outside_of_srgb_are_cut():
+def test_colors_outside_of_srgb_are_cut():
     for lab in ((1.2, 0.0, 0.0), (-0.2, 0.0, 0.0), (0.6, 0.4, 0.0), (0.6, -0.4, 0.3)):
         rgb = from_oklab(pixel(lab))
         assert rgb.min() >= 0

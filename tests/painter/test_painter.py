@@ -51,7 +51,7 @@ def test_pictures_have_the_shape_and_range_of_photographs(painter):
 
 @pytest.mark.parametrize("size", [(40, 60), (8, 8), (1, 1), (3, 200), (1, 7)])
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
-def test_a_grey_photograph_becomes_one_colour(painter, level, size):
+def test_a_grey_photograph_becomes_one_color(painter, level, size):
     picture = painter.paint(torch.full((1, 3, *size), level))
     assert picture.isfinite().all()
     assert (picture - picture[..., :1, :1]).abs().max() < 1e-5
