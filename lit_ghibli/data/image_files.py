@@ -21,7 +21,6 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.color_profiles import to_srgb
 from lit_ghibli.data.color_spaces import color_codes, high_range, profile_of
-from lit_ghibli.data.transforms import UnsuitablePicture
 from lit_ghibli.errors import UserError
 
 WRITTEN = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
@@ -67,6 +66,10 @@ class ImageFileError(UserError):
 
     def __str__(self) -> str:
         return f"{self.path} {self.reason}"
+
+
+class UnsuitablePicture(UserError):
+    """A picture that a step cannot use; the message is a phrase that follows the file's name."""
 
 
 class FolderError(UserError):

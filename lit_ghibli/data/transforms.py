@@ -10,12 +10,9 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
+from lit_ghibli.data.image_files import UnsuitablePicture
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import resample
-
-
-class UnsuitablePicture(UserError):
-    """A picture that a step cannot use; the message is a phrase that follows the file's name."""
 
 
 class Step(Protocol):

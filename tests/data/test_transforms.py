@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lit_ghibli.data.image_files import UnsuitablePicture
 from lit_ghibli.data.transforms import (
     Edges,
     Grayscale,
@@ -9,7 +10,6 @@ from lit_ghibli.data.transforms import (
     LowResolution,
     Posterize,
     Resize,
-    UnsuitablePicture,
 )
 from lit_ghibli.errors import UserError
 

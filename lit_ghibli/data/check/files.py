@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from lit_ghibli.data.image_files import ImageFileError, inspect_image, map_in_threads
+from lit_ghibli.data.image_files import ImageFileError, UnsuitablePicture, inspect_image, map_in_threads
 from lit_ghibli.data.near_duplicates import hash_luminance, reduced_luminance
 from lit_ghibli.data.painted_photos import PaintedPhotos
 from lit_ghibli.data.pair_sources import PseudoPairFolders, SideBySideSource, TwoFolderSource
 from lit_ghibli.data.sources import Folders, FolderSource
-from lit_ghibli.data.transforms import AtLeast, Half, UnsuitablePicture
+from lit_ghibli.data.transforms import AtLeast, Half
 
 _COLOR_SIDE = 64  # pixels that pictures are reduced to, about, before their saturation is averaged
 COLORS = ("red", "green", "blue", "saturation", "lightness")
