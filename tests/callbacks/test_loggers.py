@@ -405,8 +405,10 @@ def test_no_login_and_wrong_settings_of_wandb_are_answered_with_offline(tmp_path
     with pytest.raises(UserError, match=r"No API key configured\. Use `wandb login`.*\n.*logger\.wandb\.offline=true"):
         _ = RunWandbLogger(tmp_path, "p").experiment
     monkeypatch.setattr(wandb, "init", lambda settings, **_: pytest.fail(f"waits {settings.init_timeout}"))
-    with pytest.raises(pytest.fail.Exception, match=r"waits 20"):
+    with pytest.raises(pytest.fail.Exception, match=r"waits 18"):
         _ = RunWandbLogger(tmp_path, "p").experiment
+    assert wandb.setup().settings.x_disable_viewer, "nothing else is waited for"
+    wandb.teardown()  # so that the mode is read anew
     monkeypatch.undo()
     monkeypatch.setenv("WANDB_MODE", "nope")
     with pytest.raises(UserError, match=r"Weights & Biases: .*mode.*\nlogger\.wandb\.offline=true"):
