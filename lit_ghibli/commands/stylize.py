@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from PIL import Image
@@ -24,7 +24,9 @@ from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, fi
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import config_dir, explain
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
-from lit_ghibli.inference.translator import Translator
+
+if TYPE_CHECKING:
+    from lit_ghibli.inference.translator import Translator  # which imports torch; --help answers without
 
 _HYDRA_COMPOSES = ("checkpoint", "solver", "steps", "direction", "device")  # of more than styles
 
@@ -142,7 +144,7 @@ def _write_output(content: bytes) -> None:
         raise UserError("standard output was closed before the picture was written") from error
 
 
-def _translator(config: Any) -> tuple[Translator, str, Translator | None]:
+def _translator(config: Any) -> "tuple[Translator, str, Translator | None]":
     """The function on pictures, what it is called, and that of the training's solver where it has another."""
     from lit_ghibli.inference.load import AHEAD, choose_device, load_painter, load_translator, options_of
     from lit_ghibli.inference.styles import DEFAULT, PAINTER, load_style
