@@ -115,7 +115,7 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~(?!/|$)")
 _PATHS = r"""checkpoints?|teacher|model|photo|run|resume|study|file|key|mos|inputs|pairs|subjects|methods|paintings
     |photos|targets|out|url|style
     |run_dir|hydra\.(run|sweep)\.dir
-    |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target)|photos
+    |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target|style)|photos
     |(generator|vgg|transformer)\.weights|lpips_weights|features|segmentation|folder|result|save_dir|default_root_dir)
     |method\.(content|styles)|(.*\.)?pruning\.(journal|study)"""
 TEXTS = re.compile(

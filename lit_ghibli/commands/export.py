@@ -1,5 +1,6 @@
 """`lit-ghibli export`: write a network as an ONNX model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -27,8 +28,13 @@ def export(config: DictConfig) -> None:
     for file in (path, path.with_suffix(".json")):
         if file.exists() and not config.overwrite:
             raise UserError(f"{file} exists already: overwrite=true replaces it")
+    if not (config.model or config.style):
+        raise UserError("what is to be exported? Give a run, a checkpoint or a style by name, or style=PICTURE")
     photo = to_batch(config.photo, "cpu") if config.photo else scenes(1, _SIDE)
-    model = open_model(config.model, "cpu", tile=0, direction=config.direction)
+    model = open_model(config.model or config.style, "cpu", tile=0, direction=config.direction)
+    if config.model and config.style:
+        name = f"{model.name} style={config.style}"
+        model = replace(model, name=name, translator=model.translator.with_style(config.style))
     card = export_onnx(model, path, photo[..., :_SIDE, :_SIDE], config.tolerance, config.opset)
     finish = "; load and stylize add its resizing and finish, other programs have to" if card["pixels"] else ""
     print(f"{path}: {card['network']}, {card['input']} -> {card['output']}, sides multiples of {card['size_multiple']}")

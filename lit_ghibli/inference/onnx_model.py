@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lit_ghibli.documents import conform, parse_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.painting import Painting
+from lit_ghibli.inference.stylization import Stylization
 from lit_ghibli.networks.normalization import Recorded
 
 INPUT, OUTPUT = "photo", "picture"
@@ -59,11 +60,13 @@ def network_of(network: nn.Module) -> tuple[nn.Module, Interface]:
     Of a style that is the network alone: resizing and finishing depend on the photograph's size.
 
     Raises:
-        UserError: It is the painter, or takes a style besides the photograph.
+        UserError: It is the painter, or its style is not one for all photographs.
     """
     pixels = 0.0
     if isinstance(network, Painting):
         network, pixels = network.paint, network.pixels
+    elif isinstance(network, Stylization):
+        network = network.in_one_style()
     if not (isinstance(network, nn.Module) and hasattr(network, "context")):
         raise UserError(f"{type(network).__name__} is no network of photographs alone, and cannot be exported")
     whole = any(isinstance(layer, Recorded) for layer in network.modules())

@@ -80,14 +80,27 @@ class Stylization(nn.Module):
             picture = in_colors_of(photo, picture)
         return picture if describes or self.strength == 1 else photo.lerp(picture, self.strength)
 
+    def in_one_style(self) -> "Styled":
+        """The network with its style, which paints all photographs at their own size.
+
+        Raises:
+            UserError: There is no style, or one for each photograph.
+        """
+        if self.styles is None or len(self.styles) > 1:
+            raise UserError(
+                "a network that takes styles is exported with one that is fixed: give style=PICTURE, several with "
+                "weights, or mean:FOLDER"
+            )
+        return Styled(self.network, self.styles)
+
     def _paint(self, photo: Tensor, style: Tensor) -> Tensor:
         if not self.tile or photo.shape[-2] * photo.shape[-1] <= self.tile**2:
-            return translate(_Styled(self.network, style), photo)
+            return translate(Styled(self.network, style), photo)
         pairs = zip(photo.split(1), style.expand(len(photo), -1).split(1), strict=True)
-        return torch.cat([translate_tiled(_Styled(self.network, s), each, self.tile) for each, s in pairs]).to(photo)
+        return torch.cat([translate_tiled(Styled(self.network, s), each, self.tile) for each, s in pairs]).to(photo)
 
 
-class _Styled(nn.Module):
+class Styled(nn.Module):
     """A network with its style, which takes photographs alone."""
 
     def __init__(self, network: nn.Module, style: Tensor) -> None:
@@ -100,6 +113,7 @@ class _Styled(nn.Module):
             self.patch = network.patch
 
     def forward(self, photos: Tensor) -> Tensor:
+        """Paint ``(N, 3, H, W)`` in ``[-1, 1]``."""
         return self.network(photos, self.style)
 
 

@@ -15,9 +15,12 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.images import to_picture
 from lit_ghibli.inference.exporting import export_onnx
 from lit_ghibli.inference.load import Model
+from lit_ghibli.inference.onnx_model import network_of
 from lit_ghibli.inference.profiling import scenes
+from lit_ghibli.inference.stylization import Stylization
 from lit_ghibli.inference.translator import Translator
 from lit_ghibli.networks.resnet import ResnetGenerator
+from lit_ghibli.networks.style_transformer import StyleTransformer
 
 pytestmark = pytest.mark.usefixtures("composing")
 
@@ -33,6 +36,7 @@ def run(*words):
         (["mine", "--out", "there.onnx"], "there.onnx exists already"),
         (["painter", "--out", "painter.onnx"], "cannot be exported"),
         (["mien", "--out", "model.onnx"], "no such run or checkpoint"),
+        (["--out", "model.onnx"], "what is to be exported"),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(words, message):
@@ -47,6 +51,27 @@ def test_a_file_that_is_no_model_is_refused():
     Path("bad.onnx").write_text("junk")
     with pytest.raises(UserError, match=r"bad\.onnx: damaged, or no model"):
         lit_ghibli.load("bad.onnx")
+
+
+def stylization(count: int) -> Stylization:
+    torch.manual_seed(0)
+    return Stylization(StyleTransformer((4, 5, 6, 5, 4), 1, 3, "conditional"), torch.rand(count, 3) if count else None)
+
+
+@pytest.mark.parametrize("styles", [0, 2])
+def test_a_network_that_takes_styles_is_exported_in_one_alone(styles):
+    with pytest.raises(UserError, match="is exported with one that is fixed: give style=PICTURE"):
+        network_of(stylization(styles))
+
+
+@pytest.mark.slow
+def test_an_exported_picture_of_a_style_paints_what_the_network_paints_in_it():
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    network = stylization(1)
+    export_onnx(Model("x", Translator(network, tile=0), None, "origin"), Path("model.onnx"), scenes(1, 64), 1e-4, 18)
+    photo = scenes(1, 64)[..., :40]
+    torch.testing.assert_close(lit_ghibli.load("model.onnx")(photo), network.eval()(photo), atol=1e-4, rtol=0)
 
 
 @pytest.mark.slow
