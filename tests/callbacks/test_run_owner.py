@@ -1,5 +1,6 @@
 """A run's folder has one owner at a time, whatever becomes of owners, on whatever machine."""
 
+import csv
 import json
 import os
 import subprocess
@@ -171,3 +172,26 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/run: a run cannot be written there \(Not a directory\)"):
         run_owner.acquire(tmp_path / "file" / "run")
+
+
+@pytest.mark.slow
+def test_of_two_resumes_at_once_one_goes_on_and_the_other_is_refused(tmp_path, tiny):
+    """As two people, or a person and a scheduler, would: two programs that begin in the same moment."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    program = [sys.executable, "-m", "lit_ghibli", "train"]
+    options = {"cwd": tmp_path, "env": environment, "text": True}
+    begun = subprocess.run([*program, *tiny, "method.epochs=1", "hydra.run.dir=run"], **options, capture_output=True)
+    assert begun.returncode == 0, begun.stderr
+    resume = [*program, "resume=run", "method.epochs=3"]
+    both = [subprocess.Popen(resume, **options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1], said
+    refused = said[[process.returncode for process in both].index(1)]
+    assert "is at work here: wait for it, or give another folder" in refused
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        rows = [(row["step"], *(name for name in row if row[name])) for row in csv.DictReader(file)]
+    assert len(set(rows)) == len(rows), "nothing is written twice"
+    assert sorted(path.stem for path in (tmp_path / "run" / "checkpoints").glob("epoch_*")) == [
+        f"epoch_{number:04d}" for number in (1, 2, 3)
+    ]
+    assert not (tmp_path / "run" / FILE).exists()
