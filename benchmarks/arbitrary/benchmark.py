@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lit_ghibli import load  # before Lightning, as in the commands: it says how torch takes its memory
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from alternating import add_options, print_table, time_networks
-
-from lit_ghibli import load
 
 
 class _Painter(nn.Module):
