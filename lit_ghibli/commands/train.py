@@ -276,7 +276,7 @@ def expand_resume(arguments: list[str]) -> list[str]:
 
     Raises:
         CheckpointError: There is no such run, or nothing was saved in it.
-        UserError: Its command line does what a stranger's must not, without ``trust=true``.
+        UserError: Its command line does what a stranger's must not, without ``trust=true``, or trust is neither.
     """
     given = [parse(argument).value() for argument in arguments if argument.startswith("resume=")]
     if not given or any(argument.startswith("hydra.run.dir=") for argument in arguments):
@@ -288,13 +288,13 @@ def expand_resume(arguments: list[str]) -> list[str]:
     run = checkpoint.parents[1]
     now = [argument for argument in arguments if not argument.startswith(("resume=", "trust="))]
     words = _words_of(run)
-    own = is_own(words, run)
+    own, trusted = is_own(words, run), is_trusted_now(arguments)
     replaced = {"resume", "run_dir", *(argument.split("=")[0] for argument in arguments), *(() if own else ("trust",))}
     keys = [(override.split("=")[0], override) for override in words]
     launched = any(argument.startswith("launcher=") for argument in now)
     kept = [each for each in keys if launched or each[0].split(".")[0] != "launcher"]  # else it goes on here
     before = [override for key, override in kept if key not in replaced]
-    if not (own or is_trusted_now(arguments)):
+    if not (own or trusted):
         check_words(before, str(run), run)
     folder = [f"hydra.run.dir={quote(str(run))}"]
     if launched:  # which makes a sweep of a single run

@@ -489,6 +489,13 @@ def test_resume_of_a_strangers_folder_is_refused_unless_trusted(tmp_path):
     )
 
 
+def test_trust_is_true_or_false_also_where_none_is_needed(tmp_path, monkeypatch):
+    run = made_run(tmp_path / "run", "seed=1")
+    monkeypatch.setattr("lit_ghibli.trust.is_own", lambda *_: True)
+    with pytest.raises(UserError, match="trust must be true or false; got 'maybe'"):
+        expand_resume([f"resume={run}", "trust=maybe"])
+
+
 def test_resume_of_words_that_are_none_is_a_line(tmp_path):
     with pytest.raises(UserError, match=r"overrides\.yaml: \[0\] must be text; got null"):
         expand_resume([f"resume={made_run(tmp_path, 'null')}"])
