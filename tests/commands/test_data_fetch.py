@@ -252,6 +252,7 @@ fetch("maps", url, Path(folder), sha256=None, max_bytes=10**7, timeout=20, repor
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_a_second_call_completes(site, tmp_path):
     pictures, site.content = archive_of(seed=1, size=CHUNK, count=1)
     status, steps = -signal.SIGKILL, 0

@@ -120,6 +120,7 @@ def test_a_row_says_what_was_measured_on_what(tmp_path):
     assert list(row)[:4] == ["method", "seconds_1", "seconds_2", "peak_mib"]
 
 
+@pytest.mark.slow
 def test_modules_first_imported_for_a_translator_are_whole(tmp_path):
     """Nothing but the checkpoint names the ODE generator, whose solver has constants, so that it is imported late."""
     ode = ["method/bottleneck=ode", "method.generator.solver=dopri5"]

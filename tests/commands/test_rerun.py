@@ -50,6 +50,7 @@ def rows_of(run: Path) -> list[dict[str, str]]:
         ]
 
 
+@pytest.mark.slow
 def test_a_cell_of_a_multirun_repeated_is_equal_to_the_last_bit(tmp_path, tiny, cli):
     words = [*tiny, "method.epochs=1", "trainer.log_every_n_steps=1", "method.weights.cycle=5,20"]
     first = cli("train", "-m", *words, "hydra.sweep.dir=outputs/sweep", cwd=tmp_path)

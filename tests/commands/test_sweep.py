@@ -41,6 +41,7 @@ def table(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_gives_the_same_table(study, cli):
     """The sweep and the training of its first cell die in the middle of an epoch."""
     killed, straight = study("killed", KILL), study("straight", KILL, cycle=[5])  # compared is the one that was killed
@@ -98,6 +99,7 @@ def test_a_training_before_all_cells_is_what_they_evaluate(tmp_path, tiny, cli):
     assert first["swd"] == second["swd"]
 
 
+@pytest.mark.slow
 def test_forecasts_are_made_once(study, cli):
     folder = study("dry", cycle=[5])
     first = cli("sweep", "mine", "--dry-run", "forecast_steps=1", cwd=folder)

@@ -273,6 +273,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_is_a_trial_that_fails(tmp_path, tiny, cli):
     space = ["method.weights.cycle=10,1e39", "hydra.sweeper.n_trials=2", "hydra.sweeper.seed=3"]
     words = ["method.epochs=1", "callbacks.doctor.every_n_batches=1", "optimized_metric=[val/swd,train_seconds]"]

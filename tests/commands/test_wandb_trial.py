@@ -152,6 +152,7 @@ def test_a_trial_that_is_stopped_stops_its_training(workplace, monkeypatch):
     assert children[0].returncode == -signal.SIGINT
 
 
+@pytest.mark.slow
 def test_an_agents_function_trains_in_a_process_of_its_own(workplace, tiny, monkeypatch):
     """W&B's agent for functions, given a job as from the server, and what the trial tells W&B."""
     for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR"):

@@ -118,6 +118,7 @@ def peak_of_a_network_that_needs_64_mib() -> float:
     return profile(network, scenes(1, 32), warm_up=0, repeats=[2])["peak_mib"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.system() != "Linux", reason="the resident set is read from /proc")
 def test_peak_is_what_the_passes_need_and_the_weights():
     code = "import test_profiling; print('peak', test_profiling.peak_of_a_network_that_needs_64_mib())"

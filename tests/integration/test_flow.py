@@ -181,6 +181,7 @@ def test_a_run_without_an_ode_has_no_solver(workplace, run, cli):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_profile_measures_methods_and_runs(workplace, run, cli):
     small = ["size=32", "warm_up=0", "repeats=[1,2]", "threads=1", "device=cpu", "method.generator.base_channels=4"]
     result = cli("profile", "method=cyclegan", f"checkpoint={run}", *small, "--out", "my tables", cwd=workplace)

@@ -38,6 +38,7 @@ def output_of(sweep):
     return "".join(path.read_text() for path in sorted(sweep.glob(".submitit/*/*_0_log.out")))
 
 
+@pytest.mark.slow
 def test_preempted_and_requeued_equals_undisturbed(tmp_path, tiny, cli):
     job = ["train", *tiny, *RECIPE, *kill(signal.SIGUSR2, 5)]
     result = cli(*job, "launcher=local", "launcher.gpus=0", cwd=tmp_path)
