@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 SIDES = ("ours", "peer")
 MIB = 2**20
+REST = 0.1  # seconds before each pass: threads of ONNX Runtime go on for a while after theirs, looking for work
 Batch = dict[str, Tensor]
 
 
@@ -83,6 +84,7 @@ def time_networks(networks: dict[str, nn.Module], photo: Tensor, args: argparse.
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     for repeat in range(args.repeats + 1):
         for side, network in networks.items():
+            time.sleep(REST)
             with torch.inference_mode(), ours_in if side == "ours" else torch.inference_mode():
                 elapsed = timed(partial(network, photo), args)
             if repeat:  # the first pass of each warms up
