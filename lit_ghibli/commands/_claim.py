@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
@@ -26,6 +27,7 @@ class ClaimFolder(Callback):
 
         if not run_owner.is_first():
             return
+        HydraConfig.instance().set_config(config)  # which Hydra itself does later: names are made of its choices
         folder, numbered = Path(config.hydra.run.dir), _may_be_numbered(config, "hydra.run.dir")
         with _one_message(config):
             if config.resume or cluster.own_checkpoint(folder):

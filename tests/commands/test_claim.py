@@ -33,9 +33,13 @@ def finish(run):
     checkpoints.save({"state_dict": {}}, run / "checkpoints" / "last.ckpt")
 
 
-def test_a_new_run_gets_a_folder_of_its_own(composed, tmp_path):
-    config = composed("name=x")
+@pytest.mark.parametrize(
+    "words", [["name=x"], ["method=pix2pix", "data=scene_pairs"]]
+)  # called like its method
+def test_a_new_run_gets_a_folder_of_its_own(composed, tmp_path, words):
+    config = composed(*words)
     ClaimFolder().on_run_start(config)
+    assert re.match(r"outputs/(x|pix2pix)_2", config.hydra.run.dir)
     first = tmp_path / config.hydra.run.dir
     assert (first / run_owner.FILE).is_file()
     run_owner.release(first)
