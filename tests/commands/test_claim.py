@@ -33,9 +33,7 @@ def finish(run):
     checkpoints.save({"state_dict": {}}, run / "checkpoints" / "last.ckpt")
 
 
-@pytest.mark.parametrize(
-    "words", [["name=x"], ["method=pix2pix", "data=scene_pairs"]]
-)  # called like its method
+@pytest.mark.parametrize("words", [["name=x"], ["method=pix2pix", "data=scene_pairs"]])  # called like its method
 def test_a_new_run_gets_a_folder_of_its_own(composed, tmp_path, words):
     config = composed(*words)
     ClaimFolder().on_run_start(config)
