@@ -60,7 +60,7 @@ def color_codes(image: Image.Image) -> tuple[int, int] | None:
         if head[4:] == b"cICP":
             codes = tuple(image.fp.read(2))
             break
-        image.fp.seek(int.from_bytes(head[:4]) + 4, 1)
+        image.fp.seek(int.from_bytes(head[:4], "big") + 4, 1)
     image.fp.seek(place)
     return codes
 
