@@ -224,7 +224,7 @@ def test_files_that_are_no_images_are_refused(tmp_path):
 
 
 def test_another_format_behind_the_name_is_named(tmp_path):
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg", format="ICO")
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.jpg", format="ICO")
     Image.new("RGB", (4, 4)).save(tmp_path / "b.png", format="PPM")
     assert "is of the format ICO inside" in reason(tmp_path / "a.jpg")
     assert "is of the format PPM inside" in reason(tmp_path / "b.png")
