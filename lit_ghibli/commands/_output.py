@@ -1,6 +1,7 @@
 """Where a command writes: looked at before its work, so that nothing is computed that then has no place."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -62,3 +63,17 @@ def check_writable(folder: Path) -> None:
         error.filename = str(place)
         where = f"{folder} cannot be made in" if place != folder else "nothing can be written in"
         raise UserError(f"{where} {explain(error)}; choose another folder with --out") from error
+
+
+def write_output(content: bytes) -> None:
+    """Write what standard output is to hold, and nothing else.
+
+    Raises:
+        UserError: Its reader has left.
+    """
+    try:
+        sys.__stdout__.buffer.write(content)
+        sys.__stdout__.flush()
+    except BrokenPipeError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # Python flushes once more at its end
+        raise UserError("standard output was closed before the picture was written") from error

@@ -9,6 +9,7 @@ import re
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -19,11 +20,12 @@ import yaml
 from PIL import Image
 
 from lit_ghibli.commands import STDIO, split_options, to_overrides
-from lit_ghibli.commands._output import check_writable
+from lit_ghibli.commands._output import check_writable, write_output
 from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, file_kind, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import config_dir, explain
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
+from lit_ghibli.inference.subjects import is_by_pictures
 
 if TYPE_CHECKING:
     from lit_ghibli.inference.translator import Translator  # which imports torch; --help answers without
@@ -43,10 +45,13 @@ def stylize(config: Any) -> None:
         raise UserError("no photographs given: lit-ghibli stylize photo.jpg painted.jpg")
     if not (isinstance(config.quality, int) and 1 <= config.quality <= 100):
         raise UserError(f"quality must be a whole number in 1 ... 100; got {config.quality}")
+    if not config.max_megapixels > 0:
+        raise UserError(f"max_megapixels must be more than 0; got {config.max_megapixels}")
+    Image.MAX_IMAGE_PIXELS = round(config.max_megapixels * 1e6)
     if config.on_bad_file not in ("error", "skip"):
         raise UserError(f"on_bad_file is error or skip; got {config.on_bad_file}")
     style = str(config.style or DEFAULT)
-    by_pictures = _is_by_pictures(style)
+    by_pictures = is_by_pictures(style)
     if config.checkpoint and config.style and not by_pictures:
         raise UserError("checkpoint= and style= are two ways to say in what style: give one of them, or style=PICTURE")
     name = re.sub(r"[:,]", "_", Path(style).stem if by_pictures else style)
@@ -58,9 +63,9 @@ def stylize(config: Any) -> None:
     if STDIO in (*inputs, out):
         _pipe(inputs, out, config)
         return
-    plan = plan_outputs(inputs, out, name=name, overwrite=config.overwrite)
+    plan = _missing(plan_outputs(inputs, out, name=name, overwrite=config.overwrite), config.overwrite)
     if not plan:
-        raise UserError(f"{' '.join(inputs)}: no photographs but those in {out}, where pictures go")
+        return
     for folder in {path.parent for path in plan.values()}:
         check_writable(folder)
     translator, what, as_trained = _translator(config)
@@ -83,15 +88,15 @@ def stylize(config: Any) -> None:
         print(message)
 
 
-def _is_by_pictures(style: str) -> bool:
-    """Whether a style is given by pictures, of which those of a folder are one."""
-    from lit_ghibli.inference.style_pictures import is_style_pictures
-    from lit_ghibli.inference.styles import PAINTER, find_styles
-    from lit_ghibli.inference.subjects import is_model
-
-    if style in (PAINTER, *find_styles()):
-        return False
-    return is_style_pictures(style) or not is_model(Path(style).expanduser())
+def _missing(plan: dict[Path, Path], overwrite: bool) -> dict[Path, Path]:
+    """The part of a plan that is to be done, after a line about the rest."""
+    other = Counter((photo.suffix, path.suffix) for photo, path in plan.items() if photo.suffix.lower() not in WRITTEN)
+    if other and len(plan) > 1:
+        print(", ".join(f"{count} {read} written as {written}" for (read, written), count in sorted(other.items())))
+    missing = plan if overwrite else {photo: path for photo, path in plan.items() if not path.exists()}
+    if len(missing) < len(plan):
+        print(f"{len(plan) - len(missing)} there already, {len(missing)} to do; overwrite=true does all again")
+    return missing
 
 
 def _split_output(inputs: list[str], out: str | None) -> tuple[list[str], str | None]:
@@ -132,16 +137,7 @@ def _pipe(inputs: list[str], out: str | None, config: Any) -> None:
         if bad:
             raise FolderError(bad[0])
         if not to_file:
-            _write_output(picture.read_bytes())
-
-
-def _write_output(content: bytes) -> None:
-    try:
-        sys.__stdout__.buffer.write(content)
-        sys.__stdout__.flush()
-    except BrokenPipeError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # Python flushes once more at its end
-        raise UserError("standard output was closed before the picture was written") from error
+            write_output(picture.read_bytes())
 
 
 def _translator(config: Any) -> "tuple[Translator, str, Translator | None]":
@@ -166,7 +162,7 @@ def _translator(config: Any) -> "tuple[Translator, str, Translator | None]":
     if (config.solver, config.steps, config.direction) != (None, None, AHEAD):
         raise UserError("solver, steps and direction are of runs: give checkpoint=<a run> with them")
     device = choose_device(config.device)
-    if _is_by_pictures(style):
+    if is_by_pictures(style):
         from lit_ghibli.inference.stylization import open_stylization
 
         return open_stylization(style, device, config.tile, **options), f"style {style}", None

@@ -48,10 +48,13 @@ def profile_of(image: Image.Image, codes: tuple[int, int] | None) -> bytes | Non
 
 
 def color_codes(image: Image.Image) -> tuple[int, int] | None:
-    """Code points of primaries and curve out of the cICP chunk of a PNG that is not loaded yet; None without one.
+    """Code points of primaries and curve of a picture that is not loaded yet; None without them.
 
-    Source: PNG 3rd edition, 11.3.2.6. Pillow passes this chunk over.
+    A HEIC has them where it has no profile, a PNG in its cICP chunk, which Pillow passes over. Source: PNG 3rd edition,
+    11.3.2.6.
     """
+    if image.format == "HEIF" and (codes := image.info.get("nclx_profile")) and not image.info.get("icc_profile"):
+        return codes["color_primaries"], codes["transfer_characteristics"]
     if image.format != "PNG" or image.fp is None:
         return None
     place, codes = image.fp.tell(), None

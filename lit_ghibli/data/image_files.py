@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 import stat
 import threading
 import warnings
@@ -21,12 +22,13 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.color_profiles import to_srgb
 from lit_ghibli.data.color_spaces import color_codes, high_range, profile_of
+from lit_ghibli.data.heif import HEIC_EXTENSIONS, register_heif
 from lit_ghibli.errors import UserError
 
 WRITTEN = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
-EXTENSIONS = (*WRITTEN, ".gif")
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF")
-NO_HEIC = "HEIC pictures, as iPhones take them, are not read: save them as JPEG or PNG"
+_HEIC_IS_READ = register_heif()
+EXTENSIONS = (*WRITTEN, ".gif", ".ppm", ".pgm", ".pbm", ".pnm", *(HEIC_EXTENSIONS if _HEIC_IS_READ else ()))
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF", "PPM", *(("HEIF",) if _HEIC_IS_READ else ()))
 
 T = TypeVar("T")
 _Result = TypeVar("_Result")
@@ -34,9 +36,10 @@ OnBadFile = Literal["error", "skip"]
 
 _LISTED = 20  # files named in a message that does not promise all
 _LARGEST = 2_000_000_000  # bytes of a file; more than the largest picture that is decoded has uncompressed
+_TWELVE_BITS = 16  # level of 255 at which 4095 of 65535 is read
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}  # all others are devices
 _COLORS = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}  # what profiles of pictures of a mode convert; else RGB
-UPRIGHT = {
+_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -127,10 +130,10 @@ def digest_of(path: Path) -> str:
 def open_image(path: str | os.PathLike) -> Image.Image:
     """Open a picture as upright 8-bit RGB.
 
-    Grey, palette, CMYK and 16-bit pictures are converted (65535 becomes 255), colors of other profiles and of
-    other spaces become those of sRGB, transparency is laid on white, the EXIF orientation is applied. Of an
-    animation and of the pages of a TIFF the first picture is read, which is logged once, and of a multi-picture
-    JPEG, as some phones write it, the photograph.
+    Grey, palette, CMYK and 16-bit pictures are converted (65535 becomes 255; that no level is beyond those of 12 bits
+    is logged), colors of other profiles and of other spaces become those of sRGB, transparency is laid on white, the
+    EXIF orientation is applied. Of an animation and of the pages of a TIFF the first picture is read, which is logged
+    once, and of a multi-picture JPEG, as some phones write it, the photograph.
 
     Raises:
         ImageFileError: the file is missing, no plain file, empty, truncated, of high dynamic range, too large
@@ -152,7 +155,8 @@ def picture_size(path: Path) -> tuple[int, int] | None:
 def file_kind(path: str | os.PathLike) -> str:
     """The extension, such as ``jpeg``, that a picture has which is made of a readable one's content."""
     with Image.open(path) as image:
-        return {"MPO": "jpeg", "GIF": "png"}.get(image.format, image.format.lower())
+        kind = image.format.lower()
+    return {"mpo": "jpeg", "heif": "jpeg"}.get(kind, kind if f".{kind}" in WRITTEN else "png")
 
 
 def inspect_image(path: str | os.PathLike) -> Inspected:
@@ -242,7 +246,10 @@ def _read(path: Path, content: io.BytesIO | None = None) -> tuple[Image.Image, s
     """The picture of a file, whose content may be in memory already, and its format and mode before conversion."""
     try:
         with _open(path, content) as image:
+            deep = _has_16_bits(image)
             rgb, kind, mode = upright_rgb(image), image.format, image.mode
+        if deep and max(high for _, high in rgb.getextrema()) <= _TWELVE_BITS:
+            _log_twelve_bits(path.parent)
     except ImageFileError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on damaged data
@@ -259,7 +266,12 @@ def _open(path: Path, content: io.BytesIO | None) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(content or path)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageFileError(path, f"is too large to decode safely, make it smaller ({error})") from error
+        pixels = int(re.findall(r"\d+", str(error))[0])
+        raise ImageFileError(
+            path,
+            f"is too large to decode safely ({pixels / 1e6:.1f} megapixels of at most "
+            f"{Image.MAX_IMAGE_PIXELS / 1e6:.1f}): make it smaller; stylize also takes max_megapixels=",
+        ) from error
     except UnidentifiedImageError as error:
         raise ImageFileError(path, "is not an image: its content is of no known format or damaged") from error
     except OSError as error:
@@ -292,6 +304,20 @@ def _has_further(image: Image.Image) -> bool:
     return False
 
 
+def _has_16_bits(image: Image.Image) -> bool:
+    """Whether a picture that is not loaded yet is stored so, whatever Pillow makes of it."""
+    return bool(image.tile) and ";16" in str(image.tile[0].args)  # how Pillow calls the layout
+
+
+@functools.cache
+def _log_twelve_bits(folder: Path) -> None:
+    _logger.warning(
+        "%s has pictures of 16 bits whose levels end at 4095, as those of 12 bits do: they are read as almost black; "
+        "save them with levels up to 65535",
+        folder,
+    )
+
+
 @functools.cache  # of a folder of animations, one line says enough
 def _log_first_only(folder: Path) -> None:
     _logger.warning("%s has animations or files of several pages, of which the first picture is read", folder)
@@ -313,20 +339,39 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     image.load()  # before its EXIF data, since that turns a TIFF
     orientation = _orientation(image)
     profile = profile_of(image, codes)
+    alpha = _opacity(image)
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         levels = np.asarray(image).astype(np.float32) / 257.0
         image = Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
     mode = _COLORS.get(image.mode, "RGB")
-    alpha = None
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-    rgb = to_srgb(image.convert(mode), profile)
+    rgb = to_srgb((image.convert("RGBA") if alpha else image).convert(mode), profile)
     if alpha:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
-    rgb = rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
+    rgb = _turned(rgb, orientation)
     rgb.info = {}  # with the EXIF data, by which it would be turned once more
     return rgb
+
+
+def upright_alpha(image: Image.Image) -> Image.Image | None:
+    """How opaque the pixels of `upright_rgb` are, of mode ``L``; None where the picture is of a kind without that."""
+    image.load()
+    alpha = _opacity(image)
+    return alpha and _turned(alpha, _orientation(image))
+
+
+def _opacity(image: Image.Image) -> Image.Image | None:
+    if not image.has_transparency_data:
+        return None
+    key = image.info.get("transparency")  # the color that is not seen, if pixels have no opacity of their own
+    if image.mode.startswith("I"):
+        return Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8))
+    if isinstance(key, tuple) and max(key) > 255:  # of 16 bits, of which Pillow decodes the upper eight
+        image.info["transparency"] = tuple(level >> 8 for level in key)
+    return image.convert("RGBA").getchannel("A")
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def bullets(lines: Sequence[str], at_most: int = _LISTED) -> str:

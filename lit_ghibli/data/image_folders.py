@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from lit_ghibli.data.heif import HEIC_EXTENSIONS, NO_HEIC
 from lit_ghibli.data.image_files import (
     EXTENSIONS,
-    NO_HEIC,
     FolderError,
     ImageFileError,
     bullets,
@@ -22,9 +22,9 @@ from lit_ghibli.data.image_files import (
 
 _CLUTTER = ("__macosx", "thumbs.db")  # what operating systems leave behind, in lower case
 _RESULTS = "outputs"
-_HEIC = (".heic", ".heif")
 _RAW = (".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
-_PICTURES = (*_HEIC, *_RAW, ".psd", ".xcf", ".jxl", ".jp2")  # of kinds that not every system's list of types has
+# Of kinds that not every system's list of types has.
+_PICTURES = (*HEIC_EXTENSIONS, *_RAW, ".psd", ".xcf", ".jxl", ".jp2")
 _logger = logging.getLogger(__name__)
 
 
@@ -96,7 +96,7 @@ def _log_unread(folder: Path, unread: tuple[tuple[str, int], ...]) -> None:
 
 
 def _what_is_read(suffixes: Iterable[str]) -> str:
-    heic = f"; {NO_HEIC}" if set(_HEIC) & set(suffixes) else ""
+    heic = f"; {NO_HEIC}" if set(HEIC_EXTENSIONS) & set(suffixes) - set(EXTENSIONS) else ""
     return f"files that are read end in {', '.join(EXTENSIONS)}{heic}"
 
 

@@ -1,4 +1,4 @@
-"""Writing translated photographs beside each other, named and oriented like the originals."""
+"""Writing translated photographs beside each other, named like the originals, with what those have besides pixels."""
 
 import errno
 import os
@@ -6,21 +6,18 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import ExifTags, Image
+import numpy as np
+from PIL import Image
 
-from lit_ghibli.data.image_files import UPRIGHT, WRITTEN, FolderError, ImageFileError
+from lit_ghibli.data.heif import HEIC_EXTENSIONS
+from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, upright_alpha
 from lit_ghibli.data.image_folders import list_images, refuse_kind
 from lit_ghibli.files import remove_partials, write_picture
+from lit_ghibli.inference.picture_metadata import kept_metadata
 
-# The same turn backwards: only quarter turns have another inverse than themselves.
-_BACK = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}
-_SRGB = 1  # of the EXIF color space; pictures are sRGB, whatever their photograph was
-_TAGS = (
-    "ImageDescription Make Model Orientation XResolution YResolution ResolutionUnit Software DateTime Artist Copyright"
-)
-# What a TIFF says of the photograph, and not of how its own pixels lie.
-_DESCRIPTIVE = {ExifTags.Base[tag] for tag in f"{_TAGS} ExifOffset GPSInfo".split()}
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # the next file would fare no better
+_WITH_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
+_FINE = 95  # quality of JPEG and AVIF from which on colors are as fine as lightness
 
 
 def plan_outputs(
@@ -32,20 +29,22 @@ def plan_outputs(
         inputs: Photographs, and folders that are searched with their subfolders, ``out`` excepted.
         out: Folder for the pictures; of one photograph also the picture's file; None for beside each photograph, or
             folder, with ``name`` behind its own.
-        overwrite: Allow pictures that exist already to be replaced.
+        overwrite: Allow the picture of a single photograph to exist already; those of several may.
         name: What stands behind a photograph's own name where ``out`` is None.
 
     Returns:
         Output file by photograph, in order.
 
     Raises:
-        FolderError: An input is missing or no image; ``out`` is a file; two pictures would have the same name; a
-            photograph would be overwritten by its picture, or, without ``overwrite``, any file.
+        FolderError: An input is missing, no image, or a folder without any; ``out`` is a file; two pictures would have
+            the same name; a photograph would be overwritten by its picture; that of a single one exists already.
     """
     plan: dict[Path, Path] = {}
     for given in map(Path, inputs):
         if out is None:
-            plan |= plan_outputs([given], _beside(given, name), overwrite=overwrite)
+            if given.is_file():
+                refuse_kind(given)
+            plan |= plan_outputs([given], _beside(given, name), overwrite=True)
             continue
         out = Path(out)
         if given.is_file() and len(inputs) == 1 and not out.is_dir():
@@ -60,49 +59,86 @@ def plan_outputs(
             photos = list_images(given)
             if given.resolve() in out.resolve().parents:  # pictures of an earlier call are no photographs
                 photos = [photo for photo in photos if out.resolve() not in photo.resolve().parents]
+                if not photos:
+                    raise FolderError(f"{given} holds no photographs but those in {out}, where pictures go")
             plan |= {photo: _written(out / photo.relative_to(given)) for photo in photos}
         elif not os.path.lexists(given):
             raise FolderError(f"{given}: no such photograph or folder")
         else:
             refuse_kind(given)
             plan[given] = _written(out / given.name)
-    _check_collisions(plan, overwrite)
+    _check_collisions(plan, overwrite or len(inputs) > 1 or Path(inputs[0]).is_dir())
     for folder in {path.parent for path in plan.values()}:
         remove_partials(folder)  # what an earlier call was writing when it was killed
     return plan
 
 
 def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int) -> None:
-    """Write an upright picture with the original's metadata, turned as the original is stored; atomically.
+    """Write an upright picture with the original's metadata and transparency; atomically.
 
     Args:
         picture: Translated upright photograph.
-        original: File of the photograph: its EXIF data, with the orientation, is kept.
+        original: File of the photograph. Its EXIF data, XMP, density and comments are kept as far as they hold of the
+            picture, which is upright and says that it is of sRGB; a WebP without loss stays so.
         path: Its extension decides the format.
-        quality: Of JPEG and WebP, 1 ... 100.
+        quality: Of JPEG, WebP and AVIF, 1 ... 100.
 
     Raises:
         ImageFileError: Its format cannot hold the picture, or the file cannot be written.
         OSError: The disk is full, or takes no more for another reason that is none of this file's.
     """
-    exif = _read_exif(original)
-    orientation = exif.get(ExifTags.Base.Orientation, 1)
-    if orientation in _BACK:
-        picture = picture.transpose(_BACK[orientation])
-    options = {"compression": "tiff_lzw"} if path.suffix.lower() in (".tif", ".tiff") else {"quality": quality}
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about damaged metadata
+        with Image.open(original) as photo:
+            alpha = upright_alpha(photo) if kind in _WITH_ALPHA and photo.has_transparency_data else None
+            options = kept_metadata(photo, kind, picture.size)  # which changes how the photograph is turned
+    if kind != "TIFF":
+        options |= {"quality": quality} | ({"subsampling": "4:4:4"} if quality >= _FINE else {})
+    if kind == "WEBP" and _is_lossless(original):
+        options["lossless"] = True
+    if alpha:
+        picture = with_alpha(picture, alpha)
     try:
-        write_picture(picture, path, **options, **({"exif": exif} if len(exif) else {}))
+        write_picture(picture, path, **options)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
             raise
-        kind = Image.registered_extensions()[path.suffix.lower()]
         cause = f": {error.strerror}" if isinstance(error, OSError) and error.errno else f" as {kind} ({error})"
         raise ImageFileError(path, f"cannot be written{cause}") from error
 
 
+def with_alpha(picture: Image.Image, alpha: Image.Image) -> Image.Image:
+    """An RGB picture, painted on white, with the opacity ``alpha`` of mode ``L``: on white it looks as it was painted.
+
+    Solves C = a F + (1 - a) B for F, B being white. Source: Smith and Blinn, Blue screen matting (1996).
+    """
+    pixels, opacity = np.array(picture), np.asarray(alpha)
+    partly = (opacity > 0) & (opacity < 255)
+    pixels[partly] = np.rint(255 - (255.0 - pixels[partly]) * 255 / opacity[partly, None]).clip(0, 255)
+    picture = Image.fromarray(pixels)
+    picture.putalpha(alpha)
+    return picture
+
+
+def _is_lossless(path: Path) -> bool:
+    """Whether a file is a WebP whose first picture is stored without loss. Source: RFC 9649, 2."""
+    with path.open("rb") as file:
+        if file.read(12)[8:] != b"WEBP":
+            return False
+        while len(head := file.read(8)) == 8:
+            if head[:4] in (b"VP8 ", b"VP8L"):
+                return head[:4] == b"VP8L"
+            length = int.from_bytes(head[4:], "little")
+            file.seek(16 if head[:4] == b"ANMF" else length + length % 2, 1)  # the chunks of a frame follow its head
+    return False
+
+
 def _written(path: Path) -> Path:
-    """The place of a picture that would lie at ``path``; PNG for formats that are read alone."""
-    return path if path.suffix.lower() in WRITTEN else path.with_suffix(".png")
+    """The place of a picture that would lie at ``path``; for formats that are read alone of another one."""
+    if path.suffix.lower() in WRITTEN:
+        return path
+    return path.with_suffix(".jpg" if path.suffix.lower() in HEIC_EXTENSIONS else ".png")
 
 
 def _beside(given: Path, name: str) -> Path:
@@ -110,28 +146,10 @@ def _beside(given: Path, name: str) -> Path:
     if given.is_dir():
         folder = given.resolve() if given.name in ("", "..") else given
         return folder.parent / f"{folder.name}_{name}"
-    return given.with_name(f"{given.stem}_{name}{given.suffix}")
+    return _written(given.with_name(f"{given.stem}_{name}{given.suffix}"))
 
 
-def _read_exif(path: Path) -> Image.Exif:
-    """EXIF data of a file; none where they are damaged, which `open_image` then takes as upright, too."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path) as opened:
-                exif = opened.getexif()
-            for tag in set(exif) - _DESCRIPTIVE if opened.format == "TIFF" else ():
-                del exif[tag]
-            details = exif.get_ifd(ExifTags.IFD.Exif)
-            if details.get(ExifTags.Base.ColorSpace, _SRGB) != _SRGB:
-                details[ExifTags.Base.ColorSpace] = _SRGB
-            exif.tobytes()
-        except Exception:  # Pillow raises many kinds on damaged data
-            return Image.Exif()
-    return exif
-
-
-def _check_collisions(plan: dict[Path, Path], overwrite: bool) -> None:
+def _check_collisions(plan: dict[Path, Path], may_exist: bool) -> None:
     sources: dict[Path, Path] = {}
     originals = {photo.resolve() for photo in plan}
     for photo, path in plan.items():
@@ -140,5 +158,5 @@ def _check_collisions(plan: dict[Path, Path], overwrite: bool) -> None:
         sources[path] = photo
         if path.resolve() in originals:
             raise FolderError(f"{path} would overwrite a photograph: choose another folder with --out")
-        if path.exists() and not overwrite:
+        if path.exists() and not may_exist:
             raise FolderError(f"{path} exists already: choose another folder with --out, or add overwrite=true")

@@ -52,8 +52,6 @@ def find_photos(photos: str | Path, out: Path) -> dict[str, Path]:
         )
     plan = plan_outputs([photos], out, overwrite=True)
     found = {path.relative_to(out).as_posix(): photo for photo, path in plan.items()}
-    if not found:
-        raise FolderError(f"photos={photos} holds no photographs but those in out={out}")
     counts = Counter(map(stem, found))
     alike = [name for name in found if counts[stem(name)] > 1]
     if alike:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.inference.style_pictures import is_of_one_piece
+from lit_ghibli.inference.style_pictures import is_of_one_piece, is_style_pictures
 
 INPUT, UNTOUCHED, AS_TRAINED, TARGET = "input", "untouched input", "as trained", "target"  # of rows and columns
 
@@ -63,6 +63,15 @@ def of_epochs(words: Sequence[str], epochs: Sequence[int]) -> list[str]:
 def is_model(path: Path) -> bool:
     """Whether this is a style, a run's folder or a checkpoint, rather than a folder of pictures."""
     return not path.is_dir() or any((path / name).exists() for name in _RUN_HOLDS)
+
+
+def is_by_pictures(style: str) -> bool:
+    """Whether a style is given by pictures, of which those of a folder are one."""
+    from lit_ghibli.inference.styles import PAINTER, find_styles  # which imports torch
+
+    if style in (PAINTER, *find_styles()):
+        return False
+    return is_style_pictures(style) or not is_model(Path(style).expanduser())
 
 
 def _split_name(word: str) -> tuple[str | None, Path]:

@@ -3,7 +3,7 @@
 import io
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,7 @@ def test_everything_else_is_left_to_hydra(word):
         ("a.png style=magenta26:26", "there are the styles 0 ... 25"),
         ("a.png strength=2", "strength must lie in 0 ... 1; got 2"),
         ("a.png stroke=0", "stroke must lie in 0.5 ... 2; got 0"),
+        ("a.png max_megapixels=0", "max_megapixels must be more than 0"),
         ("a.png quality=0", "quality must be a whole number in 1 ... 100"),
         ("a.png on_bad_file=ignore", "on_bad_file is error or skip"),
         ("a.png --out a.png", "a.png would overwrite a photograph"),
@@ -226,6 +227,47 @@ def test_a_folder_keeps_its_order_and_a_bad_file_does_not_cost_the_others(monkey
     assert "2 pictures in out/" in capsys.readouterr().out
 
 
+def test_a_folder_goes_on_with_what_is_missing(monkeypatch, capsys):
+    photo("holiday/c.png", 2)
+    typed(monkeypatch, "holiday", "--out", "out", "style=mine")
+    Path("out/c.png").unlink()
+    Path("holiday/bad.jpg").write_text("no picture")
+    Path("out/b.jpg").write_bytes(b"mine")
+    for words, said in (
+        ("holiday", "1 there already, 2 to do"),
+        ("holiday", "2 there already, 1 to do"),
+        ("holiday/b.jpg holiday/c.png", "2 there already, 0 to do"),
+    ):
+        with pytest.raises(SystemExit) if words == "holiday" else nullcontext():
+            typed(monkeypatch, *words.split(), "--out", "out", "style=mine")
+        assert said in capsys.readouterr().out
+    assert Path("out/b.jpg").read_bytes() == b"mine"
+    assert open_image("out/c.png").size == (48, 32)
+    typed(monkeypatch, "holiday", "--out", "out", "style=mine", "overwrite=true", "on_bad_file=skip")
+    assert "there already" not in capsys.readouterr().out
+    assert open_image("out/b.jpg").size == (48, 32)
+
+
+def test_pictures_of_formats_that_are_read_alone_are_told(monkeypatch, capsys):
+    for name in ("in/a.gif", "in/b.ppm", "c.gif"):
+        photo(name)
+    typed(monkeypatch, "in", "style=mine")
+    assert "1 .gif written as .png, 1 .ppm written as .png" in capsys.readouterr().out
+    typed(monkeypatch, "c.gif", "style=mine")
+    assert {path.name for path in Path.cwd().rglob("*.png")} >= {"a.png", "b.png", "c_mine.png"}
+
+
+def test_more_megapixels_are_read_on_request(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # which the command sets, and this restores
+    photo("large.png", size=(200, 100))
+    with pytest.raises(
+        SystemExit, match=r"too large to decode safely \(0.0 megapixels of at most 0.0\).*max_megapixels="
+    ):
+        typed(monkeypatch, "large.png", "style=mine", "max_megapixels=0.01")
+    typed(monkeypatch, "large.png", "style=mine", "max_megapixels=0.02")
+    assert open_image("large_mine.png").size == (200, 100)
+
+
 def test_strength_zero_is_the_photograph(monkeypatch):
     typed(monkeypatch, "a.png", "b.png", "style=mine", "strength=0")
     assert open_image("b.png").tobytes() == open_image("a.png").tobytes()
@@ -247,7 +289,7 @@ def test_photographs_of_other_kinds_are_painted(monkeypatch, mode):
     picture.convert(mode).save(name)
     typed(monkeypatch, name, "painted.png", "style=mine")
     with Image.open("painted.png") as painted:
-        assert (painted.mode, painted.size) == ("RGB", (64, 64))
+        assert (painted.mode, painted.size) == ("RGBA" if mode == "RGBA" else "RGB", (64, 64))
 
 
 # --- standard input and output -------------------------------------------------
@@ -258,8 +300,8 @@ def test_a_photograph_passes_through(monkeypatch):
     exif[ExifTags.Base.Orientation] = 6
     photo("turned.jpg", exif=exif)
     picture = Image.open(io.BytesIO(piped(monkeypatch, Path("turned.jpg").read_bytes(), "-", "style=mine")))
-    assert (picture.format, picture.size) == ("JPEG", (48, 32))
-    assert picture.getexif()[ExifTags.Base.Orientation] == 6
+    assert (picture.format, picture.size) == ("JPEG", (32, 48))
+    assert picture.getexif()[ExifTags.Base.Orientation] == 1
 
 
 @pytest.mark.parametrize("words", [["a.png", "-"], ["a.png", "--out", "-"], ["-", "-"], ["-"]])
@@ -296,6 +338,23 @@ def test_a_reader_that_leaves_early_is_told_in_a_line(tmp_path):
     process.stderr.close()
     assert process.wait() == 1
     assert said.splitlines() == ["lit-ghibli stylize: standard output was closed before the picture was written"]
+
+
+def test_a_killed_folder_goes_on(monkeypatch, capsys):
+    for number in range(3):
+        photo(f"in/{number}.png", number)
+    program = (
+        "import os, sys; from lit_ghibli.commands import stylize; replace, done = os.replace, []\n"
+        "def killed(*paths):\n"
+        "    if done: os.kill(os.getpid(), 9)\n"
+        "    done.append(replace(*paths))\n"
+        "os.replace = killed; sys.argv = ['', 'in', '--out', 'out', 'style=mine']; stylize.main()"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == -9
+    assert len(list(Path("out").iterdir())) == 2  # the first picture, and the second before it had its name
+    typed(monkeypatch, "in", "--out", "out", "style=mine")
+    assert "1 there already, 2 to do" in capsys.readouterr().out
+    assert sorted(path.name for path in Path("out").iterdir()) == ["0.png", "1.png", "2.png"]
 
 
 def test_a_style_needs_little(tmp_path):

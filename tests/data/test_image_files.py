@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lit_ghibli.data.image_files import FolderError, ImageFileError, decode_all, inspect_image, open_image
+from lit_ghibli.data.image_files import (
+    FolderError,
+    ImageFileError,
+    decode_all,
+    file_kind,
+    inspect_image,
+    open_image,
+    upright_alpha,
+)
 from lit_ghibli.data.image_folders import check_disjoint, list_images
 from lit_ghibli.data.transforms import AtLeast
 
@@ -99,6 +107,58 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
     opaque = np.stack([levels, np.full_like(levels, 65535)], axis=2)
     alpha = open_image(png_16(tmp_path / "alpha.png", opaque, GREY_ALPHA_16))
     assert np.asarray(alpha)[0, :, 2].tolist() == [0, 1, 128, 255]
+
+
+def test_twelve_bits_in_a_file_of_sixteen_are_told_once(tmp_path, caplog):
+    levels = np.array([[0, 257, 2000, 4095]], np.uint16)
+    open_image(png_16(tmp_path / "bright.png", levels * 16, GREY_16))
+    open_image(save(tmp_path / "night.png", color=(9, 9, 9)))
+    assert not caplog.messages
+    for name, kind in (("grey", GREY_16), ("rgb", RGB_16)):
+        dark = levels if kind == GREY_16 else np.repeat(levels[..., None], 3, axis=2)
+        assert np.asarray(open_image(png_16(tmp_path / f"{name}.png", dark, kind)))[0, :, 0].max() in (15, 16)
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path} has pictures of 16 bits whose levels end at 4095")
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+def test_a_color_that_is_not_seen_is_found_among_sixteen_bits(tmp_path, kind):
+    levels = np.array([[0, 257, 32768, 65535]], np.uint16)
+    path = png_16(tmp_path / "a.png", levels if kind == GREY_16 else np.repeat(levels[..., None], 3, axis=2), kind)
+    content, key = path.read_bytes(), b"tRNS" + struct.pack(">H", 32768) * (kind + 1)
+    chunk = struct.pack(">I", len(key) - 4) + key + struct.pack(">I", zlib.crc32(key))
+    path.write_bytes(content[:33] + chunk + content[33:])  # behind the signature and the head
+    assert np.asarray(open_image(path))[0, :, 0].tolist() == [0, 1, 255, 255]
+    with Image.open(path) as image:
+        assert np.asarray(upright_alpha(image)).tolist() == [[255, 255, 0, 255]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.pbm", b"P4 2 1\n\x40", [255, 0]),
+        ("a.pgm", b"P5 2 1 255\n\x07\xc8", [7, 200]),
+        ("a.pgm", b"P5 2 1 65535\n\x01\x01\xff\xff", [1, 255]),
+        ("a.ppm", b"P6 2 1 255\n\x07\x07\x07\xc8\xc8\xc8", [7, 200]),
+        ("a.pnm", b"P3 2 1 15\n0 0 0 15 15 15", [0, 255]),
+    ],
+)
+def test_portable_maps_are_read(tmp_path, name, content, expected):
+    (tmp_path / name).write_bytes(content)
+    assert list_images(tmp_path) == [tmp_path / name]
+    assert np.asarray(open_image(tmp_path / name))[0, :, 1].tolist() == expected
+
+
+def test_heic_is_read_where_pillow_heif_is_installed(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="of lit-ghibli[heic]")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    heif.from_pillow(Image.new("RGB", (64, 48), (200, 40, 90))).save(tmp_path / "a.HEIC", exif=exif.tobytes())
+    assert list_images(tmp_path) == [tmp_path / "a.HEIC"]
+    image = open_image(tmp_path / "a.HEIC")
+    assert image.size == (48, 64)
+    assert np.abs(np.subtract(image.getpixel((20, 20)), (200, 40, 90))).max() < 6
+    assert file_kind(tmp_path / "a.HEIC") == "jpeg"
 
 
 def test_cmyk_jpeg_with_adobe_marker_is_not_negative(tmp_path):
@@ -225,9 +285,9 @@ def test_files_that_are_no_images_are_refused(tmp_path):
 
 def test_another_format_behind_the_name_is_named(tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "a.jpg", format="ICO")
-    Image.new("RGB", (4, 4)).save(tmp_path / "b.png", format="PPM")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png", format="PCX")
     assert "is of the format ICO inside" in reason(tmp_path / "a.jpg")
-    assert "is of the format PPM inside" in reason(tmp_path / "b.png")
+    assert "is of the format PCX inside" in reason(tmp_path / "b.png")
     save(tmp_path / "c.png", format="JPEG")  # a JPEG named .png is harmless
     assert open_image(tmp_path / "c.png").size == (12, 8)
 
@@ -257,7 +317,7 @@ def test_decompression_bombs_are_refused_and_no_warning_leaks(tmp_path, monkeypa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with warnings.catch_warnings(record=True) as leaked:
         warnings.simplefilter("always")
-        assert "too large to decode safely" in reason(path)
+        assert "is too large to decode safely (0.0 megapixels of at most 0.0)" in reason(path)
     assert leaked == []
 
 
