@@ -18,13 +18,16 @@ def from_uint8(images: Tensor) -> Tensor:
 
 def to_uint8(images: Tensor) -> Tensor:
     """Convert ``[-1, 1]`` to ``uint8`` in ``[0, 255]``: clamped, then rounded to the nearest level."""
-    return images.detach().float().clamp(-1.0, 1.0).add(1.0).mul(127.5).round().to(torch.uint8)
+    return images.detach().float().clamp(-1.0, 1.0).add_(1.0).mul_(127.5).round_().to(torch.uint8)
 
 
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:
-    """Convert ``(3, H, W)``, or the first of ``(N, 3, H, W)``, in ``[-1, 1]`` to ``uint8`` ``(H, W, 3)``."""
+    """Convert ``(3, H, W)``, or the first of ``(N, 3, H, W)``, in ``[-1, 1]`` to ``uint8`` ``(H, W, 3)``.
+
+    What is of ``uint8`` already stays as it is.
+    """
     image = images[0] if images.dim() == 4 else images
-    return to_uint8(image).permute(1, 2, 0).cpu().numpy()
+    return (to_uint8(image) if image.is_floating_point() else image).permute(1, 2, 0).cpu().numpy()
 
 
 def to_picture(images: Tensor) -> Image.Image:
@@ -34,7 +37,12 @@ def to_picture(images: Tensor) -> Image.Image:
 
 def from_picture(picture: Image.Image | NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """Convert an RGB picture, or its pixels ``(H, W, 3)``, to ``(1, 3, H, W)`` in ``[-1, 1]`` on a device."""
-    return from_uint8(torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0).to(device))
+    return from_uint8(from_picture_uint8(picture, device))
+
+
+def from_picture_uint8(picture: Image.Image | NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """An RGB picture, or its pixels ``(H, W, 3)``, as ``(1, 3, H, W)`` of ``uint8`` on a device."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0).to(device)
 
 
 def resample(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -92,7 +92,8 @@ def refuse_kind(path: Path) -> None:
 @cache  # a command lists a folder several times, and says this once
 def _log_unread(folder: Path, unread: tuple[tuple[str, int], ...]) -> None:
     counts = ", ".join(f"{count} {kind}" for kind, count in unread)
-    _logger.warning("files in %s are passed over: %s; %s", folder, counts, _what_is_read(dict(unread)))
+    number = sum(count for _, count in unread)
+    _logger.warning("%d files in %s are passed over: %s; %s", number, folder, counts, _what_is_read(dict(unread)))
 
 
 def _what_is_read(suffixes: Iterable[str]) -> str:

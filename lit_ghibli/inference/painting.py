@@ -1,14 +1,14 @@
 """Painting photographs of any size at the size that a style was made for, and enlarging with sharp edges."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.images import to_unit
+from lit_ghibli.images import from_uint8, to_uint8, to_unit
 from lit_ghibli.networks.sizes import pad_to_multiple
 from lit_ghibli.painter.filters import blur, derivatives, pixel_grid
 from lit_ghibli.painter.l0 import l0_smooth
@@ -40,6 +40,7 @@ class Painting(nn.Module):
     """
 
     size_multiple = minimum_size = 1
+    takes_uint8 = True  # which bounds the memory: the size of the photograph has no floating-point numbers then
 
     def __init__(
         self,
@@ -59,19 +60,31 @@ class Painting(nn.Module):
 
     @torch.no_grad()
     def forward(self, photo: Tensor) -> Tensor:
-        """Paint ``(N, 3, H, W)`` in ``[-1, 1]`` into the same shape and range."""
+        """Paint ``(N, 3, H, W)`` in ``[-1, 1]``, or of ``uint8``, into the same shape, range and type."""
         height, width = photo.shape[-2:]
         scale = min(math.sqrt(self.pixels / (height * width)), _LARGEST_ENLARGEMENT)
         size = [max(round(side * scale), 1) for side in (height, width)]
-        small = F.interpolate(photo, size=size, mode="bicubic", antialias=True).clamp(-1, 1)
+        reduced = [
+            F.interpolate(_to_float(color), size=size, mode="bicubic", antialias=True)
+            for color in photo.split(1, dim=1)
+        ]
+        small = torch.cat(reduced, dim=1).clamp(-1, 1)
         padded = pad_to_multiple(small, 4).contiguous(memory_format=torch.channels_last)
         picture = self.paint(padded)[..., : size[0], : size[1]].clamp(-1, 1)
         if self.finish:
             picture = lay_flat(sharpen(picture, *size))
         if self.keep_colors:
             picture = in_colors_of(small, picture)
-        picture = enlarge(picture, height, width)
-        return picture if self.strength == 1 else photo.lerp(picture, self.strength)
+        result = torch.empty_like(photo)
+        for rows, strip in _enlarged(picture, height, width):
+            if self.strength != 1:
+                strip = _to_float(photo[..., rows, :]).lerp(strip, self.strength)
+            result[..., rows, :] = strip if photo.is_floating_point() else to_uint8(strip)
+        return result
+
+
+def _to_float(images: Tensor) -> Tensor:
+    return images if images.is_floating_point() else from_uint8(images)
 
 
 def in_colors_of(photo: Tensor, picture: Tensor) -> Tensor:
@@ -87,11 +100,17 @@ def lay_flat(picture: Tensor) -> Tensor:
 
 def enlarge(picture: Tensor, height: int, width: int) -> Tensor:
     """Resize a painted picture ``(N, 3, h, w)``; what is enlarged keeps edges and outlines sharp."""
+    return torch.cat([strip for _, strip in _enlarged(picture, height, width)], dim=-2)
+
+
+def _enlarged(picture: Tensor, height: int, width: int) -> Iterator[tuple[slice, Tensor]]:
+    """What :func:`enlarge` gives, in strips with their rows."""
     if (height, width) == tuple(picture.shape[-2:]):
-        return picture
-    if height * width < picture.shape[-2] * picture.shape[-1]:
-        return F.interpolate(picture, size=(height, width), mode="bicubic", antialias=True).clamp(-1, 1)
-    return sharpen(picture, height, width)
+        yield slice(None), picture
+    elif height * width < picture.shape[-2] * picture.shape[-1]:
+        yield slice(None), F.interpolate(picture, size=(height, width), mode="bicubic", antialias=True).clamp(-1, 1)
+    else:
+        yield from _sharpened(picture, height, width)
 
 
 def sharpen(picture: Tensor, height: int, width: int) -> Tensor:
@@ -100,19 +119,23 @@ def sharpen(picture: Tensor, height: int, width: int) -> Tensor:
     The points are moved away from edges: warp sharpening, as drawn pictures have been enlarged with for long. Source:
     Arad and Gotsman, Enhancement by image-dependent warping (1999).
     """
+    return torch.cat([strip for _, strip in _sharpened(picture, height, width)], dim=-2)
+
+
+def _sharpened(picture: Tensor, height: int, width: int) -> Iterator[tuple[slice, Tensor]]:
+    """What :func:`sharpen` gives, in strips with their rows."""
     moved = _away_from_edges(picture)
     sides = picture.shape[-2:]
     scale_y, scale_x = sides[0] / height, sides[1] / width
-    result = picture.new_empty(*picture.shape[:-2], height, width)
     for top in range(0, height, _STRIP):
-        strip = result[..., top : top + _STRIP, :]
-        x, y = pixel_grid(strip)
+        rows = slice(top, min(top + _STRIP, height))
+        x, y = pixel_grid(picture.new_empty(rows.stop - top, width))
         x, y = (x + 0.5) * scale_x - 0.5, (y + top + 0.5) * scale_y - 0.5
         grid = torch.stack([(2 * x + 1) / sides[1] - 1, (2 * y + 1) / sides[0] - 1], dim=-1)
         grid = grid.expand(len(picture), -1, -1, -1)
         move = F.grid_sample(moved, grid, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
-        strip[:] = F.grid_sample(picture, grid + move, "bicubic", padding_mode="border", align_corners=False)
-    return result.clamp_(-1, 1)
+        strip = F.grid_sample(picture, grid + move, "bicubic", padding_mode="border", align_corners=False)
+        yield rows, strip.clamp_(-1, 1)
 
 
 def _away_from_edges(picture: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lit_ghibli.data.image_files import open_image, upright_rgb
 from lit_ghibli.errors import UserError
-from lit_ghibli.images import from_picture, to_picture, to_pixels
+from lit_ghibli.images import from_picture, from_picture_uint8, to_picture, to_pixels
 from lit_ghibli.inference.finite import check_finite, watching
 from lit_ghibli.inference.tiling import translate_tiled
 from lit_ghibli.networks.sizes import translate
@@ -96,7 +96,7 @@ class Translator:
         Raises:
             UserError: It is something else, or a file that cannot be read.
         """
-        photos = to_batch(photo, self.device)
+        photos = to_batch(photo, self.device, uint8=getattr(self.network, "takes_uint8", False))
         tiled = self.tile and photos[0, 0].numel() > self.tile**2  # one after the other, to bound the memory
         pictures = torch.cat([self.translate(part) for part in (photos.split(1) if tiled else [photos])])
         if isinstance(photo, Tensor):
@@ -105,6 +105,8 @@ class Translator:
 
     def translate(self, photo: Tensor) -> Tensor:
         """Translate ``(N, 3, H, W)`` in ``[-1, 1]``, N being 1 if in tiles, to the same shape and range.
+
+        Of ``uint8``, too, where the network ``takes_uint8``.
 
         Raises:
             UserError: A layer computes values, looked at once, or the network a picture, that are not finite.
@@ -115,27 +117,33 @@ class Translator:
             self._watched = True
         else:
             picture = self._translate(photo)
-        check_finite(picture, self.name)
+        if picture.is_floating_point():
+            check_finite(picture, self.name)
         return picture
 
     def _translate(self, photo: Tensor) -> Tensor:
         if self.tile and photo.shape[-2] * photo.shape[-1] > self.tile**2:
             return translate_tiled(self.network, photo, self.tile)
+        if not photo.is_floating_point():
+            return self.network(photo)
         return translate(self.network, photo)
 
 
-def to_batch(picture: Picture, device: torch.device | str) -> Tensor:
+def to_batch(picture: Picture, device: torch.device | str, uint8: bool = False) -> Tensor:
     """A picture of any kind that :meth:`Translator.__call__` takes as ``(N, 3, H, W)`` in ``[-1, 1]``, in float32.
+
+    With ``uint8`` what is no tensor becomes one of that type, with the levels of the picture.
 
     Raises:
         UserError: It is something else, or a file that cannot be read.
     """
     if isinstance(picture, str | PathLike):
         picture = open_image(picture)
+    convert = from_picture_uint8 if uint8 else from_picture
     if isinstance(picture, Image.Image):
-        return from_picture(upright_rgb(picture), device)
+        return convert(upright_rgb(picture), device)
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
-        return from_picture(picture, device)
+        return convert(picture, device)
     shape = tuple(getattr(picture, "shape", ()))
     batch = isinstance(picture, Tensor) and len(shape) in (3, 4) and shape[-3] == 3
     if not (batch and picture.is_floating_point() and picture.numel() and picture.abs().max() <= 1):

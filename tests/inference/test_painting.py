@@ -3,9 +3,10 @@ import torch
 import torch.nn.functional as F
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.images import to_unit
+from lit_ghibli.images import from_uint8, to_uint8, to_unit
 from lit_ghibli.inference import painting
 from lit_ghibli.inference.painting import Painting, enlarge, lay_flat
+from lit_ghibli.inference.translator import Translator
 from lit_ghibli.painter.oklab import to_oklab
 
 
@@ -39,7 +40,7 @@ def test_a_constant_stays_what_it_is(size):
 
 def test_a_picture_of_the_right_size_is_left_alone():
     picture = blobs(24, 32)
-    assert enlarge(picture, 24, 32) is picture
+    assert torch.equal(enlarge(picture, 24, 32), picture)
 
 
 def ramp(row: torch.Tensor) -> int:
@@ -69,6 +70,18 @@ def test_strips_leave_no_seams(monkeypatch):
 def test_pictures_of_a_batch_are_enlarged_alike():
     pair = torch.cat([blobs(20, 24), blobs(20, 24, 1)])
     torch.testing.assert_close(enlarge(pair, 50, 60)[1:], enlarge(pair[1:], 50, 60))
+
+
+@pytest.mark.parametrize("size", [(24, 32), (90, 70), (9, 11)])  # kept, enlarged in strips, reduced
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+def test_levels_become_those_of_the_painted_numbers(monkeypatch, size, strength):
+    monkeypatch.setattr(painting, "_STRIP", 16)
+    levels = to_uint8(blobs(*size))
+    network = Painting(Watched(0.1), 24 * 32, strength=strength)
+    painted = network(from_uint8(levels))
+    assert torch.equal(network(levels), to_uint8(painted))
+    pixels = levels[0].permute(1, 2, 0).numpy()
+    assert torch.equal(torch.from_numpy(Translator(network)(pixels)), network(levels)[0].permute(1, 2, 0))
 
 
 # --- flat fills ---------------------------------------------------------------
