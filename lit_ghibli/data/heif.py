@@ -14,11 +14,11 @@ def register_heif() -> bool:
     """Let Pillow read HEIC pictures, and return whether it can; what reads them is imported with the first one."""
     if find_spec("pillow_heif") is None:
         return False
-    Image.register_open("HEIF", _open, _is_heif)
+    Image.register_open("HEIF", _open, is_heif)
     return True
 
 
-def _is_heif(head: bytes) -> bool:
+def is_heif(head: bytes) -> bool:
     """Whether the first bytes are of a container of HEVC pictures. Source: ISO/IEC 23008-12, Annex B."""
     return head[4:8] == b"ftyp" and head[8:12] in _BRANDS
 

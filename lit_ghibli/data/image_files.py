@@ -22,7 +22,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.color_profiles import to_srgb
 from lit_ghibli.data.color_spaces import color_codes, high_range, profile_of
-from lit_ghibli.data.heif import HEIC_EXTENSIONS, register_heif
+from lit_ghibli.data.heif import HEIC_EXTENSIONS, NO_HEIC, is_heif, register_heif
 from lit_ghibli.errors import UserError
 
 WRITTEN = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
@@ -273,7 +273,10 @@ def _open(path: Path, content: io.BytesIO | None) -> Image.Image:
             f"{Image.MAX_IMAGE_PIXELS / 1e6:.1f}): make it smaller; stylize also takes max_megapixels=",
         ) from error
     except UnidentifiedImageError as error:
-        raise ImageFileError(path, "is not an image: its content is of no known format or damaged") from error
+        reason = "is not an image: its content is of no known format or damaged"
+        if not _HEIC_IS_READ and is_heif(content.getvalue() if content else path.read_bytes()):
+            reason = f"is a HEIC picture inside; {NO_HEIC}"
+        raise ImageFileError(path, reason) from error
     except OSError as error:
         if error.errno is None:  # the decoder's word, not the operating system's
             raise

@@ -93,7 +93,7 @@ def refuse_kind(path: Path) -> None:
 def _log_unread(folder: Path, unread: tuple[tuple[str, int], ...]) -> None:
     counts = ", ".join(f"{count} {kind}" for kind, count in unread)
     number = sum(count for _, count in unread)
-    _logger.warning("%d files in %s are passed over: %s; %s", number, folder, counts, _what_is_read(dict(unread)))
+    _logger.warning("%s: %d passed over: %s; %s", folder, number, counts, _what_is_read(dict(unread)))
 
 
 def _what_is_read(suffixes: Iterable[str]) -> str:

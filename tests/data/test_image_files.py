@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lit_ghibli.data import image_files as module
 from lit_ghibli.data.image_files import (
     FolderError,
     ImageFileError,
@@ -147,6 +148,12 @@ def test_portable_maps_are_read(tmp_path, name, content, expected):
     (tmp_path / name).write_bytes(content)
     assert list_images(tmp_path) == [tmp_path / name]
     assert np.asarray(open_image(tmp_path / name))[0, :, 1].tolist() == expected
+
+
+def test_heic_that_is_not_read_is_told_whatever_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_HEIC_IS_READ", False)
+    (tmp_path / "a.jpg").write_bytes(struct.pack(">I4s4s", 24, b"ftyp", b"heic") + b"no picture")
+    assert reason(tmp_path / "a.jpg").endswith("are read with pip install 'lit-ghibli[heic]'")
 
 
 def test_heic_is_read_where_pillow_heif_is_installed(tmp_path):

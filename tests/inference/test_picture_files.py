@@ -2,6 +2,7 @@ import errno
 import io
 import os
 import resource
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -382,6 +383,20 @@ def test_metadata_too_long_for_a_format_do_not_cost_the_picture(tmp_path):
     quadrants().save(tmp_path / "a.png", exif=exif)
     with Image.open(stylized(tmp_path / "a.png", tmp_path / "b.jpg")) as picture:
         assert len(picture.getexif()) == 0
+
+
+def test_the_thumbnail_of_the_photograph_is_left_out(tmp_path):
+    thumbnail = b"a small photograph"
+    first = struct.pack("<HHHI4sI", 1, 0x0110, 2, 4, b"Cam\0", 26)
+    second = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, 56, 0x0202, 4, 1, len(thumbnail), 0)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + first + second + thumbnail
+    quadrants().save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as photo:
+        assert photo.getexif().get_ifd(ExifTags.IFD.IFD1)[0x0202] == len(thumbnail)
+    path = stylized(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    assert thumbnail not in path.read_bytes()
+    with Image.open(path) as picture:
+        assert picture.getexif()[ExifTags.Base.Model] == "Cam"
 
 
 def fading(kind: str) -> Image.Image:
