@@ -11,7 +11,7 @@ PACKAGE = Path(lit_ghibli.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Right may import left, never the reverse. `errors` and its like stand left of all, like `images`.
 LEVELS = [
-    {"images", "errors", "seeding", "checksums", "files", "documents", "overrides", "signals"},
+    {"images", "errors", "extras", "seeding", "checksums", "files", "documents", "overrides", "signals"},
     {"losses", "networks", "painter", "scenes", "data", "metrics", "reports", "opinion", "published"},
     {"training", "checkpoints", "recipes", "trust", "cluster"},
     {"methods", "inference"},
