@@ -20,6 +20,7 @@ from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands._style_jobs import Job, plan, sheet_rows
 from lit_ghibli.commands._trainer import check_trainer, device_numbers
 from lit_ghibli.commands.train import begin, make_trainer, plain_and_links
+from lit_ghibli.data.image_files import picture_size
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build
@@ -62,6 +63,8 @@ def nst(config: DictConfig) -> None:
     out = output_folder(config.out)
     columns = {key: list(config[key]) if OmegaConf.is_list(config[key]) else [config[key]] for key in COLUMNS}
     _check_columns(columns, config.checkpoint)
+    if config.checkpoint and (config.content_mask or config.style_mask):
+        raise UserError("content_mask and style_mask are of the optimisation: leave them out, or checkpoint")
     jobs = plan(list(config.inputs), config.pairs, out, columns)
     trainer = OmegaConf.to_container(config.trainer, resolve=True)
     check_trainer(trainer)
@@ -80,7 +83,7 @@ def nst(config: DictConfig) -> None:
             if path.exists() and not config.overwrite:
                 print(" is there already; overwrite=true paints it again")
                 continue
-            print(flush=True)
+            print(_resizing(job), flush=True)
             started = time.perf_counter()
             prepare(job)(path)
             print(f"{path}: {time.perf_counter() - started:.1f} s", flush=True)
@@ -88,6 +91,14 @@ def nst(config: DictConfig) -> None:
         sheet = labelled_grid(sheet_rows(jobs, out, bool(config.pairs)), max_side=config.sheet_side)
         write_picture(sheet, out / "sheet.png")
         print(f"sheet: {out / 'sheet.png'}")
+
+
+def _resizing(job: Job) -> str:
+    """What is said where the picture has another size than the content."""
+    long_side, size = max(picture_size(job.content)), job.values["size"]
+    if not size or size == long_side:
+        return ""
+    return f" ({'reduced' if size < long_side else 'enlarged'} from {long_side} to {size} pixels of the long side)"
 
 
 def _check_columns(columns: Mapping[str, Sequence[Any]], checkpoint: str | None) -> None:
@@ -143,8 +154,8 @@ def _network(config: DictConfig) -> Callable[[Job], Callable[[Path], Any]]:
     def prepare(job: Job) -> Callable[[Path], Any]:
         in_style = translator.with_style(job.styles, config.method.style_weights, strength=job.values["strength"])
         (content,) = load_pictures([job.content])
-        content = resize(content, scaled_size(content, job.values["size"], 1))
-        return lambda path: write_picture(to_picture(in_style(content.clamp(-1, 1))), path)
+        resized = resize(content, scaled_size(content, job.values["size"], 1)).clamp(-1, 1)
+        return lambda path: write_picture(to_picture(in_style(resized)), path)
 
     return prepare
 

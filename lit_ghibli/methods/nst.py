@@ -9,6 +9,10 @@ picture, p the content, s_k the styles.
 (2) style    sum_k w_k sum_l b_l mean (G_l(x) - G_l(s_k))^2
 (3) tv       squared total variation of x
 
+With masks, the squares of (2) are sum_r a_r mean (G_lr(x) - G_lr(s_k))^2, G_lr being the Gram matrix of T_lr F_l, which
+is F_l in region r, and a_r the region's share of the content: Gatys et al. 2017, "Controlling Perceptual Factors in
+Neural Style Transfer" (arXiv:1611.07865), Eqs. 5 to 8.
+
 Deviations: the documents optimise at one size; here a list of levels may lead from coarse to fine, each of which
 starts from what the one before has made. With one level of scale 1 it is the documents' algorithm.
 """
@@ -27,10 +31,11 @@ from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from lit_ghibli.data.iterations import IterationsDataModule
+from lit_ghibli.data.region_masks import load_regions
 from lit_ghibli.data.single_pictures import Size, load_pictures, match_colors, resize, scaled_size
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import luminance
-from lit_ghibli.losses.style import gram_matrix, style_loss
+from lit_ghibli.losses.style import gram_matrix, guidance_channels, style_loss
 from lit_ghibli.losses.variation import total_variation
 from lit_ghibli.methods.base import Method
 from lit_ghibli.metrics.suite import MetricSuite
@@ -51,6 +56,8 @@ class NeuralStyle(Method):
         content: File of the content.
         style: File of the style, or several.
         style_weights: w_k, which sum to 1; None: all equal.
+        content_mask: File with regions of the content, of its shape: light and dark, or up to 8 colors.
+        style_mask: File with the regions of the style in which these are painted; of several styles one for each.
         vgg: Makes the network from its taps: VGG-19, or MobileNetV2 where it cannot be had.
         optimizer: Makes the optimiser of the pixels; it is called with a closure.
         weights: Weights of the terms ``content``, ``style``, ``tv``.
@@ -70,7 +77,7 @@ class NeuralStyle(Method):
 
     Attributes:
         pixels: The picture's parameter ``(1, 3, H, W)`` in ``[-1, 1]``, not clamped.
-        gram_memory: Gram targets by style and size; one dict may serve many pictures of the same recipe.
+        gram_memory: Gram targets by style, size and masks; one dict may serve many pictures of the same recipe.
 
     Raises:
         UserError: A file cannot be read or is too small, or an argument cannot be used.
@@ -81,6 +88,8 @@ class NeuralStyle(Method):
         content: str | Path | None = None,
         style: str | Path | Sequence[str | Path] | None = None,
         style_weights: Sequence[float] | None = None,
+        content_mask: str | Path | None = None,
+        style_mask: str | Path | Sequence[str | Path] | None = None,
         vgg: Callable[..., nn.Module] = VggFeatures,
         optimizer: Callable[..., Optimizer] = Adam2e3,
         weights: Mapping[str, float] | None = None,
@@ -113,6 +122,11 @@ class NeuralStyle(Method):
         self.optimizer, self.color, self.epochs = optimizer, color, epochs
         self.levels = _check_levels(levels, size, style_scale)
         self.content, *self.styles = load_pictures([self.content_file, *self.style_files])
+        self.mask_files = _check_masks(content_mask, style_mask, len(self.styles))
+        pictures = [self.content, *self.styles]
+        regions = load_regions(self.mask_files, pictures) if self.mask_files else [None] * len(pictures)
+        self.register_buffer("regions", regions[0], persistent=False)
+        self.style_regions = regions[1:]
         self.sizes = [scaled_size(self.content, size, scale) for scale, _ in self.levels]
         self.style_sizes = [
             [scaled_size(style, size, scale * style_scale) for style in self.styles] for scale, _ in self.levels
@@ -127,7 +141,7 @@ class NeuralStyle(Method):
         else:
             first = resize(self.content if start == "content" else self.styles[0], self.sizes[0]).clone()
         self.pixels = nn.Parameter(first)
-        self.gram_memory: dict[tuple[Path, Size], Grams] = {}
+        self.gram_memory: dict[tuple[Path | Size, ...], Grams] = {}
         self._last: tuple[Tensor, dict[str, Tensor]] | None = None  # pixels whose gradient is known, and their losses
         self._level: int | None = None
         self._content_target: dict[str, Tensor] = {}  # features of the present level by layer
@@ -167,9 +181,10 @@ class NeuralStyle(Method):
             errors = {layer: F.mse_loss(features[layer], target[layer]) for layer in self.content_layers}
             terms["content"] = weighted_sum(errors, self.content_layers)
         if self.weights["style"]:
-            grams = self._grams(features)
+            grams = self._grams(features, self.regions)
+            shares = None if self.regions is None else self.regions.mean(dim=(1, 2, 3))
             terms["style"] = sum(
-                weight * weighted_sum(style_loss(grams, target), self.style_layers)
+                weight * weighted_sum(style_loss(grams, target, shares), self.style_layers)
                 for weight, target in zip(self.style_weights, self._style_targets, strict=True)
             )
         if self.weights["tv"]:
@@ -217,15 +232,21 @@ class NeuralStyle(Method):
             self._content_target = {layer: features[layer] for layer in self.content_layers}
         self._style_targets = []
         if self.weights["style"]:
-            for file, style, size in zip(self.style_files, self.styles, self.style_sizes[level], strict=True):
+            for number, (file, style) in enumerate(zip(self.style_files, self.styles, strict=True)):
+                size = self.style_sizes[level][number]
                 # Recolored styles are those of one content.
-                key = (file if self.color != "matched" else self.content_file / file, size)
+                key = (file if self.color != "matched" else self.content_file / file, size, *self.mask_files)
                 if key not in self.gram_memory:
-                    self.gram_memory[key] = self._grams(self._features(style, size, file))
+                    features = self._features(style, size, file)
+                    self.gram_memory[key] = self._grams(features, self.style_regions[number])
                 self._style_targets.append(self.gram_memory[key])
 
-    def _grams(self, features: Mapping[str, Tensor]) -> Grams:
-        return {layer: gram_matrix(features[layer], self.normalize_gram) for layer in self.style_layers}
+    def _grams(self, features: Mapping[str, Tensor], regions: Tensor | None) -> Grams:
+        features = {layer: features[layer] for layer in self.style_layers}
+        if regions is not None:
+            guides = {layer: guidance_channels(regions.to(of), of.shape[-2:]) for layer, of in features.items()}
+            features = {layer: guides[layer] * of for layer, of in features.items()}
+        return {layer: gram_matrix(of, self.normalize_gram) for layer, of in features.items()}
 
     def _features(self, picture: Tensor, size: Size, file: Path) -> dict[str, Tensor]:
         features = self.vgg(self._seen(resize(picture, size).to(self.pixels)))
@@ -258,7 +279,8 @@ class NeuralStyle(Method):
             )
 
     def inputs(self) -> dict[str, list[Path]]:
-        return {"content": [self.content_file], "style": self.style_files}
+        masks = {"masks": self.mask_files} if self.mask_files else {}
+        return {"content": [self.content_file], "style": self.style_files} | masks
 
     def setup(self, stage: str) -> None:
         """Refuse several processes, for there is one picture."""
@@ -289,6 +311,19 @@ def _check_files(content: Any, style: Any) -> tuple[Path, list[Path]]:
         raise UserError(f"{unset} not set: give picture files, as in method.content=a.jpg method.style=b.jpg")
     styles = [style] if isinstance(style, str | Path) else style
     return Path(content).expanduser(), [Path(file).expanduser() for file in styles]
+
+
+def _check_masks(content: str | Path | None, style: Any, styles: int) -> list[Path]:
+    """The mask of the content and those of all styles; none where neither is given."""
+    of_styles = [style] if isinstance(style, str | Path) else list(style or [])
+    if content is None and not of_styles:
+        return []
+    if content is None or len(of_styles) != styles:
+        raise UserError(
+            f"method.content_mask is {content} and method.style_mask names {len(of_styles)} files: give a mask of the "
+            f"content and one of each style, {styles} here"
+        )
+    return [Path(file).expanduser() for file in (content, *of_styles)]
 
 
 def _check_levels(levels: Sequence[Any], size: int | None, style_scale: float) -> list[tuple[float, int]]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from lit_ghibli import checkpoints
 from lit_ghibli.commands import to_overrides
 from lit_ghibli.commands._style_jobs import Job, plan, sheet_rows
-from lit_ghibli.commands.nst import _check_columns, split_values
+from lit_ghibli.commands.nst import _check_columns, _resizing, split_values
 from lit_ghibli.data.image_files import open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_picture, to_picture
@@ -340,3 +340,23 @@ def test_words_become_overrides():
         assert config.beta == config.method.weights.style == 0.1
         assert (config.name, config.method.size, config.callbacks.frames.every_n_iterations) == ("nst_scratch", 256, 0)
         assert config.data.levels == config.method.levels
+
+
+@pytest.mark.usefixtures("composing")
+def test_masks_are_files_of_any_name_and_reach_the_method():
+    words = ["a.png", "b.png", "--out", "o", "content_mask=my mask (1).png", "style_mask=ä,b.png", "preset=cpu"]
+    config = compose("nst", to_overrides("nst", words))
+    assert (config.method.content_mask, config.method.style_mask) == ("my mask (1).png", "ä,b.png")
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (24, " (reduced from 48 to 24 pixels of the long side)"),
+        (96, " (enlarged from 48 to 96 pixels of the long side)"),
+        (48, ""),
+        (None, ""),
+    ],
+)
+def test_another_size_than_the_contents_is_told(pictures, size, said):
+    assert _resizing(Job(pictures[0], (), {"size": size}, "a")) == said

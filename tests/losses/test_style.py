@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lit_ghibli.losses.style import gram_matrix, style_loss
+from lit_ghibli.losses.style import gram_matrix, guidance_channels, style_loss
 
 
 def loop_gram(features):
@@ -55,6 +55,43 @@ def test_where_the_features_are_does_not_matter():
     features = some_features(1, 4, 3, 5)
     moved = features.flatten(2)[..., torch.randperm(15, generator=torch.Generator().manual_seed(1))]
     torch.testing.assert_close(gram_matrix(moved.view_as(features)), gram_matrix(features))
+
+
+def test_gram_matrices_of_regions_agree_with_a_loop():
+    features, regions = some_features(1, 3, 4, 6).double(), torch.rand(2, 1, 8, 12, dtype=torch.float64)
+    expected = torch.zeros(2, 3, 3, dtype=torch.float64)
+    for r in range(2):
+        guide = [
+            [sum(regions[r, 0, 2 * y + dy, 2 * x + dx].item() for dy in (0, 1) for dx in (0, 1)) / 4 for x in range(6)]
+            for y in range(4)
+        ]
+        scale = 24 / sum(value**2 for row in guide for value in row)
+        for i in range(3):
+            for j in range(3):
+                for y in range(4):
+                    for x in range(6):
+                        product = features[0, i, y, x] * features[0, j, y, x]
+                        expected[r, i, j] += scale * guide[y][x] ** 2 * product
+    grams = gram_matrix(guidance_channels(regions, (4, 6)) * features)
+    torch.testing.assert_close(grams, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_region_that_is_the_whole_picture_has_its_gram_matrix():
+    features = some_features(1, 3, 5, 7).double()
+    guides = guidance_channels(torch.full((1, 1, 20, 30), 0.3, dtype=torch.float64), (5, 7))
+    torch.testing.assert_close(gram_matrix(guides * features), gram_matrix(features))
+
+
+def test_regions_count_by_their_share():
+    ours, theirs = some_features(2, 3, 3), some_features(2, 3, 3, seed=1)
+    shares = torch.tensor([0.9, 0.1])
+    loss = style_loss({"a": ours}, {"a": theirs}, shares)["a"]
+    squares = [(ours[r] - theirs[r]).square().mean() for r in range(2)]
+    torch.testing.assert_close(loss, 0.9 * squares[0] + 0.1 * squares[1])
+    torch.testing.assert_close(
+        style_loss({"a": ours}, {"a": theirs}, torch.tensor([0.5, 0.5]))["a"],
+        style_loss({"a": ours}, {"a": theirs})["a"],
+    )
 
 
 def test_loss_is_the_mean_square_of_each_layer():

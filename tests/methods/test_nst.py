@@ -10,6 +10,7 @@ from helpers.by_hand import connect, loops
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from PIL import Image
 from torch.nn import functional as F
 
 from lit_ghibli.data.single_pictures import resize
@@ -446,3 +447,70 @@ def test_keeping_fewer_features_changes_nothing(pictures):
     plain, frugal = (ready(pictures, vgg=partial(RandomVgg, checkpoint=checkpoint)) for checkpoint in (False, True))
     assert steps(plain, 3) == steps(frugal, 3)
     assert torch.equal(plain.pixels, frugal.pixels)
+
+
+# Masks
+
+STYLE_ALONE = {"content": 0.0, "style": 1.0, "tv": 0.0}
+
+
+def masked(pictures, folder, level: int, **arguments) -> NeuralStyle:
+    """A content whose left half is light, and a style whose mask has one level in its left half and white beside."""
+    files = []
+    for name, file, light in (("a", pictures[0], 255), ("b", pictures[1], level)):
+        with Image.open(file) as picture:
+            mask = Image.new("L", picture.size, 255 - light)
+            mask.paste(light, (0, 0, picture.width // 2, picture.height))
+        mask.save(folder / f"{name}.png")
+        files.append(folder / f"{name}.png")
+    return ready(pictures, content_mask=files[0], style_mask=files[1], weights=STYLE_ALONE, **arguments)
+
+
+def test_the_style_of_regions_is_that_of_guided_features(pictures, tmp_path):
+    method = masked(pictures, tmp_path, 255, size=24)
+    method.enter_level()
+    term = method.terms()["style"]
+    expected = 0.0
+    pixels, style = method.pixels.detach(), resize(method.styles[0], method.style_sizes[0][0]).double()
+    ours, theirs = method.vgg(pixels), method.vgg(style)
+    for layer in method.style_layers:
+        for side in (0, 1):
+            grams = []
+            for features in (ours[layer][0], theirs[layer][0]):
+                half = features.shape[-1] // 2  # of even widths, at both layers
+                assert features.shape[-1] == 2 * half
+                part = features[..., :half] if side == 0 else features[..., half:]
+                grams.append(2 * torch.einsum("chw,dhw->cd", part, part))  # as if the region were the whole
+            expected += 0.5 * (grams[0] - grams[1]).square().mean()
+    torch.testing.assert_close(term.detach(), expected.detach())
+
+
+def test_a_region_takes_nothing_from_elsewhere(pictures, tmp_path):
+    method = masked(pictures, tmp_path, 255, size=24)
+    method.enter_level()
+    before = {layer: grams.clone() for layer, grams in method._style_targets[0].items()}
+    method.styles[0][..., : method.styles[0].shape[-1] // 6] = 0.5  # at the left, far from the right half
+    method.gram_memory.clear()
+    method._level = None
+    method.enter_level()
+    for layer, grams in method._style_targets[0].items():
+        assert not torch.allclose(grams[0], before[layer][0])
+        torch.testing.assert_close(grams[1], before[layer][1])
+
+
+def test_masks_of_the_whole_change_nothing(pictures, tmp_path):
+    for name, file in (("a", pictures[0]), ("b", pictures[1])):
+        with Image.open(file) as picture:
+            Image.new("L", picture.size, 255).save(tmp_path / f"{name}.png")
+    files = {"content_mask": tmp_path / "a.png", "style_mask": [tmp_path / "b.png"]}
+    with_masks, without = (ready(pictures, size=24, weights=STYLE_ALONE, **masks) for masks in (files, {}))
+    for method in (with_masks, without):
+        method.enter_level()
+    torch.testing.assert_close(with_masks.terms()["style"], without.terms()["style"])
+    assert with_masks.inputs()["masks"] == [tmp_path / "a.png", tmp_path / "b.png"]
+
+
+@pytest.mark.parametrize("masks", [{"content_mask": "a.png"}, {"style_mask": "a.png"}])
+def test_a_mask_without_the_other_is_told(pictures, masks):
+    with pytest.raises(UserError, match="give a mask of the content and one of each style, 1 here"):
+        build(pictures, **masks)
