@@ -23,6 +23,7 @@ from lit_ghibli.inference.style_pictures import (
 from lit_ghibli.inference.tiling import translate_tiled
 from lit_ghibli.inference.translator import Picture, Translator, to_batch
 from lit_ghibli.networks.arbitrary import ArbitraryStylization, published_weights
+from lit_ghibli.networks.normalization import Recorded
 from lit_ghibli.networks.sizes import translate
 from lit_ghibli.networks.style_transformer import StyleTransformer
 from lit_ghibli.published import magenta
@@ -31,7 +32,7 @@ SMALLEST = 32  # pixels of a style picture's shorter side
 _CONTRAST = 0.01  # standard deviation that a style picture has at least, in [-1, 1]: about one level of 256
 
 
-class Stylization(nn.Module):
+class Stylization(Recorded, nn.Module):
     """Paints in a style that a network takes beside the photograph.
 
     Args:
@@ -72,7 +73,7 @@ class Stylization(nn.Module):
             raise UserError(f"{ARBITRARY} needs a style: give a picture in its place, or with_style(PICTURE) in Python")
         style, describes = self.styles, hasattr(self.network, "embed")
         if describes and (self.strength < 1 or len(style) > 1):
-            own = self.network.embed(photo)
+            own, _ = self.remembered((self.network.embed(photo), photo.new_empty(0)))  # of a clip, one that stays
             style = own.lerp(style[torch.cdist(own, style).argmin(dim=1)], self.strength)
         size = [max(round(side * self.scale), 1) for side in photo.shape[-2:]]
         picture = _resized(self._paint(_resized(photo, size), style), photo.shape[-2:])

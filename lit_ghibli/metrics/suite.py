@@ -22,6 +22,7 @@ from lit_ghibli.metrics import perceptual, protocol
 from lit_ghibli.metrics.bootstrap import bootstrap_means, interval
 from lit_ghibli.metrics.feature_sets import FeatureSets
 from lit_ghibli.metrics.features import load_extractor
+from lit_ghibli.metrics.flicker import Flicker
 from lit_ghibli.metrics.frechet import UNBIASED_FROM, frechet_of_features
 from lit_ghibli.metrics.kernel import bootstrap_kernel_distance, kernel_distance, sample
 from lit_ghibli.metrics.painted import contours_kept, flat_area_gained
@@ -71,6 +72,7 @@ PHOTO_METRICS: dict[str, Callable[[], PictureScores]] = {
     "contours": lambda: PictureScores(contours_kept),
     "content_mse": lambda: PictureScores(_squared_error, by_pixel=True),
     "content_psnr": lambda: PictureScores(_psnr),
+    "flicker": Flicker,
 }
 LPIPS = "lpips"  # of pairs too, with a network that has to be had first
 # update(images, real=...), in [0, 1]; made from the seed
@@ -103,6 +105,7 @@ class MetricSuite(nn.Module):
     - ``contours``: `contours_kept`.
     - ``content_mse`` and ``content_psnr``: ``mse`` and ``psnr`` against the photograph, as NijiGAN's test module has
       them: how much was changed, which is no merit in itself.
+    - ``flicker``: `warping_error` of successive pictures, where the photographs are the frames of a clip, in order.
 
     Of sets (outputs, and real images of the style):
 
@@ -300,6 +303,7 @@ class MetricSuite(nn.Module):
         smaller = min(counts["n_real"], counts["n_fake"])
         enough = dict.fromkeys(self.pair_metrics, counts["n_pairs"] > 0)
         enough |= dict.fromkeys(self.photo_metrics, counts["n_photos"] > 0)
+        enough["flicker"] = counts["n_photos"] > 1
         enough |= dict.fromkeys(self.set_metrics, smaller > 0) | dict.fromkeys(FEATURE_METRICS, smaller > 1)
         return [name for name in self.names if enough[name]]
 

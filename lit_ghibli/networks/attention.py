@@ -47,7 +47,7 @@ class SelfAttention(Recorded, nn.Module):
         if self.statistics is None or self.recording:
             key, value = self.key(normalized).flatten(2), self.value(normalized).flatten(2)
             if self.kind == "linear":
-                key, value = key.softmax(dim=2) @ value.mT, value.new_empty(0)
+                key, value = self.remembered((key.softmax(dim=2) @ value.mT, value.new_empty(0)))
             if self.recording:
                 self.statistics.append((key.detach(), value.detach()))
         else:

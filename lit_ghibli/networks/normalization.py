@@ -11,12 +11,35 @@ from torch.nn import functional as F
 Statistics = tuple[Tensor, Tensor]
 
 
+class _Memory:
+    """What a layer has measured of the pictures so far, for each of its calls in a forward pass."""
+
+    def __init__(self, keep: float) -> None:
+        self.keep = keep
+        self.calls = 0  # so far in this forward pass
+        self.measured: list[Statistics] = []
+
+    def __call__(self, measured: Statistics) -> Statistics:
+        self.calls += 1
+        if self.calls > len(self.measured):
+            self.measured.append(tuple(each.detach() for each in measured))
+        else:
+            pairs = zip(measured, self.measured[self.calls - 1], strict=True)
+            self.measured[self.calls - 1] = tuple(torch.lerp(new.detach(), old, self.keep) for new, old in pairs)
+        return self.measured[self.calls - 1]
+
+
 class Recorded:
     """What a layer measures of a whole picture, unless ``statistics`` are given; goes before PyTorch's class."""
 
     statistics: list[Statistics] | None = None
     recording = False
     calls = 0  # with given statistics, so far in this forward pass
+    memory: _Memory | None = None
+
+    def remembered(self, measured: Statistics) -> Statistics:
+        """What was measured; inside ``shared_statistics``, its mean with that of the pictures before."""
+        return measured if self.memory is None else self.memory(measured)
 
     def next_statistics(self) -> Statistics:
         """Those given for this call.
@@ -44,11 +67,16 @@ class _RecordedNorm(Recorded):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``; the result has the input's shape and dtype."""
-        if self.recording:
-            mean, variance = self._measure(input)
-            self.statistics.append((mean.detach(), variance.detach()))
-        elif self.statistics is not None:
-            mean, variance = self.next_statistics()
+        given = None
+        if self.statistics is not None and not self.recording:
+            given = self.next_statistics()
+        elif self.recording or self.memory is not None:
+            measured = self.remembered(self._measure(input))
+            if self.recording:
+                self.statistics.append(tuple(each.detach() for each in measured))
+            given = measured if self.memory is not None else None
+        if given is not None:
+            mean, variance = given
             normalized = (input.float() - mean) * torch.rsqrt(variance + self.eps)
             if self.affine:
                 normalized = normalized * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
@@ -259,3 +287,69 @@ def frozen_statistics(network: nn.Module, statistics: dict[str, list[Statistics]
         hook.remove()
         for norm in norms.values():
             norm.statistics = None
+
+
+class SharedStatistics:
+    """What the layers of a network have measured of the pictures so far; see ``shared_statistics``."""
+
+    def __init__(self, layers: dict[str, Recorded], keep: float) -> None:
+        self._memories = {name: _Memory(keep) for name in layers}
+        self._layers = layers
+
+    def __len__(self) -> int:
+        """The number of layers."""
+        return len(self._layers)
+
+    def forget(self) -> None:
+        """Begin anew with the next picture."""
+        self.load_state_dict({})
+
+    def state_dict(self) -> dict[str, list[Statistics]]:
+        """What was measured, by the layers' names."""
+        return {name: memory.measured for name, memory in self._memories.items() if memory.measured}
+
+    def load_state_dict(self, state: dict[str, list[Statistics]]) -> None:
+        """Go on from there."""
+        for name, memory in self._memories.items():
+            memory.measured = list(state.get(name, []))
+
+    def start_pass(self, *_: object) -> None:
+        """Count calls from the first again."""
+        for memory in self._memories.values():
+            memory.calls = 0
+
+    @contextmanager
+    def applied(self, sharing: bool = True) -> Iterator[None]:
+        """Share statistics inside the block, or, within another one, do not."""
+        before = {name: layer.memory for name, layer in self._layers.items()}
+        for name, layer in self._layers.items():
+            layer.memory = self._memories[name] if sharing else None
+        try:
+            yield
+        finally:
+            for name, layer in self._layers.items():
+                layer.memory = before[name]
+
+
+@contextmanager
+def shared_statistics(network: nn.Module, keep: float) -> Iterator[SharedStatistics]:
+    """Normalise every picture inside the block with a running mean of its own and earlier pictures' statistics.
+
+    So the frames of a clip look alike, where otherwise something that moves into one of them changes the normalisation,
+    and with it every color, of all else. Works with tiles: what is measured of a picture for them is shared. Attention
+    that keeps no matrix of the picture but keys of its positions, which move, stays each picture's own.
+
+    Args:
+        network: any module; its forward passes are the pictures.
+        keep: share of the earlier pictures: 0 for the picture's own, 1 for those of the first one.
+
+    Yields:
+        What was measured, to be saved, or forgotten where another scene begins.
+    """
+    shared = SharedStatistics(_recorded(network) if keep else {}, keep)
+    hook = network.register_forward_pre_hook(shared.start_pass)
+    try:
+        with shared.applied():
+            yield shared
+    finally:
+        hook.remove()

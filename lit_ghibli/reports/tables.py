@@ -14,7 +14,7 @@ from lit_ghibli.files import write_atomically, write_text
 Row = dict[str, Any]
 
 _LOWER = ("mse", "l1", "swd", "fid", "kid", "lpips", "peak_mib", "parameters_m", "tflop", "nfe")
-_LOWER += ("seconds", "host_peak_mib", "content", "style")
+_LOWER += ("seconds", "host_peak_mib", "content", "style", "flicker")
 _LOWER_KINDS = ("seconds_", "frechet_", "kernel_", "perceptual_")  # how further names begin
 _NO_DIRECTION = ("_std", "_sd", "_low", "_high")  # how names end that say how certain another column is
 _HIGHER = ("ssim", "ms_ssim", "psnr", "flat", "contours", "mos", "share", "images_per_second")
@@ -26,6 +26,7 @@ _LABELS = {
     "contours": "Contours kept",
     "content_mse": "MSE to the photograph",
     "content_psnr": "PSNR to the photograph (dB)",
+    "flicker": "Flicker (warping error)",
     "share": "Share of choices",
     "parameters_m": "Parameters (M)",
     "peak_mib": "Peak memory (MiB)",

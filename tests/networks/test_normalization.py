@@ -11,6 +11,7 @@ from lit_ghibli.networks.normalization import (
     frozen_statistics,
     normalization_layer,
     record_statistics,
+    shared_statistics,
 )
 
 
@@ -243,3 +244,46 @@ def test_layers_by_name():
     assert torch.equal(normalization_layer("none", 2)(x), x)
     with pytest.raises(ValueError, match="'layer'"):
         normalization_layer("layer", 2)
+
+
+@pytest.mark.parametrize("make", [InstanceNorm, batch_norm, layer_norm, GroupNorm])
+def test_shared_statistics_are_the_running_mean_of_those_of_each_picture(make):
+    norm = make(4)
+    pictures = [torch.randn(1, 4, 6, 7) * scale + scale for scale in (1.0, 2.0, 5.0)]
+    alone = [norm(picture).detach() for picture in pictures]
+    with torch.no_grad():
+        running = None
+        with shared_statistics(norm, 0.75) as shared:
+            for picture in pictures:
+                own = [each.double() for each in make(4)._measure(picture)]
+                running = own if running is None else [0.75 * a + 0.25 * b for a, b in zip(running, own, strict=True)]
+                expected = (picture.double() - running[0]) / (running[1] + norm.eps).sqrt()
+                if norm.affine:
+                    expected = expected * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+                torch.testing.assert_close(norm(picture).double(), expected, atol=1e-5, rtol=1e-5)
+            with shared.applied(sharing=False):
+                torch.testing.assert_close(norm(pictures[0]), alone[0])
+            shared.forget()
+            torch.testing.assert_close(norm(pictures[0]), alone[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(norm(pictures[2]), alone[2])
+
+
+def test_shared_statistics_go_on_from_what_was_saved_and_hold_for_tiles():
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), InstanceNorm(2), nn.ReLU(), Repeating(3))
+    first, second = torch.randn(1, 3, 8, 8), 3 * torch.randn(1, 3, 8, 8) + 1
+    with torch.no_grad():
+        with shared_statistics(network, 0.9) as shared:
+            network(first)
+            state = {name: list(measured) for name, measured in shared.state_dict().items()}
+            expected = network(second)
+        with shared_statistics(network, 0.9) as shared:
+            shared.load_state_dict(state)
+            torch.testing.assert_close(network(second), expected)
+            shared.load_state_dict(state)
+            with record_statistics(network) as statistics:
+                network(second)
+            with frozen_statistics(network, statistics):
+                tile = network(second[..., :4])
+    torch.testing.assert_close(tile, expected[..., :4])
+    with shared_statistics(network, 0.0) as shared:
+        assert len(shared) == 0
