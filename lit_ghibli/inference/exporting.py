@@ -1,32 +1,37 @@
 """Exporting a model for other programs, with the proof that it computes the same and a card that says what it is."""
 
 import json
+import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import replacing, write_atomically
 from lit_ghibli.inference.importing import PROVENANCE
 from lit_ghibli.inference.load import Model
-from lit_ghibli.inference.onnx_model import INPUT, OUTPUT, OnnxNetwork, network_of, write_onnx
+from lit_ghibli.inference.onnx_model import INPUT, METADATA, OUTPUT, Interface, OnnxNetwork, network_of, write_onnx
+from lit_ghibli.inference.onnx_precision import to_float16, to_int8
 from lit_ghibli.inference.styles import find_styles, read_card
-from lit_ghibli.networks.sizes import translate
+from lit_ghibli.networks.sizes import pad_to_multiple
 
 
-def export_onnx(model: Model, path: Path, photo: Tensor, tolerance: float, opset: int) -> dict[str, Any]:
-    """Write an ONNX model, unless ONNX Runtime's picture is another than torch's, and its card beside it.
+def export_model(model: Model, path: Path, photo: Tensor, calibration: Sequence[Tensor], config: Any) -> dict[str, Any]:
+    """Write a model for other programs, unless its picture is another than the network's, and its card beside it.
 
     Args:
         model: What is exported, on the CPU.
         path: Of the model; its card has the same name with ``.json``.
         photo: ``(1, 3, H, W)`` in ``[-1, 1]``, on which both are compared.
-        tolerance: The largest difference that is taken, in ``[-1, 1]``.
-        opset: Version of ONNX's operators.
+        calibration: Photographs of the same kind, on which ``int8`` measures the range of features.
+        config: ``format`` (``onnx`` or ``torchscript``), ``dtype`` (``float32``, or of ONNX ``float16`` or ``int8``),
+            ``opset`` of ONNX's operators, and ``tolerance``, the largest difference in ``[-1, 1]`` in float32.
 
     Returns:
         The card.
@@ -35,14 +40,25 @@ def export_onnx(model: Model, path: Path, photo: Tensor, tolerance: float, opset
         UserError: It cannot be exported, or the pictures differ by more.
     """
     network, interface = network_of(model.translator.network)
+    fitting = partial(pad_to_multiple, multiple=network.size_multiple, minimum=network.minimum_size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        write_onnx(partial, network, interface, opset)
-        difference = (translate(OnnxNetwork(partial), photo) - translate(network, photo)).abs().max().item()
-        if not difference <= tolerance:
+    with replacing(path) as draft:
+        if config.format == "torchscript":
+            exported = write_torchscript(draft, network, interface)
+        else:
+            write_onnx(draft, network, interface, config.opset)
+            if config.dtype == "float16":
+                to_float16(draft)
+            elif config.dtype == "int8":
+                to_int8(draft, [fitting(one) for one in calibration])
+            exported = OnnxNetwork(draft)
+        photo = fitting(photo)
+        with torch.no_grad():
+            difference = (exported(photo) - network(photo)).abs()
+        if config.dtype == "float32" and not difference.max() <= config.tolerance:
             raise UserError(
-                f"{path} is not written: ONNX Runtime's picture differs from torch's by {difference:.2g} in [-1, 1], "
-                f"more than tolerance={tolerance:g}"
+                f"{path} is not written: its picture differs from the network's by {difference.max():.2g} in [-1, 1], "
+                f"more than tolerance={config.tolerance:g}"
             )
     provenance = (model.config or {}).get(PROVENANCE)
     if model.name in (styles := find_styles()):
@@ -56,11 +72,27 @@ def export_onnx(model: Model, path: Path, photo: Tensor, tolerance: float, opset
         "input": INPUT,
         "output": OUTPUT,
         **asdict(interface),
-        "opset": opset,
+        "format": config.format,
+        "dtype": config.dtype,
+        "opset": config.opset if config.format == "onnx" else None,
         "torch": torch.__version__,
-        "largest_difference": difference,
+        "largest_difference": difference.max().item(),
+        "mean_difference": difference.mean().item(),
         "sha256": sha256_of(path),
     }
     with write_atomically(path.with_suffix(".json")) as file:
         file.write(json.dumps(card, indent=2, default=str) + "\n")
     return card
+
+
+def write_torchscript(path: Path, network: nn.Module, interface: Interface) -> nn.Module:
+    """Write a network that is traced, with free height and width, and its interface in the same file.
+
+    Returns:
+        What was written, read again.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the checks of sizes, which need not be in it
+        traced = torch.jit.trace(network.eval(), interface.example(), check_trace=False)
+        torch.jit.save(traced, path, _extra_files={METADATA: json.dumps(asdict(interface))})
+        return torch.jit.load(path)

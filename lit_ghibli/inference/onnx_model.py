@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lit_ghibli import extras
 from lit_ghibli.documents import conform, parse_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.painting import Painting
@@ -18,7 +19,7 @@ from lit_ghibli.inference.stylization import Stylization
 from lit_ghibli.networks.normalization import Recorded
 
 INPUT, OUTPUT = "photo", "picture"
-_KEY = "lit_ghibli"
+METADATA = "lit_ghibli"  # key of the interface
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Interface:
     pixels: float = 0
     values: str = "[-1, 1]"
 
+    def example(self) -> Tensor:
+        """A photograph that the network takes, its sides unequal, so that they stay apart."""
+        sides = (-(-max(self.minimum_size, side) // self.size_multiple) * self.size_multiple for side in (64, 96))
+        return torch.zeros(1, 3, *sides)
+
 
 def packages(*names: str) -> list[ModuleType]:
     """The optional packages of these names.
@@ -48,10 +54,7 @@ def packages(*names: str) -> list[ModuleType]:
     Raises:
         UserError: One is not installed.
     """
-    try:
-        return [__import__(name) for name in names]
-    except ImportError as error:
-        raise UserError(f"{error.name} is needed for ONNX models: pip install 'lit-ghibli[export]'") from error
+    return extras.packages("ONNX models", "export", *names)
 
 
 def network_of(network: nn.Module) -> tuple[nn.Module, Interface]:
@@ -88,9 +91,6 @@ def write_onnx(path: Path, network: nn.Module, interface: Interface, opset: int)
         UserError: An optional package is missing, or PyTorch cannot export the network.
     """
     onnx, _ = packages("onnx", "onnxscript")
-    height, width = (max(interface.minimum_size, side) for side in (64, 96))  # unequal, so that they stay apart
-    multiple = interface.size_multiple
-    sides = [-(-side // multiple) * multiple for side in (height, width)]
     free = torch.export.Dim.DYNAMIC
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
@@ -101,7 +101,7 @@ def write_onnx(path: Path, network: nn.Module, interface: Interface, opset: int)
                 logger.setLevel(logging.ERROR)
             program = torch.onnx.export(
                 network.eval(),
-                (torch.zeros(1, 3, *sides),),
+                (interface.example(),),
                 dynamo=True,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
@@ -116,7 +116,7 @@ def write_onnx(path: Path, network: nn.Module, interface: Interface, opset: int)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
     model = program.model_proto
-    model.metadata_props.add(key=_KEY, value=json.dumps(asdict(interface)))
+    model.metadata_props.add(key=METADATA, value=json.dumps(asdict(interface)))
     onnx.save(model, str(path))
 
 
@@ -138,7 +138,7 @@ class OnnxNetwork(nn.Module):
         options.log_severity_level = 3
         try:
             self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            text = self.session.get_modelmeta().custom_metadata_map[_KEY]
+            text = self.session.get_modelmeta().custom_metadata_map[METADATA]
             self.interface: Interface = conform(parse_json(text), Interface)
         except (RuntimeError, ValueError, TypeError, KeyError, *_failures(runtime)) as error:
             raise UserError(f"{path}: damaged, or no model that lit-ghibli export has written") from error

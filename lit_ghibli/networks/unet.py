@@ -159,7 +159,10 @@ class UnetGenerator(nn.Module):
         Raises:
             UserError: on such a size.
         """
-        halvings = min((side & -side).bit_length() - 1 for side in (height, width))  # how often both are even
-        shallower = f" or method.generator.depth={halvings}" if _MINIMUM_DEPTH <= halvings < self.depth else ""
+        shallower = ""
+        if height % self.size_multiple or width % self.size_multiple:  # a tracer's sides are not looked into otherwise
+            halvings = min((side & -side).bit_length() - 1 for side in (height, width))  # how often both are even
+            if _MINIMUM_DEPTH <= halvings < self.depth:
+                shallower = f" or method.generator.depth={halvings}"
         name = f"UnetGenerator of depth {self.depth}"
         check_size(name, (height, width), self.size_multiple, self.minimum_size, shallower)

@@ -1,6 +1,8 @@
 """`lit-ghibli export`: what it writes computes the same, and says what a caller has to know."""
 
 import json
+import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,13 @@ import pytest
 import torch
 from helpers.styles import made_style
 from hydra import compose
+from omegaconf import OmegaConf
 
 import lit_ghibli
 from lit_ghibli.commands import export, to_overrides
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import to_picture
-from lit_ghibli.inference.exporting import export_onnx
+from lit_ghibli.inference.exporting import export_model
 from lit_ghibli.inference.load import Model
 from lit_ghibli.inference.onnx_model import network_of
 from lit_ghibli.inference.profiling import scenes
@@ -22,6 +25,8 @@ from lit_ghibli.inference.translator import Translator
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.networks.style_transformer import StyleTransformer
 
+SETTINGS = {"format": "onnx", "dtype": "float32", "opset": 18, "tolerance": 1e-4}
+export_onnx = partial(export_model, calibration=[])
 pytestmark = pytest.mark.usefixtures("composing")
 
 
@@ -37,6 +42,11 @@ def run(*words):
         (["painter", "--out", "painter.onnx"], "cannot be exported"),
         (["mien", "--out", "model.onnx"], "no such run or checkpoint"),
         (["--out", "model.onnx"], "what is to be exported"),
+        (["mine", "--out", "model.onnx", "dtype=int4"], "dtype is float32, float16 or int8; got int4"),
+        (["mine", "--out", "model.pt", "format=pt"], "format is onnx or torchscript; got pt"),
+        (["mine", "--out", "model.onnx", "format=torchscript"], r"ends in \.pt"),
+        (["mine", "--out", "model.pt", "format=torchscript", "dtype=int8"], "dtype=int8 is of format=onnx"),
+        (["mine", "--out", "model.onnx", "calibration=."], "calibration= is of dtype=int8"),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(words, message):
@@ -69,7 +79,12 @@ def test_an_exported_picture_of_a_style_paints_what_the_network_paints_in_it():
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
     network = stylization(1)
-    export_onnx(Model("x", Translator(network, tile=0), None, "origin"), Path("model.onnx"), scenes(1, 64), 1e-4, 18)
+    export_onnx(
+        Model("x", Translator(network, tile=0), None, "origin"),
+        Path("model.onnx"),
+        scenes(1, 64),
+        config=OmegaConf.create(SETTINGS),
+    )
     photo = scenes(1, 64)[..., :40]
     torch.testing.assert_close(lit_ghibli.load("model.onnx")(photo), network.eval()(photo), atol=1e-4, rtol=0)
 
@@ -99,10 +114,39 @@ def test_a_network_that_measures_the_whole_photograph_is_exported_with_that_and_
     model = Model("run", Translator(network, tile=0), {"method": {}}, "origin")
     photo = scenes(1, 64)[..., :40]
     with pytest.raises(UserError, match=r"is not written: .* more than tolerance=0"):
-        export_onnx(model, Path("model.onnx"), photo, 0.0, 18)
+        export_onnx(model, Path("model.onnx"), photo, config=OmegaConf.create(SETTINGS | {"tolerance": 0}))
     assert not list(tmp_path.iterdir())
-    card = export_onnx(model, Path("model.onnx"), photo, 1e-4, 18)
+    card = export_onnx(model, Path("model.onnx"), photo, config=OmegaConf.create(SETTINGS))
     assert card["whole"]
     loaded = lit_ghibli.load("model.onnx", tile=128)
     assert loaded.tile == 0
     torch.testing.assert_close(loaded(photo), network(photo).detach(), atol=1e-4, rtol=0)
+
+
+def test_torchscript_of_any_size_computes_the_same_and_says_what_a_caller_has_to_know(tmp_path):
+    network = ResnetGenerator(base_channels=4, num_blocks=1)
+    model, settings = Model("run", Translator(network, tile=0), None, "origin"), SETTINGS | {"format": "torchscript"}
+    card = export_model(model, Path("model.pt"), scenes(1, 64), [], OmegaConf.create(settings))
+    notes = {"lit_ghibli": ""}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torch means to give it up
+        written = torch.jit.load("model.pt", _extra_files=notes)
+    photo = scenes(1, 64)[..., :40]
+    torch.testing.assert_close(written(photo), network(photo), atol=1e-5, rtol=0)
+    assert json.loads(notes["lit_ghibli"])["size_multiple"] == network.size_multiple == card["size_multiple"]
+    assert (card["format"], card["opset"]) == ("torchscript", None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "share", "levels"), [("float16", 0.6, 0.2), ("int8", 0.4, 2)])
+def test_fewer_bits_are_smaller_files_of_nearly_the_same_picture(dtype, share, levels, capsys):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    run("meadow", "--out", "whole.onnx")
+    run("meadow", "--out", "small.onnx", f"dtype={dtype}")
+    assert "of 255 levels" in capsys.readouterr().out
+    assert Path("small.onnx").stat().st_size < share * Path("whole.onnx").stat().st_size
+    photo = scenes(1, 96)
+    whole, small = (lit_ghibli.load(name).network.paint(photo) for name in ("whole.onnx", "small.onnx"))
+    assert 0 < (whole - small).abs().mean() * 127.5 < levels
+    assert json.loads(Path("small.json").read_text())["dtype"] == dtype
