@@ -290,11 +290,11 @@ def test_strong_differences_of_color_are_said(tmp_path):
 
 def test_files_that_are_passed_over_and_folders_that_are_not_there(root):
     (root / "trainA/notes.txt").write_text("x")
-    (root / "trainA/picture.heic").write_text("x")
+    (root / "trainA/picture.psd").write_text("x")
     shutil.rmtree(root / "testB")
     found = {finding.kind: finding for finding in look(source(FolderSource, root, **UNPAIRED))}
     assert set(found) == {"other files", "nothing held out"}
-    assert found["other files"].detail.endswith("passed over: 1 .heic")
+    assert found["other files"].detail.endswith("passed over: 1 .psd")
 
 
 def test_a_batch_needs_as_many_pictures(root):
