@@ -397,7 +397,7 @@ def test_a_composed_training_has_its_name_and_folder(tmp_path, monkeypatch):
         (["train", "method.epo"], {"method.epochs="}),
         (
             ["train", "method=nst", "method.cont"],
-            {"method.content=", "method.content_layers=", "method.content_layer_weights="},
+            {"method.content=", "method.content_mask=", "method.content_layers=", "method.content_layer_weights="},
         ),
         (["train", "method", "=", "cy"], {"method=cyclegan"}),
         (["train", "method="], {f"method={name}" for name in METHODS}),
