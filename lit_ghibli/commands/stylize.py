@@ -24,6 +24,8 @@ from lit_ghibli.commands._output import check_writable, write_output
 from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, file_kind, open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import config_dir, explain
+from lit_ghibli.inference.clips import WRITTEN as WRITTEN_CLIPS
+from lit_ghibli.inference.clips import is_clip
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
 from lit_ghibli.inference.subjects import is_by_pictures
 
@@ -62,6 +64,11 @@ def stylize(config: Any) -> None:
     inputs, out = _split_output(inputs, None if config.out is None else str(config.out))
     if STDIO in (*inputs, out):
         _pipe(inputs, out, config)
+        return
+    if any(map(is_clip, inputs)):
+        from lit_ghibli.commands._clip import stylize_clips
+
+        stylize_clips(inputs, out, name, config, lambda: _translator(config), _missing)
         return
     plan = _missing(plan_outputs(inputs, out, name=name, overwrite=config.overwrite), config.overwrite)
     if not plan:
@@ -105,7 +112,8 @@ def _split_output(inputs: list[str], out: str | None) -> tuple[list[str], str | 
         return inputs, out
     if inputs[1] == STDIO:
         return inputs[:1], STDIO
-    if Path(inputs[1]).suffix.lower() not in WRITTEN or Path(inputs[0]).is_dir():
+    written = WRITTEN_CLIPS if is_clip(inputs[0]) else WRITTEN
+    if Path(inputs[1]).suffix.lower() not in written or Path(inputs[0]).is_dir():
         return inputs, out
     if Path(inputs[1]).exists():
         raise UserError(

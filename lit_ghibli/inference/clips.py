@@ -172,12 +172,12 @@ class Writer:
         self._file.close()
 
 
-def times_of(part: Path) -> list[int]:
-    """The times of the frames that a part holds; the last one of a part whose writer was killed may be cut off."""
+def times_of(part: Path) -> list[Fraction]:
+    """When the frames of a part are shown, in seconds; the last one, should its writer be killed, may be cut off."""
     (av,) = packages("clips", "video", "av")
     try:
         with av.open(str(part)) as file:
-            return [packet.pts for packet in _whole(file, file.streams.video[0])]
+            return [packet.pts * packet.time_base for packet in _whole(file, file.streams.video[0])]
     except (av.error.FFmpegError, IndexError):
         return []  # killed before its first frame
 
@@ -225,7 +225,7 @@ def _of_parts(parts: Sequence[Path], track: Any) -> Iterator[Timed]:
     for part, end in itertools.zip_longest(parts, ends):
         with av.open(str(part)) as file:
             for packet in _whole(file, file.streams.video[0]):
-                if end is not None and packet.pts >= end:
+                if end is not None and packet.pts * packet.time_base >= end:
                     break
                 packet.stream = track
                 yield float(packet.pts * packet.time_base), packet
@@ -235,7 +235,7 @@ def _copied(path: Path, index: int, track: Any) -> Iterator[Timed]:
     last = 0.0
     with _opened(path) as source, _told(path):
         for packet in _whole(source, source.streams[index]):
-            last = max(last, float((packet.dts or 0) * packet.time_base))
+            last = max(last, float(packet.dts * packet.time_base))
             packet.stream = track
             yield last, packet
 
@@ -250,7 +250,11 @@ def _encoded(path: Path, index: int, track: Any) -> Iterator[Timed]:
 
 
 def _whole(file: Any, stream: Any) -> Iterator[Any]:
-    return (packet for packet in file.demux(stream) if packet.size and not packet.is_corrupt and packet.dts is not None)
+    for packet in file.demux(stream):
+        if packet.size and not packet.is_corrupt and packet.pts is not None:
+            if packet.dts is None:  # of a part that was not closed, or of sound, whose packets are all in order
+                packet.dts = packet.pts
+            yield packet
 
 
 def _decoded(path: Path, on_bad_file: OnBadFile) -> Iterator[Any]:

@@ -67,7 +67,7 @@ def plan_outputs(
         else:
             refuse_kind(given)
             plan[given] = _written(out / given.name)
-    _check_collisions(plan, overwrite or len(inputs) > 1 or Path(inputs[0]).is_dir())
+    check_collisions(plan, overwrite or len(inputs) > 1 or Path(inputs[0]).is_dir())
     for folder in {path.parent for path in plan.values()}:
         remove_partials(folder)  # what an earlier call was writing when it was killed
     return plan
@@ -149,7 +149,12 @@ def _beside(given: Path, name: str) -> Path:
     return _written(given.with_name(f"{given.stem}_{name}{given.suffix}"))
 
 
-def _check_collisions(plan: dict[Path, Path], may_exist: bool) -> None:
+def check_collisions(plan: dict[Path, Path], may_exist: bool) -> None:
+    """Refuse two pictures of one name, one that would replace what is painted, and, unless it may, any other file.
+
+    Raises:
+        FolderError: There is such a one.
+    """
     sources: dict[Path, Path] = {}
     originals = {photo.resolve() for photo in plan}
     for photo, path in plan.items():
@@ -157,6 +162,6 @@ def _check_collisions(plan: dict[Path, Path], may_exist: bool) -> None:
             raise FolderError(f"{sources[path]} and {photo} would both be written to {path}: give them in two calls")
         sources[path] = photo
         if path.resolve() in originals:
-            raise FolderError(f"{path} would overwrite a photograph: choose another folder with --out")
+            raise FolderError(f"{path} would overwrite what is to be painted: choose another folder with --out")
         if path.exists() and not may_exist:
             raise FolderError(f"{path} exists already: choose another folder with --out, or add overwrite=true")

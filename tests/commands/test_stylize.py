@@ -144,7 +144,7 @@ def test_everything_else_is_left_to_hydra(word):
         ("a.png max_megapixels=0", "max_megapixels must be more than 0"),
         ("a.png quality=0", "quality must be a whole number in 1 ... 100"),
         ("a.png on_bad_file=ignore", "on_bad_file is error or skip"),
-        ("a.png --out a.png", "a.png would overwrite a photograph"),
+        ("a.png --out a.png", "a.png would overwrite what is to be painted"),
         ("a.png holiday/b.jpg", "holiday/b.jpg exists already"),
         ("a.png out.gif --out out.gif", "out.gif: no such photograph"),
         ("a.png --out out.gif", "out.gif: pictures are written to files that end in .jpg"),

@@ -89,11 +89,12 @@ def test_parts_are_joined_and_later_ones_win(tmp_path):
         for number in numbers:
             color = (77, 77, 77) if (part, number) == (parts[0], 3) else COLORS[number]
             writer.write(UNEVEN[number], filled(color, 32, 24))
-        assert times_of(part) == [UNEVEN[number] for number in numbers]  # before it is closed, too
+        assert times_of(part) == [Fraction(UNEVEN[number], 90_000) for number in numbers]  # before it is closed, too
         if part == parts[0]:
             torn = part.read_bytes()[:-4]
         writer.close()
     parts[0].write_bytes(torn)
+    assert len(times_of(parts[0])) == 4
     join(parts, clip, tmp_path / "joined.mp4", "mp4")
     joined = inspect_clip(tmp_path / "joined.mp4")
     read = list(read_frames(joined))

@@ -201,12 +201,12 @@ def test_pictures_of_an_earlier_call_are_no_photographs(tmp_path):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_photographs_are_never_overwritten(tmp_path, overwrite):
     photo = touch(tmp_path / "a" / "1.png")
-    assert "would overwrite a photograph" in failure(photo.parent, out=photo.parent, overwrite=overwrite)
+    assert "would overwrite what is to be painted" in failure(photo.parent, out=photo.parent, overwrite=overwrite)
     (tmp_path / "link").symlink_to(photo.parent, target_is_directory=True)
-    assert "would overwrite a photograph" in failure(photo, out=tmp_path / "link", overwrite=overwrite)
+    assert "would overwrite what is to be painted" in failure(photo, out=tmp_path / "link", overwrite=overwrite)
     # Another photograph's file counts as well.
     other = touch(tmp_path / "b" / "1.png")
-    assert "would overwrite a photograph" in failure(
+    assert "would overwrite what is to be painted" in failure(
         photo, other.parent / "1.png", out=other.parent, overwrite=overwrite
     )
 
@@ -250,7 +250,7 @@ def test_without_a_folder_pictures_lie_beside_what_was_given(tmp_path, monkeypat
 
 def test_a_picture_beside_is_never_a_photograph_that_was_given(tmp_path):
     photos = [touch(tmp_path / name) for name in ("a.png", "a_ink.png")]
-    with pytest.raises(FolderError, match="would overwrite a photograph"):
+    with pytest.raises(FolderError, match="would overwrite what is to be painted"):
         plan_outputs(photos, None, overwrite=True, name="ink")
 
 
