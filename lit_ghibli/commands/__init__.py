@@ -52,7 +52,9 @@ COMMANDS = {
         multirun=False,
     ),
     "estimate": Command("try a few steps of a training, and forecast its time and memory"),
-    "stylize": Command("turn photographs into a style, or into that of a trained run", words="inputs"),
+    "stylize": Command(
+        "turn photographs and clips into a style, or into that of a trained run", words="inputs", goes_on=True
+    ),
     "style": Command(
         "make a style of your own from a folder of paintings",
         words="paintings",
