@@ -1,5 +1,6 @@
 """Frames of a picture that is being optimised, on disk and in the loggers, an animation of them, and the result."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,20 @@ from lit_ghibli.callbacks.loggers import log_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_picture
 from lit_ghibli.images import to_picture
+from lit_ghibli.inference.clips import write_frames
 
 
 class Frames(Callback):
     """Writes what a method's ``picture()`` shows, every few iterations and at the end.
 
-    The animation is made of the frames on disk, so that a resumed run's is whole. It is a GIF: Pillow writes no video.
+    The animation is made of the frames on disk, so that a resumed run's is whole. It is a GIF and, where PyAV is
+    installed, an MP4 of the same size.
 
     Args:
         folder: Where the frames go, as ``NNNNNN.png``.
         result: File of the finished picture; None: a PNG beside the folder, named like the content.
         every_n_iterations: Iterations between two frames; 0 for none. The start is frame 0.
-        animation: Write a GIF of the frames beside the result.
+        animation: Write it beside the result.
         frame_seconds: How long the animation shows each frame.
         max_side: Longer sides of the animation are scaled down to this, in pixels.
     """
@@ -64,7 +67,7 @@ class Frames(Callback):
         result = Path(self.result or self.folder.parent / f"{pl_module.inputs()['content'][0].stem}.png")
         write_picture(to_picture(pl_module.picture()), result)
         if self.animation:
-            self._animate(result.with_suffix(".gif"))
+            self._animate(result)
         trainer.print(f"picture: {result}")
 
     def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -72,7 +75,7 @@ class Frames(Callback):
         write_picture(frame, self.folder / f"{pl_module.iteration:06d}.png")
         log_image(trainer, "train/picture", frame, pl_module.iteration)
 
-    def _animate(self, path: Path) -> None:
+    def _animate(self, result: Path) -> None:
         """All frames in the size of the last one, however small the levels were on which they were made."""
         frames = []
         for file in sorted(self.folder.glob("*.png"), reverse=True):
@@ -81,5 +84,7 @@ class Frames(Callback):
         size = frames[-1].copy()
         size.thumbnail((self.max_side, self.max_side))
         first, *others = (frame.resize(size.size, Image.Resampling.BICUBIC) for frame in frames)
-        duration = round(1000 * self.frame_seconds)
-        write_picture(first, path, save_all=True, append_images=others, duration=duration, loop=0)
+        options = {"save_all": True, "append_images": others, "duration": round(1000 * self.frame_seconds), "loop": 0}
+        write_picture(first, result.with_suffix(".gif"), **options)
+        if find_spec("av"):
+            write_frames(result.with_suffix(".mp4"), [first, *others], self.frame_seconds, quality=95)

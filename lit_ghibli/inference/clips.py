@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lit_ghibli.data.image_files import ImageFileError, OnBadFile
 from lit_ghibli.extras import packages
+from lit_ghibli.files import replacing
 
 WRITTEN = (".mp4", ".m4v", ".mov", ".mkv")
 EXTENSIONS = (*WRITTEN, ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv")
@@ -170,6 +171,25 @@ class Writer:
         """End the file."""
         self._file.mux(self._stream.encode())
         self._file.close()
+
+
+def write_frames(path: Path, frames: Sequence[Any], seconds: float, quality: int) -> None:
+    """Write an MP4 of frames ``(H, W, 3)`` of one size, each shown for so many seconds; whole or not at all.
+
+    Args:
+        path: The file.
+        frames: What `numpy.asarray` makes such arrays of, one after the other.
+        seconds: Of one frame.
+        quality: As for `Writer`.
+    """
+    height, width = np.asarray(frames[0]).shape[:2]
+    time_base = Fraction(seconds).limit_denominator(10_000)
+    clip = Clip(path, width, height, len(frames), len(frames) * seconds, time_base, 1 / time_base, Fraction(1), "error")
+    with replacing(path) as partial:
+        writer = Writer(partial, clip, quality, container_of(path))
+        for number, frame in enumerate(frames):
+            writer.write(number, np.asarray(frame))
+        writer.close()
 
 
 def times_of(part: Path) -> list[Fraction]:

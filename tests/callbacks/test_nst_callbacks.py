@@ -95,6 +95,16 @@ def test_the_animation_shows_every_frame_in_one_size(made):
     assert shown == [0, 2, 4, 6]
 
 
+def test_with_pyav_the_animation_is_a_clip_too(made):
+    av = pytest.importorskip("av", reason="of lit-ghibli[video]")
+    with av.open(str(made[0] / "my photo.mp4")) as clip:
+        frames = list(clip.decode(video=0))
+    assert [float(frame.pts * frame.time_base) for frame in frames] == pytest.approx([0, 0.2, 0.4, 0.6])
+    for frame, shown in zip(frames, (0, 2, 4, 6), strict=True):
+        assert frame.to_ndarray(format="rgb24").shape == (6, 12, 3)
+        assert frame.to_ndarray(format="rgb24").mean() == pytest.approx(shown, abs=1.5)
+
+
 def test_loggers_get_the_frames(made):
     events = EventAccumulator(str(made[0] / "tensorboard"), size_guidance={"images": 0}).Reload()
     assert [event.step for event in events.Images("train/picture")] == [0, 2, 4, 6]
