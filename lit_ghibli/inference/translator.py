@@ -96,12 +96,16 @@ class Translator:
         Raises:
             UserError: It is something else, or a file that cannot be read.
         """
-        photos = to_batch(photo, self.device, uint8=getattr(self.network, "takes_uint8", False))
-        tiled = self.tile and photos[0, 0].numel() > self.tile**2  # one after the other, to bound the memory
-        pictures = torch.cat([self.translate(part) for part in (photos.split(1) if tiled else [photos])])
+        # Not kept here, since a large photograph takes as much memory as its picture.
+        pictures = self._translate_each(to_batch(photo, self.device, getattr(self.network, "takes_uint8", False)))
         if isinstance(photo, Tensor):
             return pictures.to(photo.device, photo.dtype).reshape(photo.shape)
         return to_pixels(pictures) if isinstance(photo, np.ndarray) else to_picture(pictures)
+
+    def _translate_each(self, photos: Tensor) -> Tensor:
+        if len(photos) == 1 or not self._in_tiles(photos):
+            return self.translate(photos)
+        return torch.cat([self.translate(photo) for photo in photos.split(1)])  # which bounds the memory
 
     def translate(self, photo: Tensor) -> Tensor:
         """Translate ``(N, 3, H, W)`` in ``[-1, 1]``, N being 1 if in tiles, to the same shape and range.
@@ -122,11 +126,14 @@ class Translator:
         return picture
 
     def _translate(self, photo: Tensor) -> Tensor:
-        if self.tile and photo.shape[-2] * photo.shape[-1] > self.tile**2:
+        if self._in_tiles(photo):
             return translate_tiled(self.network, photo, self.tile)
         if not photo.is_floating_point():
             return self.network(photo)
         return translate(self.network, photo)
+
+    def _in_tiles(self, photos: Tensor) -> bool:
+        return bool(self.tile) and photos.shape[-2] * photos.shape[-1] > self.tile**2
 
 
 def to_batch(picture: Picture, device: torch.device | str, uint8: bool = False) -> Tensor:
