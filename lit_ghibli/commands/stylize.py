@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,7 +118,7 @@ def _split_output(inputs: list[str], out: str | None) -> tuple[list[str], str | 
     if Path(inputs[1]).exists():
         raise UserError(
             f"{inputs[1]} exists already: --out {inputs[1]} overwrite=true replaces it; --out FOLDER takes both as "
-            "photographs"
+            f"{'clips' if is_clip(inputs[0]) else 'photographs'}"
         )
     return inputs[:1], inputs[1]
 
@@ -191,21 +191,18 @@ def _translate(
 ) -> tuple[list[Path], list[str]]:
     """Write the picture of every photograph; return the photographs that could be read, and what ails the others."""
     good, bad = [], []
-    for photo, path in _shown(plan.items()):
+    items = plan.items()
+    if len(items) > 1:
+        from rich.progress import track
+
+        items = track(items, description="Stylizing")
+    for photo, path in items:
         try:
             save_like(translator(open_image(photo)), photo, path, quality=quality)
             good.append(photo)
         except ImageFileError as error:
             bad.append(str(error))
     return good, bad
-
-
-def _shown(items: Iterable) -> Iterable:
-    if len(items) == 1:
-        return items
-    from rich.progress import track
-
-    return track(items, description="Stylizing")
 
 
 def _composed_plainly(words: list[str]) -> SimpleNamespace | None:
