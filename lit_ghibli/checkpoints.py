@@ -161,11 +161,16 @@ def newest_run(outputs: str | Path = "outputs") -> Path:
     Raises:
         CheckpointError: There is no run with a checkpoint.
     """
-    there = filter(Path.is_file, Path(outputs).glob("**/checkpoints/*.ckpt"))
-    found = sorted(there, key=lambda path: path.stat().st_mtime)
-    if not found:
+    if not (found := runs_below(outputs)):
         raise CheckpointError(f"no run with a checkpoint below {outputs}/: train one, or give checkpoint=<run or file>")
-    return found[-1].parent.parent
+    return found[0]
+
+
+def runs_below(outputs: str | Path) -> list[Path]:
+    """The runs with checkpoints below a folder, the one whose last checkpoint is the newest first."""
+    there = filter(Path.is_file, Path(outputs).glob("**/checkpoints/*.ckpt"))
+    newest_first = sorted(there, key=lambda path: path.stat().st_mtime, reverse=True)
+    return list(dict.fromkeys(path.parent.parent for path in newest_first))
 
 
 class RunCheckpointIO(TorchCheckpointIO):

@@ -251,6 +251,7 @@ def test_newest_run_is_that_of_the_newest_checkpoint(tmp_path):
         os.utime(last, (1e9 + number - age, 1e9 - age))
     (tmp_path / "unfinished" / "checkpoints").mkdir(parents=True)
     assert checkpoints.newest_run(tmp_path) == tmp_path / "sweep/0_x"
+    assert checkpoints.runs_below(tmp_path) == [tmp_path / name for name in ("sweep/0_x", "b", "a")]
 
 
 OLD = {

@@ -69,7 +69,12 @@ def test_nothing_imports_from_its_right(path):
 
 @pytest.mark.parametrize(
     ("library", "parts"),
-    [("hydra", {"commands", "recipes"}), ("omegaconf", {"commands", "recipes"}), ("wandb", {"callbacks"})],
+    [
+        ("hydra", {"commands", "recipes"}),
+        ("omegaconf", {"commands", "recipes"}),
+        ("wandb", {"callbacks"}),
+        ("gradio", {"commands"}),
+    ],
 )
 def test_libraries_stay_where_they_belong(library, parts):
     users = {part(path) for path in SOURCES if any(name.split(".")[0] == library for name in imports_of(path))}

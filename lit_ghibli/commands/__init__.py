@@ -55,6 +55,7 @@ COMMANDS = {
     "stylize": Command(
         "turn photographs and clips into a style, or into that of a trained run", words="inputs", goes_on=True
     ),
+    "app": Command("paint photographs on a page in the browser", multirun=False),
     "style": Command(
         "make a style of your own from a folder of paintings",
         words="paintings",
@@ -115,7 +116,7 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~(?!/|$)")
 # Keys whose values are paths, and those whose values are paths or other text, in which no character has a meaning of
 # Hydra's.
 _PATHS = r"""checkpoints?|teacher|model|photo|run|resume|study|file|key|mos|inputs|pairs|subjects|methods|paintings
-    |photos|targets|out|url|style|(content|style)_mask|calibration
+    |photos|targets|out|outputs|url|style|(content|style)_mask|calibration
     |run_dir|hydra\.(run|sweep)\.dir
     |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target|style)|photos
     |(generator|vgg|transformer)\.weights|lpips_weights|features|segmentation|folder|result|save_dir|default_root_dir)
