@@ -10,7 +10,11 @@ from lit_ghibli.commands import COMMANDS, module_of, split_options, to_overrides
 from lit_ghibli.recipes import check
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("[eb]*/**/README.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("[eb]*/**/README.md")),
+]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 NOT_HYDRA = ("completion", "wandb-trial")  # commands without a configuration
 
