@@ -68,7 +68,7 @@ class Page:
             pwa=False,
             run_history=False,
             enable_monitoring=False,
-            max_file_size=int(max_megabytes * 1e6),
+            max_file_size=int(max_megabytes * 2**20),
             footer_links=["api"],
             theme=_theme(),
             css=_CSS,
