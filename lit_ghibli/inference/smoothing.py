@@ -28,9 +28,9 @@ class Smoother:
 
     What the network measures of each whole picture (of instance normalisation, mean and variance) is averaged over the
     frames, and each picture is blended with the one before, moved along with the scene, where its pixels were to be
-    seen there and have not changed. Both take the share ``smooth`` of what was before, so that a moment counts for
-    about ``1 / (1 - smooth)`` frames; where nothing moves, for the square of that. Where another scene begins, all
-    begins anew.
+    seen there and have not changed. Each picture takes the share ``smooth`` of what was before, so that a moment counts
+    for about ``1 / (1 - smooth)`` frames. Where nothing moves, and of statistics, that is for the square of so many:
+    these lose no sharpness by it. Where another scene begins, all begins anew.
 
     Args:
         translator: Paints single frames.
@@ -66,7 +66,8 @@ class Smoother:
         painted = self._translate(frame)
         picture = painted
         if motion and self.smooth:
-            kept = 1 - (1 - self.smooth) * (1 - self.smooth * np.exp(-np.square(motion.flow / _STILL).sum(axis=2)))
+            still = np.exp(-np.square(motion.flow / _STILL).sum(axis=2))
+            kept = self.smooth + (_longer(self.smooth) - self.smooth) * still
             kept = (kept * self._followed(motion, frame))[..., None]
             picture = (painted + kept * (motion.fetch(self._picture, cubic=True) - painted)).clip(0, 255)
         if motion and measured:
@@ -105,8 +106,13 @@ class Smoother:
         return cv2.GaussianBlur(seen * same, (0, 0), _SOFTNESS)
 
 
+def _longer(smooth: float) -> float:
+    """The share of what was before by which a moment counts for the square of so many frames."""
+    return 1 - (1 - smooth) ** 2
+
+
 @contextmanager
 def smoothing(translator: Translator, smooth: float) -> Iterator[Smoother]:
     """A `Smoother`; inside the block the translator's network is its alone."""
-    with shared_statistics(translator.network, smooth) as shared:
+    with shared_statistics(translator.network, _longer(smooth)) as shared:
         yield Smoother(translator, smooth, shared)

@@ -37,6 +37,11 @@ class Recorded:
     calls = 0  # with given statistics, so far in this forward pass
     memory: _Memory | None = None
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether neither this pass's statistics are anybody else's business, nor others' are this one's."""
+        return self.statistics is None and self.memory is None
+
     def remembered(self, measured: Statistics) -> Statistics:
         """What was measured; inside ``shared_statistics``, its mean with that of the pictures before."""
         return measured if self.memory is None else self.memory(measured)

@@ -44,7 +44,7 @@ def test_a_clip_is_painted_and_its_flicker_told(monkeypatch, capsys):
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first == "clip.mkv: 10 frames of 48x32, 0.5 s, with style mine on cpu"
     pattern = r"new/painted.mp4, \d+\.\d s; flicker \(warping error, thousandths\): "
-    assert re.fullmatch(pattern + r"\S+ with smooth=0.8, \S+ without, \S+ of the clip itself", last)
+    assert re.fullmatch(pattern + r"\S+ with smooth=0.85, \S+ without, \S+ of the clip itself", last)
     clip = inspect_clip(Path("new/painted.mp4"))
     assert [time * clip.time_base * 1000 for time, _ in read_frames(clip)] == TIMES
     painted, plain = frames_of("new/painted.mp4"), frames_of("clip.mkv")
