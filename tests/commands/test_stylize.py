@@ -358,7 +358,7 @@ def test_a_killed_folder_goes_on(monkeypatch, capsys):
 
 
 def test_a_style_needs_little(tmp_path):
-    heavy = {"hydra", "lightning", "matplotlib", "omegaconf", "scipy", "torchvision", "wandb"}
+    heavy = {"av", "cv2", "hydra", "lightning", "matplotlib", "omegaconf", "scipy", "torchvision", "wandb"}
     program = (
         "import sys; from lit_ghibli import cli; sys.argv = ['', 'stylize', 'a.png', 'b.png', 'keep_colors=true']; "
         f"cli.main(); print(sorted({heavy!r} & set(sys.modules)))"
