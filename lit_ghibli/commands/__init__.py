@@ -90,6 +90,7 @@ COMMANDS = {
         passed_on=r"method[./@]",
     ),
     "mos build": Command("make a page on which people rate the pictures of several methods, blind"),
+    "mos plan": Command("say how many people and pictures such a study needs"),
     "mos score": Command("turn such people's answers into mean opinion scores", words="inputs"),
     "pseudo-pair": Command(
         "pair photographs with what a run or a style makes of them, and keep the good pairs",

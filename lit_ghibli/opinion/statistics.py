@@ -30,8 +30,8 @@ def t_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, flo
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def sign_flip_test(differences: np.ndarray, seed: int) -> float:
-    """Two-sided p-value of the mean of ``differences`` ``(raters,)`` against zero, by a permutation test.
+def sign_flip_test(differences: np.ndarray, seed: int) -> np.ndarray:
+    """Two-sided p-values of the mean of ``differences`` ``(raters, ...)`` against zero, by a permutation test.
 
     Were two methods alike, each rater's difference could as well have the other sign. The p-value is the share of all
     changes of signs whose mean is at least as far from zero: of every one up to `EXACT_RATERS` raters, of
@@ -41,12 +41,12 @@ def sign_flip_test(differences: np.ndarray, seed: int) -> float:
     """
     differences = np.asarray(differences, dtype=np.float64)
     count = len(differences)
-    observed = abs(differences.sum()) - _ROUNDING
+    observed = np.abs(differences.sum(axis=0)) - _ROUNDING
     if count <= EXACT_RATERS:
-        signs = 1 - 2 * (np.arange(2**count)[:, None] >> np.arange(count) & 1)
-        return float((np.abs(signs @ differences) >= observed).mean())
+        signs = 1.0 - 2 * (np.arange(2**count)[:, None] >> np.arange(count) & 1)
+        return (np.abs(np.tensordot(signs, differences, 1)) >= observed).mean(axis=0)
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (RANDOM_SIGNS, count))
-    return float(((np.abs(signs @ differences) >= observed).sum() + 1) / (RANDOM_SIGNS + 1))
+    return ((np.abs(np.tensordot(signs, differences, 1)) >= observed).sum(axis=0) + 1) / (RANDOM_SIGNS + 1)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -68,9 +68,10 @@ def pair_rows(tables: np.ndarray, key: Mapping[str, Any], seed: int) -> list[Row
             (first, second) if scores[:, first].mean() >= scores[:, second].mean() else (second, first)
             for first, second in itertools.combinations(range(len(key["methods"])), 2)
         ]
-        differences = [scores[:, first] - scores[:, second] for first, second in better_first]
-        p_values = [sign_flip_test(difference, seed) for difference in differences]
-        for pair, difference, p, adjusted in zip(better_first, differences, p_values, holm(p_values), strict=True):
+        differences = np.stack([scores[:, first] - scores[:, second] for first, second in better_first], axis=1)
+        p_values = sign_flip_test(differences, seed)
+        adjusted_values = holm(p_values)
+        for pair, difference, p, adjusted in zip(better_first, differences.T, p_values, adjusted_values, strict=True):
             better, other = (key["methods"][number] for number in pair)
             rows.append(
                 {
@@ -78,7 +79,7 @@ def pair_rows(tables: np.ndarray, key: Mapping[str, Any], seed: int) -> list[Row
                     "better": better,
                     "other": other,
                     "difference": float(difference.mean()),
-                    "p": p,
+                    "p": float(p),
                     "p_holm": float(adjusted),
                     "significant": "yes" if adjusted <= SIGNIFICANT else "no",
                 }
