@@ -47,6 +47,7 @@ class Page:
 
     def __init__(self, service: Service, styles: list[str], runs: list[str], first: Choice) -> None:
         self.service = service
+        self._stopped: set[str] = set()  # visitors who want no more of their photographs painted
         (self.example,) = service.paint([EXAMPLE], first)
         if isinstance(self.example, str):
             raise UserError(self.example)
@@ -133,11 +134,10 @@ class Page:
                 scroll_to_output=True,
                 **together,
             )
-            for ended in (painting.then, lambda *a, **k: stop.click(*a, cancels=[painting], **k)):
-                ended(
-                    lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, [paint, stop], queue=False,
-                    **private,
-                )  # fmt: skip
+            painting.then(
+                lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, [paint, stop], queue=False, **private
+            )
+            stop.click(self._stop, None, None, queue=False, **private)
             gallery.select(_show, done, [slider, download], queue=False, **private)
             gr.Button(visible=False).click(self.stylize, given, pictures, api_name="stylize", **together)
         return blocks
@@ -163,17 +163,29 @@ class Page:
             raise gr.Error("\n".join(bad), print_exception=False)
         return [str(each.picture) for each in painted]
 
-    def _paint(self, photos: list[str] | None, *given: Any, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+    def _stop(self, request: gr.Request) -> None:
+        self._stopped.add(request.session_hash)
+
+    def _paint(
+        self,
+        request: gr.Request,
+        photos: list[str] | None,
+        *given: Any,
+        progress: Any = gr.Progress(),  # noqa: B008, by which gradio knows it
+    ) -> Iterator[tuple]:
         """Show each picture as soon as it is there, and at the end all of them as one file."""
         paths = list(map(Path, photos or [EXAMPLE]))
         done: list[Painted] = []
         bad: list[str] = []
+        self._stopped.discard(request.session_hash)
         progress((0, len(paths)), unit="photographs")
         try:
             for number, each in enumerate(self.service.paint(paths, _choice(*given)), 1):
                 (bad if isinstance(each, str) else done).append(each)
                 progress((number, len(paths)), unit="photographs")
                 yield _results(done, bad, _CREDIT if not photos else "", None)
+                if request.session_hash in self._stopped:
+                    break
         except UserError as error:
             bad.append(str(error))
         archive = None

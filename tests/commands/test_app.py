@@ -146,6 +146,20 @@ def test_nothing_is_cut_off_on_a_phone_and_the_line_can_be_dragged(browser, page
 
 @pytest.mark.slow
 @needs_page
+def test_a_stop_leaves_what_is_painted(browser, page):
+    visit(browser, page)
+    photos = sorted(PHOTOGRAPHS.glob("*.jpg"))
+    upload(browser, *photos)
+    until(browser, "document.querySelector('#photos').textContent.includes('temple')")
+    paint(browser, "document.querySelectorAll('#gallery button').length >= 2")
+    browser.run("document.querySelector('#stop').click()")
+    until(browser, "!!document.querySelector('#download-all') && !!document.querySelector('#paint')")
+    assert 2 <= browser.run("document.querySelectorAll('#gallery button').length") < len(photos)
+    assert fetched(browser, "#download-all").name == "pictures.zip"
+
+
+@pytest.mark.slow
+@needs_page
 def test_a_file_that_is_too_large_is_refused_with_a_sentence(browser, page, tmp_path):
     visit(browser, page)
     (tmp_path / "large.jpg").write_bytes(bytes(1_100_000))
