@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lit_ghibli import load
 from lit_ghibli.inference.onnx_model import OnnxNetwork, network_of, write_onnx
-from lit_ghibli.inference.onnx_precision import to_float16, to_int8
+from lit_ghibli.inference.onnx_precision import convert
 from lit_ghibli.inference.profiling import scenes
 from lit_ghibli.inference.styles import find_styles
 from lit_ghibli.networks.animegan import AnimeGenerator, LightAnimeGenerator
@@ -49,10 +49,7 @@ def exported(name: str, dtype: str, photos: list[Tensor], folder: Path) -> OnnxN
     """The network in ONNX Runtime."""
     path = folder / "model.onnx"
     write_onnx(path, *network_of(network(name)), opset=18)
-    if dtype == "float16":
-        to_float16(path)
-    elif dtype == "int8":
-        to_int8(path, photos)
+    convert(path, dtype, photos)
     return OnnxNetwork(path)
 
 

@@ -17,7 +17,7 @@ from lit_ghibli.files import replacing, write_atomically
 from lit_ghibli.inference.importing import PROVENANCE
 from lit_ghibli.inference.load import Model
 from lit_ghibli.inference.onnx_model import INPUT, METADATA, OUTPUT, Interface, OnnxNetwork, network_of, write_onnx
-from lit_ghibli.inference.onnx_precision import to_float16, to_int8
+from lit_ghibli.inference.onnx_precision import convert
 from lit_ghibli.inference.styles import find_styles, read_card
 from lit_ghibli.networks.sizes import pad_to_multiple
 
@@ -47,10 +47,7 @@ def export_model(model: Model, path: Path, photo: Tensor, calibration: Sequence[
             exported = write_torchscript(draft, network, interface)
         else:
             write_onnx(draft, network, interface, config.opset)
-            if config.dtype == "float16":
-                to_float16(draft)
-            elif config.dtype == "int8":
-                to_int8(draft, [fitting(one) for one in calibration])
+            convert(draft, config.dtype, [fitting(one) for one in calibration])
             exported = OnnxNetwork(draft)
         photo = fitting(photo)
         with torch.no_grad():

@@ -12,6 +12,14 @@ from lit_ghibli.inference.onnx_model import INPUT
 _IN_FLOAT32 = ["InstanceNormalization", "GroupNormalization", "LayerNormalization", "ReduceMean", "Resize"]
 
 
+def convert(path: Path, dtype: str, photos: Sequence[Tensor]) -> None:
+    """Bring a model in float32 to ``dtype``: ``float32``, ``float16``, or ``int8`` by `to_int8`."""
+    if dtype == "float16":
+        to_float16(path)
+    elif dtype == "int8":
+        to_int8(path, photos)
+
+
 def to_float16(path: Path) -> None:
     """Keep weights and features of a model in float16; photograph, picture and statistics stay in float32."""
     onnx, float16 = packages("ONNX models in float16", "export", "onnx", "onnxruntime.transformers.float16")
