@@ -4,6 +4,7 @@ import json
 import logging
 import warnings
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from lit_ghibli import extras
 from lit_ghibli.documents import conform, parse_json
 from lit_ghibli.errors import UserError
+from lit_ghibli.inference.onnx_statistics import with_statistics
 from lit_ghibli.inference.painting import Painting
 from lit_ghibli.inference.stylization import Stylization
-from lit_ghibli.networks.normalization import Recorded
+from lit_ghibli.networks.normalization import Norm, Recorded
 
 INPUT, OUTPUT = "photo", "picture"
 METADATA = "lit_ghibli"  # key of the interface
@@ -30,7 +32,8 @@ class Interface:
         size_multiple: Height and width are multiples of it, in pixels.
         minimum_size: And at least so large.
         context: How far an output pixel looks, in pixels.
-        whole: Whether it measures the whole photograph, so that tiles would have seams.
+        whole: Whether attention looks at the whole photograph, so that tiles would have seams. (Of norms ONNX Runtime
+            can tell what they measure.)
         pixels: Of a style: how many a photograph has when it is given; 0 for any number.
         values: The range of photograph and picture.
     """
@@ -72,7 +75,7 @@ def network_of(network: nn.Module) -> tuple[nn.Module, Interface]:
         network = network.in_one_style()
     if not (isinstance(network, nn.Module) and hasattr(network, "context")):
         raise UserError(f"{type(network).__name__} is no network of photographs alone, and cannot be exported")
-    whole = any(isinstance(layer, Recorded) for layer in network.modules())
+    whole = any(isinstance(layer, Recorded) and not isinstance(layer, Norm) for layer in network.modules())
     return network, Interface(network.size_multiple, network.minimum_size, network.context, whole, pixels)
 
 
@@ -110,7 +113,9 @@ def write_onnx(path: Path, network: nn.Module, interface: Interface, opset: int)
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        reason: BaseException = error
+        while reason.__cause__:
+            reason = reason.__cause__
         raise UserError(f"PyTorch cannot export {type(network).__name__} with opset={opset}: {reason}") from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -132,12 +137,10 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        self.path, self.norms = path, _Norms()
         (runtime,) = packages("onnxruntime")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
         try:
-            self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.session = _session(str(path))
             text = self.session.get_modelmeta().custom_metadata_map[METADATA]
             self.interface: Interface = conform(parse_json(text), Interface)
         except (RuntimeError, ValueError, TypeError, KeyError, *_failures(runtime)) as error:
@@ -148,8 +151,45 @@ class OnnxNetwork(nn.Module):
     @torch.no_grad()
     def forward(self, photo: Tensor) -> Tensor:
         """Translate ``(N, 3, H, W)`` in ``[-1, 1]``, one after the other."""
-        pictures = [self.session.run(None, {INPUT: one.cpu().contiguous().numpy()})[0] for one in photo.split(1)]
-        return torch.cat([torch.from_numpy(picture) for picture in pictures]).to(photo.device)
+        pictures = [self._translate({INPUT: one.cpu().contiguous().numpy()}) for one in photo.split(1)]
+        return torch.cat(pictures).to(photo.device)
+
+    def _translate(self, inputs: dict[str, Any]) -> Tensor:
+        norms = self.norms
+        if norms.is_alone:
+            return torch.from_numpy(self.session.run(None, inputs)[0])
+        if norms.recording or norms.memory is not None:
+            picture, *measured = map(torch.from_numpy, self._measuring.run(None, inputs))
+            statistics = [norms.remembered(each) for each in zip(measured[::2], measured[1::2], strict=True)]
+            if norms.recording:
+                norms.statistics.extend(statistics)
+            if norms.memory is None:
+                return picture
+        else:
+            statistics = [norms.next_statistics() for _ in self._told.get_inputs()[1::2]]
+        names = [each.name for each in self._told.get_inputs()[1:]]
+        values = [each.numpy() for pair in statistics for each in pair]
+        return torch.from_numpy(self._told.run(None, inputs | dict(zip(names, values, strict=True)))[0])
+
+    @cached_property
+    def _measuring(self) -> Any:
+        return _session(with_statistics(self.path, given=False))
+
+    @cached_property
+    def _told(self) -> Any:
+        return _session(with_statistics(self.path, given=True))
+
+
+class _Norms(Recorded, nn.Module):
+    """All norms of a model, called in turn."""
+
+
+def _session(model: str | bytes) -> Any:
+    (runtime,) = packages("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _failures(runtime: ModuleType) -> list[Any]:

@@ -37,5 +37,6 @@ class GatedAttention(Recorded, nn.Module):
                 self.statistics.append((key.detach(), value.detach()))
         else:
             key, value = (part.expand(len(query), -1, -1) for part in self.next_statistics())
-        attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        one_head = (part[:, None] for part in (query, key, value))  # 3-d inputs cannot be exported
+        attended = F.scaled_dot_product_attention(*one_head, scale=1.0)[:, 0]
         return features + self.gate * self.out(attended.mT.unflatten(2, features.shape[2:]))

@@ -61,7 +61,7 @@ class Recorded:
         return self.statistics[min(self.calls, len(self.statistics)) - 1]
 
 
-class _RecordedNorm(Recorded):
+class Norm(Recorded):
     """Normalises by the input's own statistics, unless others are given."""
 
     _dims: tuple[int, ...]  # over which statistics are taken
@@ -102,7 +102,7 @@ class _QuickInstanceNorm(nn.InstanceNorm2d):
         return super().forward(input)
 
 
-class InstanceNorm(_RecordedNorm, _QuickInstanceNorm):
+class InstanceNorm(Norm, _QuickInstanceNorm):
     """Instance normalisation without running statistics.
 
     Every channel of every image is brought to mean 0 and variance 1 over its own positions. With
@@ -126,7 +126,7 @@ class InstanceNorm(_RecordedNorm, _QuickInstanceNorm):
         super().__init__(num_features, affine=affine, track_running_stats=False)
 
 
-class BatchNorm(_RecordedNorm, nn.BatchNorm2d):
+class BatchNorm(Norm, nn.BatchNorm2d):
     """Batch normalisation that uses the statistics of the batch at hand in eval mode too.
 
     Every channel is brought to mean 0 and variance 1 over all images and positions of the batch, then
@@ -148,8 +148,14 @@ class BatchNorm(_RecordedNorm, nn.BatchNorm2d):
     def __init__(self, num_features: int) -> None:
         super().__init__(num_features, affine=True, track_running_stats=False)
 
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise ``(N, C, H, W)``; the result has the input's shape and dtype."""
+        if torch.onnx.is_in_onnx_export():  # of one photograph, where both are the same
+            return F.instance_norm(input, weight=self.weight, bias=self.bias, eps=self.eps)
+        return super().forward(input)
 
-class LayerNorm(_RecordedNorm, nn.GroupNorm):
+
+class LayerNorm(Norm, nn.GroupNorm):
     """Layer normalisation over all channels and positions of an image together, then a scale and shift by channel.
 
     Not PyTorch's layer norm, whose statistics are those of each position. With ``statistics`` set, that mean and
@@ -171,7 +177,7 @@ class LayerNorm(_RecordedNorm, nn.GroupNorm):
         super().__init__(1, num_features, eps=1e-12)
 
 
-class GroupNorm(_RecordedNorm, nn.GroupNorm):
+class GroupNorm(Norm, nn.GroupNorm):
     """Group normalisation: 32 groups of channels, or fewer where they would have less than four channels or not divide.
 
     Then a scale and shift by channel. With a channel a group it would be instance normalisation, which takes from a
