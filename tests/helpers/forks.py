@@ -1,5 +1,7 @@
 """Commands as processes forked from one that has imported everything: imports take longer than tiny trainings do."""
 
+import atexit
+import gc
 import importlib
 import json
 import os
@@ -8,6 +10,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import lit_ghibli
@@ -74,10 +77,28 @@ def _serve() -> None:
         _, status = os.waitpid(child, 0)
         signal.alarm(0)
         print(os.waitstatus_to_exitcode(status), flush=True)
-    sys.exit()
+    os._exit(0)
+
+
+def _run() -> int:
+    """Run the command; its exit status."""
+    try:
+        runpy.run_module("lit_ghibli", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return end.code or 0
+    return 0
 
 
 if __name__ == "__main__":
     _import_all()
+    gc.freeze()  # what a collection touches, the forked process would copy
     _serve()
-    runpy.run_module("lit_ghibli", run_name="__main__", alter_sys=True)
+    status = _run()
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)  # to take down all that is imported takes a forked process seconds
