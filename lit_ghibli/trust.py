@@ -81,6 +81,11 @@ def trusting() -> Iterator[None]:
         _all_trusted.reset(before)
 
 
+def is_trusting() -> bool:
+    """Whether the block of `trusting` is this one."""
+    return _all_trusted.get()
+
+
 def instantiate_trusted(config: dict[str, Any], typed: Container[str] = (), **arguments: Any) -> Any:
     """Instantiate a configuration out of a checkpoint, which may come from a stranger.
 
@@ -115,8 +120,8 @@ def instantiate_trusted(config: dict[str, Any], typed: Container[str] = (), **ar
 
 def _refusal(why: str) -> UserError:
     return UserError(
-        f"the checkpoint's configuration {why}. Only if you know whose it is: stylize, evaluate, compare and "
-        "pseudo-pair take trust=true, and load(PATH, trust=True) does in Python"
+        f"the checkpoint's configuration {why}. Only if you know whose it is, add trust=true; in Python, "
+        "load(PATH, trust=True)"
     )
 
 

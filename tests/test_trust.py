@@ -1,6 +1,7 @@
 """What a stranger's checkpoint may ask for."""
 
 import copy
+import importlib
 import json
 import os
 import stat
@@ -9,15 +10,27 @@ import pytest
 import torch
 from helpers.recipes import read_recipe
 from omegaconf import OmegaConf
+from PIL import Image
 
 import lit_ghibli
 import lit_ghibli.networks.resnet
 from lit_ghibli import checkpoints
+from lit_ghibli.commands import profile
 from lit_ghibli.data.cache import default_cache_dir
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import write_picture
 from lit_ghibli.inference.load import choose_device, load_translator
 from lit_ghibli.recipes import compose
-from lit_ghibli.trust import check_words, instantiate_trusted, is_own, is_trusted, leaves, signature, trusting
+from lit_ghibli.trust import (
+    check_words,
+    instantiate_trusted,
+    is_own,
+    is_trusted,
+    is_trusting,
+    leaves,
+    signature,
+    trusting,
+)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +204,36 @@ def test_a_class_of_ones_own_is_made_where_the_user_says_so(tmp_path):
             assert isinstance(load_translator(path, "cpu", 0)[0].network, torch.nn.Identity)
         assert isinstance(lit_ghibli.load(path, device="cpu", trust=True).network, torch.nn.Identity)
     assert not is_trusted(asked["_target_"])
+
+
+class Made(Inverting):
+    """Tells that an object was made."""
+
+    def __init__(self):
+        raise UserError("it was made")
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("export", "model={} out=m.onnx"),
+        ("profile", "checkpoints=[{}] repeats=[1] size=32 out=o"),
+        ("mos_build", "inputs=photos methods={{mine:{}}} out=o"),
+        ("nst", "inputs=[a.png,b.png] checkpoint={} trainer=cpu out=o"),
+    ],
+)
+def test_every_command_that_loads_checkpoints_takes_the_word(tmp_path, monkeypatch, module, words):
+    monkeypatch.chdir(tmp_path)
+    for path in ("a.png", "b.png", "photos/c.png"):
+        write_picture(Image.new("RGB", (40, 40), "teal"), path)
+    asked = checkpoint_asking(tmp_path, {"method": {"_target_": f"{__name__}.Made"}})
+    command = importlib.import_module(f"lit_ghibli.commands.{module}")
+    measure = profile.measure  # in this process, which knows the class
+    monkeypatch.setattr(profile, "measure_apart", lambda settings: measure({**settings, "trust": is_trusting()}))
+    config = compose(module, words.format(asked).split())
+    for config.trust, said in ((False, "Only if you know whose it is, add trust=true"), (True, "it was made")):
+        with pytest.raises(SystemExit, match=said):
+            getattr(command, module)(config)
 
 
 def checkpoint_asking(tmp_path, config):

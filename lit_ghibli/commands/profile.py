@@ -14,7 +14,7 @@ from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import build, compose
 from lit_ghibli.reports.tables import markdown_table, write_table
-from lit_ghibli.trust import trusted_class
+from lit_ghibli.trust import is_trusting, trusted_class
 
 _MEASURE = "--measure"  # makes this module the process that measures one network
 
@@ -42,12 +42,12 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     """The row of one checkpoint; its peak of memory is right in a process that does nothing else."""
     import torch
 
-    from lit_ghibli.inference.load import open_model
+    from lit_ghibli.inference.load import load
     from lit_ghibli.inference.profiling import machine, profile, scenes
 
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
-    translator = open_model(settings["checkpoint"], settings["device"], tile=0).translator
+    translator = load(settings["checkpoint"], device=settings["device"], tile=0, trust=settings["trust"])
     photos = scenes(settings["batch_size"], settings["size"]).to(translator.device)
     numbers = profile(translator.network, photos, warm_up=settings["warm_up"], repeats=settings["repeats"])
     conditions = {key: settings[key] for key in ("size", "batch_size")}
@@ -61,7 +61,8 @@ def measure_apart(settings: dict[str, Any]) -> dict[str, Any]:
         UserError: It failed.
     """
     print(f"measuring {settings['name']}", flush=True)
-    command = [sys.executable, "-m", "lit_ghibli.commands.profile", _MEASURE, json.dumps(settings)]
+    command = [sys.executable, "-m", "lit_ghibli.commands.profile", _MEASURE]
+    command.append(json.dumps({**settings, "trust": is_trusting()}))
     # In a group of its own: Ctrl-C is for this process, which ends that one.
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, process_group=0)
     if done.returncode:

@@ -19,6 +19,7 @@ from lit_ghibli.recipes import compose, config_dir
 
 SMALL = ["method.generator.base_channels=4", "method.discriminator.base_channels=4"]
 SETTINGS = {"name": "x", "size": 16, "batch_size": 1, "warm_up": 0, "threads": 1, "repeats": [1, 2], "device": "cpu"}
+SETTINGS |= {"trust": False}
 
 
 @pytest.fixture(autouse=True)
