@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
 
 FILE = "run.lock"
+RECORD = "record.json"  # of a run that has begun
 
 _BEAT = 20.0  # seconds from one sign of life to the next
 _SILENCE = 180.0  # seconds after which an owner on another machine is taken for gone
@@ -36,10 +38,10 @@ class FolderTaken(UserError):
 
 
 class _Lock:
-    """A lock that this process holds, and the thread that gives its signs of life."""
+    """A lock that this process holds, in a folder that it has made or not, and the thread of its signs of life."""
 
-    def __init__(self, path: Path, owner: dict[str, Any]) -> None:
-        self.path, self.owner = path, owner
+    def __init__(self, path: Path, owner: dict[str, Any], made: bool) -> None:
+        self.path, self.owner, self.made = path, owner, made
         self._over = threading.Event()
         threading.Thread(target=self._live, daemon=True).start()
 
@@ -55,6 +57,8 @@ class _Lock:
     def release(self) -> None:
         self._over.set()
         if _owner_of(self.path) == self.owner:
+            if self.made and not self.path.with_name(RECORD).exists():  # refused: what Hydra has noted is of no run
+                shutil.rmtree(self.path.parent, ignore_errors=True)
             self.path.unlink(missing_ok=True)
 
     def _live(self) -> None:
@@ -122,12 +126,13 @@ def acquire(folder: str | Path) -> None:
     if folder in _held:
         return
     path, mine = folder / FILE, _this_process()
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _take(path, mine)
     except OSError as error:
         raise UserError(f"{folder}: a run cannot be written there ({error.strerror})") from error
-    _held[folder] = _Lock(path, mine)
+    _held[folder] = _Lock(path, mine, made)
 
 
 def is_first() -> bool:
@@ -162,7 +167,7 @@ def check(folder: str | Path) -> None:
 
 
 def release(folder: str | Path) -> None:
-    """Own a folder no longer, if this process does."""
+    """Own a folder no longer, if this process does, and remove it if it was made for a run that never began."""
     if (lock := _held.pop(Path(folder).absolute(), None)) is not None:
         lock.release()
 

@@ -28,7 +28,7 @@ from lit_ghibli.files import remove_partials, write_atomically
 from lit_ghibli.overrides import flatten
 from lit_ghibli.trust import signature
 
-FILE = "record.json"
+FILE = run_owner.RECORD
 PLACE = ("run_dir", "resume", "launcher")  # parts of a configuration that say where a run is, not what it is
 _ATTEMPT = {
     "state?": str,

@@ -168,6 +168,21 @@ def test_a_new_run_takes_no_folder_of_another(tmp_path):
     assert run_owner.claim(run, numbered=True) == tmp_path / "run_4"
 
 
+@pytest.mark.parametrize(("there", "began", "kept"), [(False, False, False), (False, True, True), (True, False, True)])
+def test_a_folder_that_was_made_for_a_run_that_never_began_is_removed(tmp_path, there, began, kept):
+    run = tmp_path / "run"
+    if there:
+        run.mkdir()
+    run_owner.claim(run)
+    (run / ".hydra").mkdir()
+    if began:
+        finish(run, "failed")
+    with pytest.raises(KeyboardInterrupt), run_owner.owning(run):
+        raise KeyboardInterrupt
+    assert run.exists() == (run / ".hydra").exists() == kept
+    assert not (run / FILE).exists()
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/run: a run cannot be written there \(Not a directory\)"):
