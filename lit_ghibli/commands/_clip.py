@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ def stylize_clips(
     name: str,
     config: Any,
     load: Callable[[], "tuple[Translator, str, Translator | None]"],
-    missing: Callable[[dict[Path, Path], bool], dict[Path, Path]],
+    missing: Callable[[dict[Path, Path], bool, Callable[[], str]], dict[Path, Path]],
+    software: Callable[[], str],
 ) -> None:
     """Paint clips one after the other, each from where an earlier call has stopped.
 
@@ -38,6 +40,7 @@ def stylize_clips(
         config: Of the command.
         load: Returns the translator and what it is called.
         missing: Returns the part of a plan that is to be done.
+        software: Returns what is noted in a clip of what makes it.
 
     Raises:
         UserError: A clip, or a value, cannot be used, or the parts of an earlier call have other settings.
@@ -45,14 +48,14 @@ def stylize_clips(
     if not 0 <= config.smooth <= 1:
         raise UserError(f"smooth must lie in 0 ... 1; got {config.smooth}")
     packages("clips", "video", "av", "cv2")
-    plan = missing(plan_clips(inputs, out, name, overwrite=config.overwrite), config.overwrite)
+    plan = missing(plan_clips(inputs, out, name, overwrite=config.overwrite), config.overwrite, software)
     clips = {path: inspect_clip(clip, config.on_bad_file) for clip, path in plan.items()}
     for folder in {path.parent for path in plan.values()}:
         check_writable(folder)
     if plan:
         translator, what, _ = load()
     for path, clip in clips.items():
-        _stylize(clip, path, config, translator, what)
+        _stylize(clip, path, config, translator, what, software())
 
 
 def plan_clips(inputs: Sequence[str], out: str | None, name: str, *, overwrite: bool) -> dict[Path, Path]:
@@ -82,7 +85,7 @@ def plan_clips(inputs: Sequence[str], out: str | None, name: str, *, overwrite: 
     return plan
 
 
-def _stylize(clip: Clip, path: Path, config: Any, translator: "Translator", what: str) -> None:
+def _stylize(clip: Clip, path: Path, config: Any, translator: "Translator", what: str, software: str) -> None:
     from lit_ghibli.inference.video import frames_done, paint_clip, work_folder
 
     (av,) = packages("clips", "video", "av")
@@ -97,9 +100,8 @@ def _stylize(clip: Clip, path: Path, config: Any, translator: "Translator", what
         frames = f"{clip.frames} frames of {clip.width}x{clip.height}, {clip.seconds:.1f} s"
         goes_on = f"; goes on at frame {done + 1}" if done else ""
         print(f"{clip.path}: {frames}, with {what} on {translator.device}{goes_on}", flush=True)
-        errors = paint_clip(
-            clip, path, folder, translator, config.smooth, config.quality, lambda each: _shown(each, clip.frames, done)
-        )
+        shown = partial(_shown, total=clip.frames, done=done)
+        errors = paint_clip(clip, path, folder, translator, config.smooth, config.quality, shown, software)
     print(f"{path}, {time.perf_counter() - started:.1f} s{_flicker(errors, config.smooth)}")
 
 

@@ -16,13 +16,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
+from lit_ghibli.commands._made_by import made_by, refuse_others
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands._style_jobs import Job, plan, sheet_rows
 from lit_ghibli.commands._trainer import check_trainer, device_numbers
 from lit_ghibli.commands.train import begin, make_trainer, plain_and_links
-from lit_ghibli.data.image_files import picture_size
+from lit_ghibli.data.image_files import open_image, picture_size
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_picture
+from lit_ghibli.inference.picture_metadata import said_of, software_of
 from lit_ghibli.recipes import build
 from lit_ghibli.reports.grids import labelled_grid
 
@@ -70,6 +72,9 @@ def nst(config: DictConfig) -> None:
     check_trainer(trainer)
     devices = [] if config.checkpoint else device_numbers(trainer)[: len(jobs)]
     first, step = config.share
+    for job in jobs[first::step]:
+        if not config.overwrite and (path := out / f"{job.name}.png").exists():
+            refuse_others({path: software_of(path)}, _software(config, job))
     prepare = _network(config) if config.checkpoint else _optimization(config, out)
     for job in jobs[first::step]:  # what can be wrong with any of them, before the first takes its minutes
         prepare(job)
@@ -86,11 +91,25 @@ def nst(config: DictConfig) -> None:
             print(_resizing(job), flush=True)
             started = time.perf_counter()
             prepare(job)(path)
+            write_picture(open_image(path), path, exif=said_of(_software(config, job)))
             print(f"{path}: {time.perf_counter() - started:.1f} s", flush=True)
     if (len(jobs) > 1 or config.pairs) and step == 1:
         sheet = labelled_grid(sheet_rows(jobs, out, bool(config.pairs)), max_side=config.sheet_side)
         write_picture(sheet, out / "sheet.png")
         print(f"sheet: {out / 'sheet.png'}")
+
+
+def _software(config: DictConfig, job: Job) -> str:
+    """What is noted in a picture of what makes it."""
+    from lit_ghibli.inference.load import find_checkpoint, is_style  # here, so that --help answers at once
+
+    recipe = OmegaConf.to_container(config.method, resolve=True)
+    if not config.checkpoint:
+        words = {key: job.values[key] for key in ("beta", "size")}
+        return made_by(words, [job.content, *job.styles], [recipe, config.seed])
+    network = [] if is_style(config.checkpoint) else [find_checkpoint(config.checkpoint)]
+    words = {"checkpoint": Path(config.checkpoint).name, **{key: job.values[key] for key in ("strength", "size")}}
+    return made_by(words, [job.content, *job.styles, *network], recipe["style_weights"])
 
 
 def _resizing(job: Job) -> str:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,19 +21,23 @@ import yaml
 from PIL import Image
 
 from lit_ghibli.commands import STDIO, split_options, to_overrides
+from lit_ghibli.commands._made_by import made_by, refuse_others
 from lit_ghibli.commands._output import check_writable, write_output
-from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, file_kind, open_image
+from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, file_kind, open_image, size_of
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import config_dir, explain
 from lit_ghibli.inference.clips import WRITTEN as WRITTEN_CLIPS
 from lit_ghibli.inference.clips import is_clip
+from lit_ghibli.inference.clips import software_of as software_of_clip
 from lit_ghibli.inference.picture_files import plan_outputs, save_like
+from lit_ghibli.inference.picture_metadata import software_of
 from lit_ghibli.inference.subjects import is_by_pictures
 
 if TYPE_CHECKING:
     from lit_ghibli.inference.translator import Translator  # which imports torch; --help answers without
 
 _HYDRA_COMPOSES = ("checkpoint", "solver", "steps", "direction", "device")  # of more than styles
+_MAKES = ("strength", "keep_colors", "stroke", "scale", "solver", "steps", "direction", "quality")  # tiles do not show
 
 
 def stylize(config: Any) -> None:
@@ -68,9 +73,12 @@ def stylize(config: Any) -> None:
     if any(map(is_clip, inputs)):
         from lit_ghibli.commands._clip import stylize_clips
 
-        stylize_clips(inputs, out, name, config, lambda: _translator(config), _missing)
+        stylize_clips(
+            inputs, out, name, config, lambda: _translator(config), _missing, partial(_software, config, "smooth")
+        )
         return
-    plan = _missing(plan_outputs(inputs, out, name=name, overwrite=config.overwrite), config.overwrite)
+    software = partial(_software, config)
+    plan = _missing(plan_outputs(inputs, out, name=name, overwrite=config.overwrite), config.overwrite, software)
     if not plan:
         return
     for folder in {path.parent for path in plan.values()}:
@@ -78,7 +86,7 @@ def stylize(config: Any) -> None:
     translator, what, as_trained = _translator(config)
     print(f"{len(plan)} photograph{'s' * (len(plan) > 1)} with {what} on {translator.device}")
     started = time.perf_counter()
-    good, bad = _translate(plan, translator, config.quality)
+    good, bad = _translate(plan, translator, config.quality, software())
     if good:
         common = Path(os.path.commonpath([path.parent for path in plan.values()]))
         where = plan[good[0]] if len(plan) == 1 else f"{len(good)} pictures in {common}/"
@@ -95,13 +103,50 @@ def stylize(config: Any) -> None:
         print(message)
 
 
-def _missing(plan: dict[Path, Path], overwrite: bool) -> dict[Path, Path]:
-    """The part of a plan that is to be done, after a line about the rest."""
-    other = Counter((photo.suffix, path.suffix) for photo, path in plan.items() if photo.suffix.lower() not in WRITTEN)
+def _software(config: Any, *more: str) -> str:
+    """What is noted in a picture of what makes it: its style or run, and the settings of these and of ``more`` keys."""
+    from lit_ghibli.inference.style_pictures import find_style_pictures, names_files
+    from lit_ghibli.inference.styles import DEFAULT, PAINTER, find_style
+
+    words, files, painter = {key: getattr(config, key) for key in (*_MAKES, *more)}, [], None
+    style = str(config.style or DEFAULT)
+    if config.checkpoint:
+        files.append(path := _checkpoint(config))
+        words = {"checkpoint": path.parents[1].name if path.parent.name == "checkpoints" else path.name} | words
+    if config.style or not config.checkpoint:
+        words = {"style": re.sub(r"[^,:]*/", "", style.rstrip("/"))} | words  # folders may say who somebody is
+        if is_by_pictures(style):
+            pictures = find_style_pictures(style).files if names_files(style) else []
+            files += [picture for picture in pictures if size_of(picture)]  # which refuses what would be waited for
+        elif style == PAINTER:
+            from omegaconf import OmegaConf  # Hydra has composed it
+
+            painter = OmegaConf.to_container(config.painter, resolve=True)
+        else:
+            files.append(find_style(style))
+    return made_by(words, files, painter)
+
+
+def _checkpoint(config: Any) -> Path:
+    from lit_ghibli import checkpoints
+    from lit_ghibli.inference.load import find_checkpoint
+
+    return find_checkpoint(checkpoints.newest_run() if config.checkpoint == "newest" else config.checkpoint)
+
+
+def _missing(plan: dict[Path, Path], overwrite: bool, software: Callable[[], str]) -> dict[Path, Path]:
+    """The part of a plan that is to be done, after a line about the rest.
+
+    Raises:
+        UserError: Something else has made a part of the rest.
+    """
+    other = Counter((photo.suffix, path.suffix) for photo, path in plan.items() if photo.suffix != path.suffix)
     if other and len(plan) > 1:
         print(", ".join(f"{count} {read} written as {written}" for (read, written), count in sorted(other.items())))
     missing = plan if overwrite else {photo: path for photo, path in plan.items() if not path.exists()}
     if len(missing) < len(plan):
+        there = [path for photo, path in plan.items() if photo not in missing]
+        refuse_others({path: (software_of_clip if is_clip(path) else software_of)(path) for path in there}, software())
         print(f"{len(plan) - len(missing)} there already, {len(missing)} to do; overwrite=true does all again")
     return missing
 
@@ -141,7 +186,8 @@ def _pipe(inputs: list[str], out: str | None, config: Any) -> None:
             raise ImageFileError("standard input" if inputs == [STDIO] else photo, error.reason) from error
         picture = Path(out) if to_file else Path(folder, f"picture.{file_kind(photo)}")
         plan = plan_outputs([photo], picture, overwrite=config.overwrite)
-        _, bad = _translate(plan, _translator(config)[0], config.quality)
+        translator, *_ = _translator(config)
+        _, bad = _translate(plan, translator, config.quality, _software(config))
         if bad:
             raise FolderError(bad[0])
         if not to_file:
@@ -157,11 +203,9 @@ def _translator(config: Any) -> "tuple[Translator, str, Translator | None]":
     keys = ("strength", "keep_colors", "stroke", "scale")
     options = options_of(style, {key: getattr(config, key) for key in keys})
     if config.checkpoint:
-        from lit_ghibli import checkpoints
-
         if not config.style and tuple(options.values()) != (1, False, 1):
             raise UserError("strength, keep_colors, stroke and scale are of styles: leave them out, or give style=")
-        path = checkpoints.find(checkpoints.newest_run() if config.checkpoint == "newest" else config.checkpoint)
+        path = _checkpoint(config)
         trained, _ = load_translator(path, config.device, config.tile, config.direction)
         if config.style:
             return trained.with_style(style, **options), f"{path} and style {style}", None
@@ -187,7 +231,7 @@ def _translator(config: Any) -> "tuple[Translator, str, Translator | None]":
 
 
 def _translate(
-    plan: dict[Path, Path], translator: Callable[[Image.Image], Image.Image], quality: int
+    plan: dict[Path, Path], translator: Callable[[Image.Image], Image.Image], quality: int, software: str
 ) -> tuple[list[Path], list[str]]:
     """Write the picture of every photograph; return the photographs that could be read, and what ails the others."""
     good, bad = [], []
@@ -198,7 +242,7 @@ def _translate(
         items = track(items, description="Stylizing")
     for photo, path in items:
         try:
-            save_like(translator(open_image(photo)), photo, path, quality=quality)
+            save_like(translator(open_image(photo)), photo, path, quality=quality, software=software)
             good.append(photo)
         except ImageFileError as error:
             bad.append(str(error))

@@ -29,6 +29,7 @@ _UNSPECIFIED, _BT709, _BT601, _LIMITED = 2, 1, 6, 1  # of H.273 and FFmpeg
 _HD = 720  # rows, from which colors that are not specified are those of BT.709
 _SHORT = 0.05  # of a clip's seconds: so much more of them than of its last packet means that packets are missing
 _SOUND, _SOUND_RATE = "aac", 48_000  # of sound that the container does not hold as it is
+_SOFTWARE = "handler_name"  # which all containers here keep of a track, apart from what the clip says of itself
 _LAYOUTS = ("3.0", "4.0", "5.0", "5.1", "7.1")  # of more than two channels that it then keeps
 
 
@@ -202,7 +203,7 @@ def times_of(part: Path) -> list[Fraction]:
         return []  # killed before its first frame
 
 
-def join(parts: Sequence[Path], clip: Clip, path: Path, container: str) -> None:
+def join(parts: Sequence[Path], clip: Clip, path: Path, container: str, software: str = "") -> None:
     """Write a clip of the frames of parts and the sound of the clip, which is copied where the container takes it.
 
     Args:
@@ -210,6 +211,7 @@ def join(parts: Sequence[Path], clip: Clip, path: Path, container: str) -> None:
         clip: Whose sound, and whose title and the like.
         path: The file.
         container: FFmpeg's name of one.
+        software: What has made the frames, which `software_of` reads.
     """
     (av,) = packages("clips", "video", "av")
     with contextlib.ExitStack() as stack:
@@ -219,6 +221,7 @@ def join(parts: Sequence[Path], clip: Clip, path: Path, container: str) -> None:
         with av.open(str(parts[0])) as first:
             video = out.add_stream_from_template(first.streams.video[0])
         out.metadata.update(source.metadata)
+        video.metadata[_SOFTWARE] = software
         flows = [_of_parts(parts, video)]
         for sound in source.streams.audio:
             if sound.codec_context.name in out.supported_codecs:
@@ -229,6 +232,16 @@ def join(parts: Sequence[Path], clip: Clip, path: Path, container: str) -> None:
                 flows.append(_encoded(clip.path, sound.index, track))
         for _, packet in heapq.merge(*flows, key=itemgetter(0)):
             out.mux(packet)
+
+
+def software_of(path: Path) -> str:
+    """What a clip says that has made its frames; empty where it says nothing, or is no clip."""
+    try:
+        with _opened(path) as file:
+            noted = {key.lower(): text for key, text in _pictures_of(file, path).metadata.items()}  # as of Matroska
+            return noted.get(_SOFTWARE, "")
+    except ImageFileError:
+        return ""
 
 
 def container_of(path: Path) -> str:

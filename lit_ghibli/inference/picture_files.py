@@ -73,7 +73,7 @@ def plan_outputs(
     return plan
 
 
-def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int) -> None:
+def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int, software: str = "") -> None:
     """Write an upright picture with the original's metadata and transparency; atomically.
 
     Args:
@@ -82,6 +82,7 @@ def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int)
             picture, which is upright and says that it is of sRGB; a WebP without loss stays so.
         path: Its extension decides the format.
         quality: Of JPEG, WebP and AVIF, 1 ... 100.
+        software: What has made the picture, for its EXIF data.
 
     Raises:
         ImageFileError: Its format cannot hold the picture, or the file cannot be written.
@@ -92,7 +93,7 @@ def save_like(picture: Image.Image, original: Path, path: Path, *, quality: int)
         warnings.simplefilter("ignore")  # about damaged metadata
         with Image.open(original) as photo:
             alpha = upright_alpha(photo) if kind in _WITH_ALPHA and photo.has_transparency_data else None
-            options = kept_metadata(photo, kind, picture.size)  # which changes how the photograph is turned
+            options = kept_metadata(photo, kind, picture.size, software)  # which changes how the photograph is turned
     if kind != "TIFF":
         options |= {"quality": quality} | ({"subsampling": "4:4:4"} if quality >= _FINE else {})
     if kind == "WEBP" and _is_lossless(original):

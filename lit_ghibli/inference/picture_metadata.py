@@ -2,6 +2,7 @@
 
 import contextlib
 from functools import cache
+from pathlib import Path
 from typing import Any
 from xml.dom import minidom
 
@@ -28,16 +29,20 @@ _XMP_OF_FILES = {
 }
 
 
-def kept_metadata(photo: Image.Image, kind: str, size: tuple[int, int]) -> dict[str, Any]:
+def kept_metadata(photo: Image.Image, kind: str, size: tuple[int, int], software: str = "") -> dict[str, Any]:
     """Options of Pillow's writer with what holds of an upright picture in sRGB, too; thumbnails do not.
 
     Args:
         photo: As Pillow has opened it; damaged data are left out.
         kind: Pillow's name of the picture's format, such as ``JPEG``; what it has no place for is left out.
         size: Width and height of the picture.
+        software: What has made the picture, in the place of what has made the photograph; ASCII.
     """
     texts = {key: text for key, text in getattr(photo, "text", {}).items() if not _is_profile(key)}  # loads a PNG
     exif, xmp = _exif(photo, size), _xmp(photo)
+    if kind == "JPEG" and len(exif.tobytes()) > _LARGEST - len(software):
+        exif = Image.Exif()
+    exif.update(said_of(software))
     comment = photo.info.get("comment") or texts.get("Comment", "")
     comment = comment.encode() if isinstance(comment, str) else comment
     kept: dict[str, Any] = {"exif": exif.tobytes() if exif else b"", "xmp": xmp, "comment": comment}
@@ -56,6 +61,23 @@ def kept_metadata(photo: Image.Image, kind: str, size: tuple[int, int]) -> dict[
         if not exif.get_ifd(ExifTags.IFD.Exif) and not exif.get_ifd(ExifTags.IFD.GPSInfo):
             kept["compression"] = "tiff_lzw"  # by libtiff, through which Pillow writes no tags below tags
     return kept
+
+
+def said_of(software: str) -> Image.Exif:
+    """EXIF data that say what has made a picture, which `software_of` reads; none where that is empty."""
+    exif = Image.Exif()
+    if software:
+        exif[ExifTags.Base.Software] = software
+    return exif
+
+
+def software_of(path: Path) -> str:
+    """What a picture's file says that has made it; empty where it says nothing, or is no picture."""
+    try:
+        with Image.open(path) as picture:
+            return str(picture.getexif().get(ExifTags.Base.Software, ""))
+    except Exception:  # Pillow raises many kinds on damaged data
+        return ""
 
 
 @cache

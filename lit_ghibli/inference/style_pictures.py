@@ -40,6 +40,11 @@ def is_of_one_piece(word: str) -> bool:
     return is_mixture(word) or any(kind.fullmatch(word) for kind in (_FOLDER, _NUMBERED, _SAMPLED))
 
 
+def names_files(word: str) -> bool:
+    """Whether a word for a style by pictures names pictures of its own, rather than a style of a network's."""
+    return word != ARBITRARY and not _NUMBERED.fullmatch(word) and not _SAMPLED.fullmatch(word)
+
+
 def is_mixture(word: str) -> bool:
     """Whether a word names several pictures, with commas between them, as one style, and no name before a colon."""
     files = [_split_weight(part)[0] for part in word.split(",")]

@@ -79,6 +79,7 @@ def paint_clip(
     smooth: float,
     quality: int,
     shown: Callable[[Iterable], Iterable] = iter,
+    software: str = "",
 ) -> list[list[float]]:
     """Paint the frames that are missing, and join all with the clip's sound.
 
@@ -92,6 +93,7 @@ def paint_clip(
         smooth: As for `Smoother`.
         quality: As for `Writer`.
         shown: Passes frames through and shows that.
+        software: What is noted in the clip of what has made it.
 
     Returns:
         The warping errors, as `Smoother` measures them.
@@ -118,7 +120,7 @@ def paint_clip(
             if writer:
                 writer.close()
     joined = folder / _JOINED
-    join([part for part in _parts(folder) if times_of(part)], clip, joined, container_of(path))
+    join([part for part in _parts(folder) if times_of(part)], clip, joined, container_of(path), software)
     os.replace(joined, path)
     shutil.rmtree(folder)
     return smoother.errors

@@ -87,6 +87,9 @@ def test_called_again_it_paints_only_what_is_missing(grid, cli):
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert result.stdout.count("is there already") == 3
     assert (out / "sheet.png").is_file()
+    result = cli("nst", "my contents", "styles/", "--out", "out", *SMALL, "beta=7", cwd=out.parent)
+    assert result.returncode == 1
+    assert "out/a_b.png was made with beta=1e+06, not with beta=7: overwrite=true" in result.stderr
 
 
 @pytest.mark.ddp

@@ -1,6 +1,7 @@
 """What is typed after `lit-ghibli stylize`, and the pictures that come of it."""
 
 import io
+import re
 import subprocess
 import sys
 from contextlib import nullcontext, redirect_stdout
@@ -246,6 +247,29 @@ def test_a_folder_goes_on_with_what_is_missing(monkeypatch, capsys):
     typed(monkeypatch, "holiday", "--out", "out", "style=mine", "overwrite=true", "on_bad_file=skip")
     assert "there already" not in capsys.readouterr().out
     assert open_image("out/b.jpg").size == (48, 32)
+
+
+def test_pictures_that_something_else_has_made_are_not_done(monkeypatch, capsys):
+    photo("holiday/c.png", 2)
+    out = ["holiday", "--out", "out"]
+    typed(monkeypatch, *out, "style=mine")
+    for words, said in (
+        ("style=ink", "out/b.jpg, were made with style=mine, not with style=ink: overwrite=true makes all anew"),
+        ("style=mine strength=0.5", "with strength=1, not with strength=0.5:"),
+        ("style=a.png", "with style=mine, not with style=a.png:"),
+    ):
+        assert said in refusal(monkeypatch, *out, *words.split())
+    made_style(Path("styles"), seed=1)
+    assert "with other weights or settings:" in refusal(monkeypatch, *out, "style=mine")
+    typed(monkeypatch, *out, "style=mine", "overwrite=true")
+    typed(monkeypatch, *out, "style=mine", "strength=1")
+    assert "2 there already" in capsys.readouterr().out
+    with Image.open("out/b.jpg") as picture:
+        assert re.fullmatch(r"lit_ghibli style=mine .*quality=95 [0-9a-f]{12}", picture.getexif()[0x0131])
+        picture.save("out/b.jpg")  # which says no more what has made it
+    Path("out/c.png").unlink()
+    typed(monkeypatch, *out, "style=ink")
+    assert "1 there already, 1 to do" in capsys.readouterr().out
 
 
 def test_pictures_of_formats_that_are_read_alone_are_told(monkeypatch, capsys):

@@ -55,6 +55,8 @@ def test_a_clip_is_painted_and_its_flicker_told(monkeypatch, capsys):
     assert inspect_clip(Path("clip_mine.mkv")).frames == 10
     typed(monkeypatch, "clip.mkv", "new/painted.mp4", "--out", "all", "style=mine")
     assert sorted(path.name for path in Path("all").iterdir()) == ["clip.mkv", "painted.mp4"]
+    with pytest.raises(SystemExit, match=r"2 pictures .*were made with smooth=0.85, not with smooth=0:"):
+        typed(monkeypatch, "clip.mkv", "new/painted.mp4", "--out", "all", "style=mine", "smooth=0")
 
 
 @pytest.mark.parametrize(
