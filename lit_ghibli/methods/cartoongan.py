@@ -38,7 +38,7 @@ from lit_ghibli.networks.vgg import VggFeatures
 from lit_ghibli.training.edge_smoothing import smooth_edges
 from lit_ghibli.training.image_pool import ImagePool
 from lit_ghibli.training.schedules import check_initialization, initialization_then_linear, linear_decay
-from lit_ghibli.training.updates import check_weights, update, weighted_sum
+from lit_ghibli.training.updates import check_weights, collected, detached, update, weighted_sum
 
 SlowAdam = partial(GanAdam, lr=1e-5)
 Conv4_4 = partial(VggFeatures, taps=("conv4_4",))
@@ -134,14 +134,17 @@ class CartoonGAN(Translation):
 
         with update(self, optimizer_g):
             fake = self.generator(x)
+            shown = detached(fake)  # so that D's memory is free again before VGG's is needed, and that before G's
             if self.weights["gan"] and not initializing:
                 with update(self, optimizer_d):
                     losses["discriminator"] = self.backward_from(y, self.pool.query(fake))
                     optimizer_d.step()
-                terms["gan"] = self.towards(self.discriminator(fake), 1.0)
+                terms["gan"] = self.towards(self.discriminator(*shown), 1.0)
+                self.manual_backward(weighted_sum({"gan": terms["gan"]}, self.weights))
             if self.weights["content"]:
-                terms["content"] = F.l1_loss(self.features(fake), content)
-            self.manual_backward(weighted_sum(terms, self.weights))
+                terms["content"] = F.l1_loss(self.features(*shown), content)
+                self.manual_backward(weighted_sum({"content": terms["content"]}, self.weights))
+            self.manual_backward(collected(self, [fake], shown))
             optimizer_g.step()
 
         # Of the initialisation no pictures, since its outputs should equal their photographs.
