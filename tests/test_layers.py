@@ -13,7 +13,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"images", "errors", "extras", "seeding", "checksums", "files", "documents", "overrides", "signals"},
     {"losses", "networks", "painter", "scenes", "data", "metrics", "reports", "opinion", "published"},
-    {"training", "checkpoints", "recipes", "trust", "cluster"},
+    {"training", "checkpoints", "recipes", "trust", "cluster", "locks"},
     {"methods", "inference"},
     {"studies"},
     {"callbacks"},

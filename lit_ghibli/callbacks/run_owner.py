@@ -1,74 +1,33 @@
-"""Who writes into a run's folder: one process at a time, on whatever machine.
-
-``run.lock`` names the owner. It is created, which of several processes only one can do, also on folders that machines
-share and that know no other locks, and its owner renews its time as a sign of life. An owner is gone whose process is
-no longer there, on this machine; that has given no sign of life for a while, on another; or that a scheduler has ended
-and started again as this process.
-"""
+"""Who writes into a run's folder: one process at a time, on whatever machine, which owns its ``run.lock``."""
 
 import atexit
 import contextlib
-import json
 import os
-import platform
-import secrets
 import shutil
-import tempfile
-import threading
-from collections.abc import Iterator
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from lit_ghibli import cluster
-from lit_ghibli.documents import DocumentError, read_json
+from lit_ghibli import cluster, locks
 from lit_ghibli.errors import UserError
 
-FILE = "run.lock"
+FILE = locks.RUN
 RECORD = "record.json"  # of a run that has begun
-
-_BEAT = 20.0  # seconds from one sign of life to the next
-_SILENCE = 180.0  # seconds after which an owner on another machine is taken for gone
-_SCHEMA = {"host": str, "machine": str, "process": int, "began": str, "job": str | None, "since": str}
 
 
 class FolderTaken(UserError):
     """A folder in which another run is, or is being made."""
 
 
-class _Lock:
-    """A lock that this process holds, in a folder that it has made or not, and the thread of its signs of life."""
+class _Held(NamedTuple):
+    """A lock that this process holds, in a folder that it has made or not."""
 
-    def __init__(self, path: Path, owner: dict[str, Any], made: bool) -> None:
-        self.path, self.owner, self.made = path, owner, made
-        self._over = threading.Event()
-        threading.Thread(target=self._live, daemon=True).start()
-
-    def check(self) -> None:
-        """Refuse to go on where somebody else has taken the folder, as while this machine slept."""
-        if (owner := _owner_of(self.path)) is None:  # a person has removed it
-            _create(self.path, self.owner)
-        elif owner != self.owner:
-            raise FolderTaken(
-                f"{self.path.parent}: taken over by {_name(owner)} while this process gave no sign of life"
-            )
-
-    def release(self) -> None:
-        self._over.set()
-        if _owner_of(self.path) == self.owner:
-            if self.made and not self.path.with_name(RECORD).exists():  # refused: what Hydra has noted is of no run
-                shutil.rmtree(self.path.parent, ignore_errors=True)
-            self.path.unlink(missing_ok=True)
-
-    def _live(self) -> None:
-        while not self._over.wait(_BEAT):
-            with contextlib.suppress(OSError):
-                if _owner_of(self.path) == self.owner:
-                    os.utime(self.path)
+    lock: locks.Lock
+    made: bool
 
 
-_held: dict[Path, _Lock] = {}  # by folder
+_held: dict[Path, _Held] = {}  # by folder
 
 
 @contextlib.contextmanager
@@ -104,7 +63,7 @@ def claim(folder: str | Path, *, numbered: bool = False) -> Path:
     names = (folder.with_name(f"{folder.name}_{number}") for number in count(2))
     for name in chain([folder], names):
         try:
-            acquire(name)
+            acquire(name, watched=not numbered)
             check_new(name)
         except FolderTaken:
             release(name)
@@ -115,8 +74,12 @@ def claim(folder: str | Path, *, numbered: bool = False) -> Path:
     raise AssertionError("numbers have no end")
 
 
-def acquire(folder: str | Path) -> None:
+def acquire(folder: str | Path, *, watched: bool = True) -> None:
     """Own a folder from now on, which is made where there is none; a process that does already goes on to.
+
+    Args:
+        folder: The run's.
+        watched: Whether an owner on another machine is watched until it gives a sign of life, or is gone.
 
     Raises:
         FolderTaken: Another process owns it.
@@ -125,14 +88,15 @@ def acquire(folder: str | Path) -> None:
     folder = Path(folder).absolute()
     if folder in _held:
         return
-    path, mine = folder / FILE, _this_process()
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _take(path, mine)
+        lock = locks.take(folder / FILE, _watching(folder) if watched else None)
+    except locks.Taken as error:
+        raise FolderTaken(f"{folder}: {error} is at work here: wait for it, or give another folder") from error
     except OSError as error:
         raise UserError(f"{folder}: a run cannot be written there ({error.strerror})") from error
-    _held[folder] = _Lock(path, mine, made)
+    _held[folder] = _Held(lock, made)
 
 
 def is_first() -> bool:
@@ -162,14 +126,20 @@ def check(folder: str | Path) -> None:
     Raises:
         FolderTaken: Somebody else has.
     """
-    if (lock := _held.get(Path(folder).absolute())) is not None:
-        lock.check()
+    if (held := _held.get(Path(folder).absolute())) is not None:
+        try:
+            held.lock.check()
+        except locks.Taken as error:
+            raise FolderTaken(f"{folder}: taken over by {error} while this process gave no sign of life") from error
 
 
 def release(folder: str | Path) -> None:
     """Own a folder no longer, if this process does, and remove it if it was made for a run that never began."""
-    if (lock := _held.pop(Path(folder).absolute(), None)) is not None:
-        lock.release()
+    folder = Path(folder).absolute()
+    if (held := _held.pop(folder, None)) is not None:
+        if held.made and not (folder / RECORD).exists() and held.lock.is_held():
+            shutil.rmtree(folder, ignore_errors=True)  # refused: what Hydra has noted is of no run
+        held.lock.release()
 
 
 @atexit.register
@@ -178,105 +148,8 @@ def _release_all() -> None:
         release(folder)
 
 
-def _take(path: Path, mine: dict[str, Any]) -> None:
-    while not _create(path, mine):
-        owner = _owner_of(path)
-        if owner is not None and not _is_gone(owner, path):
-            elsewhere = owner.get("machine") != mine["machine"]
-            later = f"; {_SILENCE:.0f} seconds after its last sign of life, the folder is free" if elsewhere else ""
-            raise FolderTaken(
-                f"{path.parent}: {_name(owner)} is at work here: wait for it, or give another folder{later}"
-            )
-        if owner is not None:
-            _remove(path, owner)
-
-
-def _create(path: Path, owner: dict[str, Any]) -> bool:
-    """Make the lock; False where there is one."""
-    try:
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return False
-    with open(number, "w", encoding="utf-8") as file:
-        file.write(json.dumps(owner) + "\n")
-    return True
-
-
-def _owner_of(path: Path) -> dict[str, Any] | None:
-    """What a lock says; nothing if it is damaged, or just being made; None where there is none."""
-    try:
-        return read_json(path, _SCHEMA)
-    except DocumentError:
-        return {} if path.exists() else None
-
-
-def _remove(path: Path, owner: dict[str, Any]) -> None:
-    """Remove the lock of an owner that is gone, unless another process has done so and made its own."""
-    aside = path.with_name(f".{FILE}.{secrets.token_hex(6)}.partial")
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(path, aside)
-        if _owner_of(aside) == owner:
-            aside.unlink()
-        else:
-            os.rename(aside, path)
-
-
-def _is_gone(owner: dict[str, Any], path: Path) -> bool:
-    if owner.get("machine") == _machine():
-        return _began(owner["process"]) != owner["began"]
-    if owner.get("job") is not None and owner["job"] == cluster.job() and cluster.may_be_requeued():
-        return True
-    with tempfile.TemporaryFile(dir=path.parent) as probe:  # whose time is of the clock that the lock's is of
-        try:
-            return os.fstat(probe.fileno()).st_mtime - path.stat().st_mtime > _SILENCE
-        except FileNotFoundError:  # given up in this moment
-            return False
-
-
-def _this_process() -> dict[str, Any]:
-    return {
-        "host": platform.node(),
-        "machine": _machine(),
-        "process": os.getpid(),
-        "began": _began(os.getpid()),
-        "job": cluster.job(),
-        "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def _machine() -> str:
-    """What processes share whose numbers mean the same: a machine since it was started, or a container on it."""
-    known = [platform.node()]
-    with contextlib.suppress(OSError):
-        known.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        known.append(os.readlink("/proc/self/ns/pid"))
-    return " ".join(known)
-
-
-def _began(process: int) -> str:
-    """When a process was started, by the machine's own count; of a system that does not say so, that it runs.
-
-    Empty of processes that do not run.
-    """
-    try:
-        state, *values = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return "" if state == "Z" else values[18]
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return ""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:  # somebody else's
-        pass
-    return "running"
-
-
-def _name(owner: dict[str, Any]) -> str:
-    if not owner:
-        return f"another process ({FILE} does not say which)"
-    return f"process {owner['process']} on {owner['host']}, since {owner['since']},"
+def _watching(folder: Path) -> Callable[[str], None]:
+    return lambda who: print(f"{folder}: looking whether {who} is still at work here", flush=True)
 
 
 def _holds_a_run(folder: Path) -> FolderTaken:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_ghibli import checkpoints, cluster
+from lit_ghibli import checkpoints, locks
 from lit_ghibli.callbacks import run_owner, run_record
 from lit_ghibli.callbacks.run_owner import FILE, FolderTaken
 from lit_ghibli.errors import UserError
@@ -61,67 +61,11 @@ def test_what_a_killed_process_owned_is_free(tmp_path):
     run_owner.acquire(tmp_path)
 
 
-def lock_of(folder: Path, age: float = 0.0, **owner) -> dict:
-    """A lock that was last renewed ``age`` seconds ago; by default of a process on another machine."""
-    said = {**run_owner._this_process(), "host": "far", "machine": "far 1", "process": 7, "job": None, **owner}
+def lock_of(folder: Path) -> dict:
+    """A lock of a process on another machine."""
+    said = {**locks.this_process(), "host": "far", "machine": "far 1", "process": 7, "job": None}
     (folder / FILE).write_text(json.dumps(said))
-    now = (folder / FILE).stat().st_mtime
-    os.utime(folder / FILE, (now - age, now - age))
     return said
-
-
-@pytest.mark.parametrize(
-    ("owner", "age", "free"),
-    [
-        ({}, 0, False),
-        ({}, 60, False),
-        ({}, 10_000, True),
-        ({"machine": run_owner._machine()}, 10_000, True),  # number 7 began at another time, or does not run
-        (
-            {"machine": run_owner._machine(), "process": os.getppid(), "began": run_owner._began(os.getppid())},
-            1e4,
-            False,
-        ),
-        ({"machine": run_owner._machine(), "process": os.getppid(), "began": "1"}, 0, True),  # its number was reused
-        ({"job": "slurm 5"}, 0, True),
-        ({"job": "slurm 6"}, 0, False),
-    ],
-)
-def test_when_an_owner_is_gone(tmp_path, monkeypatch, owner, age, free):
-    monkeypatch.setattr(cluster, "job", lambda: "slurm 5")
-    monkeypatch.setattr(cluster, "may_be_requeued", lambda: True)
-    before = lock_of(tmp_path, age, **owner)
-    if free:
-        run_owner.acquire(tmp_path)
-        assert json.loads((tmp_path / FILE).read_text())["process"] == os.getpid()
-    else:
-        with pytest.raises(FolderTaken, match="at work here"):
-            run_owner.acquire(tmp_path)
-        assert json.loads((tmp_path / FILE).read_text()) == before
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
-
-
-@pytest.mark.parametrize(("content", "age", "free"), [("", 0, False), ("", 1e4, True), ("[1]", 0, False)])
-def test_a_lock_that_says_nothing_is_waited_for(tmp_path, content, age, free):
-    """It may be in the making."""
-    lock_of(tmp_path)
-    (tmp_path / FILE).write_text(content)
-    now = (tmp_path / FILE).stat().st_mtime
-    os.utime(tmp_path / FILE, (now - age, now - age))
-    if free:
-        run_owner.acquire(tmp_path)
-    else:
-        with pytest.raises(FolderTaken, match=r"another process .* is at work here"):
-            run_owner.acquire(tmp_path)
-
-
-def test_of_two_that_find_an_old_lock_one_gets_the_folder(tmp_path):
-    """The second removes what the first has made in between, sees that, and puts it back."""
-    old = lock_of(tmp_path, 1e4)
-    run_owner.acquire(tmp_path)
-    run_owner._remove(tmp_path / FILE, old)
-    assert json.loads((tmp_path / FILE).read_text())["process"] == os.getpid()
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 def test_an_owner_that_was_taken_for_gone_writes_no_more(tmp_path):
