@@ -175,6 +175,7 @@ def test_the_other_direction_is_the_other_generator(trained, tmp_path):
         lit_ghibli.load(tmp_path / "cut.ckpt", direction="BtoA")
 
 
+@pytest.mark.slow
 def test_all_three_work_from_an_installed_wheel(wheel, tmp_path, tiny):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")

@@ -91,6 +91,7 @@ def test_without_the_extra_it_is_named(monkeypatch):
         typed(monkeypatch, "clip.mkv")
 
 
+@pytest.mark.slow
 def test_a_killed_call_goes_on_with_what_it_has_painted(monkeypatch, capsys):
     """Killed with a seventh frame written that nothing is noted of."""
     program = (

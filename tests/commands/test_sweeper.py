@@ -157,6 +157,7 @@ def test_a_search_that_only_fails_is_stopped(small_sweep):
     assert "optimized_metric=val/swd was not logged" in Path("out/search.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_where_it_was(small_sweep):
     """In a batch of three, the first is done and the second saved when the program ends."""
     words = [*SEARCH, "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=3"]
@@ -190,6 +191,7 @@ def test_two_programs_do_not_search_in_one_folder(small_sweep):
         small_sweep(lambda config: pytest.fail("trained"), *SEARCH)
 
 
+@pytest.mark.slow
 def test_a_trial_that_its_validations_stop_is_pruned(sweep):
     def train(config):
         where = config.callbacks.pruning

@@ -219,6 +219,7 @@ def test_pickle_of_a_mapped_file_is_its_path(folder, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(pickle.loads(data), packed, strict=True))
 
 
+@pytest.mark.slow
 def test_spawned_workers_read_the_same_pictures(folder, tmp_path):
     options = {"steps": [Resize(8, "squash")], "cache_dir": tmp_path / "c"}
     packs = [cached_folder(folder, storage=storage, **options) for storage in ("disk", "ram")]

@@ -261,6 +261,7 @@ def test_picture_columns_are_real_generated_reconstructed_at_any_size():
     assert method.translator() is method.generator_ab
 
 
+@pytest.mark.slow
 def test_it_overfits_one_photograph_and_one_picture():
     fast = partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.999))
     method = ready(optimizer_g=fast, optimizer_d=fast)

@@ -271,6 +271,7 @@ def test_what_fits_no_configuration_is_refused():
         NijiGAN(**SMALL | {"schedule": {"name": "cosine"}})
 
 
+@pytest.mark.slow
 def test_it_learns_two_pairs():
     fast = partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.999))
     generator = partial(OdeGenerator, base_channels=8, num_blocks=1, output="residual")

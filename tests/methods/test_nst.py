@@ -225,6 +225,7 @@ def test_plain_gradient_descent_is_an_optimiser(pictures):
     assert totals[2] < totals[1] < totals[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nst_scratch", "nst_ghibli"])
 def test_the_loss_of_both_recipes_falls(name, pictures):
     """Means over windows fall on every level, but for what a level's start costs."""

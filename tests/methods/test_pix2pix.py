@@ -193,6 +193,7 @@ def test_strips_are_input_output_target_at_any_size():
     assert method.translator() is method.generator
 
 
+@pytest.mark.slow
 def test_it_overfits_two_pairs():
     fast = partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.999))
     wider = partial(UnetGenerator, base_channels=8, depth=3, dropout=0.0)

@@ -287,6 +287,7 @@ def _fresh_compiler():
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_fresh_compiler")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of torch's own, after a graph break
 @pytest.mark.parametrize("solver", ["midpoint", "dopri5"])

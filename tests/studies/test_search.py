@@ -104,6 +104,7 @@ finish(search)
 """
 
 
+@pytest.mark.slow
 def test_killed_while_drawing_ends_as_if_it_had_not_been(straight, tmp_path):
     program = KILLED_WHILE_DRAWING.format(path=[str(Path(__file__).parent)])
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, check=False)
