@@ -12,8 +12,11 @@ from lit_ghibli.errors import UserError
 _SCRIPTS = {
     "bash": """\
 _lit_ghibli() {
-    local IFS=$'\\n' now="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"
+    local i IFS=$'\\n' now="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"
     COMPREPLY=($(lit-ghibli completion reply "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+    for i in "${!COMPREPLY[@]}"; do  # names of files may hold spaces
+        [[ ! -e ${COMPREPLY[i]} ]] || COMPREPLY[i]=$(printf %q "${COMPREPLY[i]}")
+    done
     # Readline replaces what stands after the last separator only.
     if [[ $now == = || $before == = ]]; then COMPREPLY=("${COMPREPLY[@]#*=}"); fi
     [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} != *[=./] ]] || compopt -o nospace 2>/dev/null
@@ -23,11 +26,12 @@ complete -o default -F _lit_ghibli lit-ghibli
     "zsh": """\
 #compdef lit-ghibli
 _lit_ghibli() {
-    local -a replies
-    replies=("${(@f)$(lit-ghibli completion reply "${(@)words[2,CURRENT]}" 2>/dev/null)}")
-    replies=(${replies:#})
-    if (( $#replies )); then
-        compadd -S '' -a replies
+    local -a replies whole begun
+    replies=("${(@f)$(lit-ghibli completion reply "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+    whole=(${replies:#*[=./]}) begun=(${(M)replies:#*[=./]})
+    if [[ -n $replies ]]; then
+        compadd -a whole
+        compadd -S '' -a begun
     else
         compset -P '*='
         _files
@@ -56,6 +60,8 @@ def replies(words: Sequence[str]) -> list[str]:
         seconds = [name.split()[1] for name in COMMANDS if before and name.split()[:-1] == before]
         firsts = [] if before else ["help", *dict.fromkeys(name.split()[0] for name in COMMANDS)]
         return [name for name in (*seconds, *firsts) if name.startswith(word)]
+    if before[-1] in ("--out", "-o"):
+        return []
     if command in ("completion", "wandb-trial"):
         known = [*_SCRIPTS] if command == "completion" else []
     elif word.startswith("-"):

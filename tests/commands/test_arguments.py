@@ -1,7 +1,12 @@
 """What users type, and what becomes of it, without starting a process."""
 
+import os
+import pty
 import re
+import select
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -403,6 +408,7 @@ def test_a_composed_training_has_its_name_and_folder(tmp_path, monkeypatch):
         (["train", "method="], {f"method={name}" for name in METHODS}),
         (["train", "data.root=x"], set()),
         (["stylize", "--o"], {"--out"}),
+        (["stylize", "--out", "ov"], set()),
         (["stylize", "overwrite="], {"overwrite=true", "overwrite=false"}),
         (["sweep", "x", "--d"], {"--dry-run"}),
         (["sweep", "x", "data.ro"], set()),
@@ -415,22 +421,62 @@ def test_words_are_completed(words, replies):
     assert found == replies or words in ([""], ["data", ""])
 
 
+PROGRAM = f'lit-ghibli() {{ {shlex.quote(sys.executable)} -m lit_ghibli "$@"; }}; '
+
+
+def printed(tmp_path, shell: str, script: str) -> list[str]:
+    Path(tmp_path / "my holiday").mkdir()
+    done = subprocess.run([shell, "-c", PROGRAM + script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
 def test_bash_completes_commands_keys_choices_and_files(tmp_path):
-    Path(tmp_path / "holiday").mkdir()
-    program = (
-        f'lit-ghibli() {{ {shlex.quote(sys.executable)} -m lit_ghibli "$@"; }}; eval "$(lit-ghibli completion bash)"'
+    script = 'eval "$(lit-ghibli completion bash)"; '
+    for words in (["styli"], ["train", "method", "=", "cyc"], ["stylize", "my"]):
+        script += f"COMP_WORDS=(lit-ghibli {' '.join(words)}); COMP_CWORD={len(words)}; _lit_ghibli; "
+        script += r"""printf "%s\n" "${COMPREPLY[@]}"; """
+    assert printed(tmp_path, "bash", script) == ["stylize", "cyclegan", r"my\ holiday/"]
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_zsh_completes_commands_keys_choices_and_files(tmp_path):
+    # What adds replies in an interactive shell, which alone has it; what follows a finished word is a space.
+    script = r"""compdef() { }; _files() { print files }; compset() { print prefix $2 }
+        compadd() { for reply in ${(P)${@[-1]}}; do print -r -- "$reply${${(M)1:#-a}:+ }|"; done }
+        eval "$(lit-ghibli completion zsh)"; """
+    for words in ("styli", r"stylize 'my\ ho'", "train data.root=m"):
+        script += f"words=(lit-ghibli {words}); CURRENT=$#words; _lit_ghibli; "
+    expected = ["stylize |", "my holiday/|", "prefix *=", "files"]
+    assert printed(tmp_path, "zsh", script) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_zsh_completes_what_is_typed(tmp_path):
+    """On a terminal, where the line that a key has made is written into a file."""
+    (tmp_path / "my holiday").mkdir()
+    ready = 'said() { print -r -- "$BUFFER" >> lines; BUFFER= }; zle -N said; bindkey "^X^B" said; print > lines\n'
+    (tmp_path / ".zshrc").write_text(
+        f'{PROGRAM}\nautoload -Uz compinit; compinit -u\neval "$(lit-ghibli completion zsh)"\n{ready}'
     )
-
-    def complete(*words: str) -> list[str]:
-        typed = " ".join(map(shlex.quote, ["lit-ghibli", *words]))
-        script = f"{program}; COMP_CWORD={len(words)}; COMP_WORDS=({typed}); _lit_ghibli; "
-        script += r"""printf "%s\n" "${COMPREPLY[@]}" """
-        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-        return done.stdout.split()
-
-    assert complete("styli") == ["stylize"]
-    assert complete("train", "method", "=", "cyc") == ["cyclegan"]
-    assert complete("stylize", "holi") == ["holiday/"]
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(tmp_path)
+        os.execvpe("zsh", ["zsh", "-i"], {**os.environ, "ZDOTDIR": str(tmp_path), "TERM": "xterm"})
+    lines, typed = tmp_path / "lines", ["tr", "train method=cyc", "stylize my"]
+    try:
+        for count in range(1, len(typed) + 2):
+            while not lines.exists() or lines.read_text().count("\n") < count:  # what it draws has to be read
+                if select.select([terminal], [], [], 0.1)[0]:
+                    os.read(terminal, 4096)
+            if count <= len(typed):
+                os.write(terminal, f"lit-ghibli {typed[count - 1]}\t\x18\x02".encode())
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(terminal)
+    completed = ["train ", "train method=cyclegan ", r"stylize my\ holiday/"]
+    assert lines.read_text().splitlines() == ["", *(f"lit-ghibli {line}" for line in completed)]
 
 
 def test_every_command_has_a_summary_and_a_configuration():
