@@ -39,7 +39,8 @@ class ImageGrid(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (trainer.current_epoch + 1) % self.every_n_epochs:
             return
-        rows, scores = self._translate(trainer, pl_module)
+        with pl_module.averaged():
+            rows, scores = self._translate(trainer, pl_module)
         grid = labelled_grid([list(row.items()) for row in rows], max_side=self.max_side)
         write_picture(grid, self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
         continue_csv(self.folder.with_suffix(".csv"), trainer.current_epoch + 1, scores)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -18,6 +19,7 @@ from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.sizes import translate
 from lit_ghibli.training import rank_state, resumed
 from lit_ghibli.training.schedules import linear_decay
+from lit_ghibli.training.weight_average import WeightAverage
 from lit_ghibli.trust import instantiate_trusted
 
 GanAdam = partial(Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
@@ -37,11 +39,13 @@ class Method(LightningModule):
         levels: Parts of the training whose iterations differ in cost, in order, each with its number of iterations;
             none where all cost the same.
         started_from: File and checksum of the weights that a generator started from; None where all start afresh.
+        average: Of the weights of the networks that translate, where a training keeps one.
     """
 
     iteration = 0
     levels: Sequence[tuple[Any, int]] = ()
     started_from: Mapping[str, str] | None = None
+    average: WeightAverage | None = None
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | PathLike[str], **options: Any) -> "Method":
@@ -74,6 +78,10 @@ class Method(LightningModule):
     def skip_to(self, iteration: int) -> None:
         """Let the next training step be this one, counted from 0, as a forecast does to try each of the levels."""
         self.iteration = iteration
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the networks that translate have their :attr:`average`, where there is one: so they are judged."""
+        return nullcontext() if self.average is None else self.average.applied()
 
     def inputs(self) -> dict[str, list[Path]]:
         """The picture files that the method is told itself, by what they are for, rather than given by data."""

@@ -14,6 +14,7 @@ from lit_ghibli.reports.tables import last_values
 
 RECIPE = ["data.count=6", "method.epochs=1", "trainer.precision=64-true"]
 RECIPE += ["data.test_count=3"]  # which two processes cannot share out evenly
+RECIPE += ["callbacks.ema.decay=0.9"]
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 RECIPE_OF_TWO = ["method.epochs=1", "data.batch_size=1"]
 
@@ -46,8 +47,10 @@ def test_two_processes_equal_one_with_the_doubled_batch(
 
     ours, theirs = (checkpoints.load(tmp_path / run / "checkpoints/last.ckpt") for run in ("two", "one"))
     assert len(ours["ranks"]) == 2
-    for name, weight in theirs["state_dict"].items():
-        torch.testing.assert_close(ours["state_dict"][name], weight, rtol=0, atol=1e-10)
+    assert theirs["ema"]
+    for key in ("state_dict", "ema"):
+        for name, weight in theirs[key].items():
+            torch.testing.assert_close(ours[key][name], weight, rtol=0, atol=1e-10)
     # Of arbitrary stylisation none does, but the mean of the styles that were seen.
     ends = ("layers.0.bias", "generator.last.bias", "depthwise.convolution.bias", "generator.style")
     biases = [value for name, value in theirs["state_dict"].items() if name.endswith(ends)]
