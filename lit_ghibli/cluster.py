@@ -111,6 +111,11 @@ def may_be_requeued() -> bool:
     return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
+def without_job(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what a scheduler has put into it, for a process that shall not take itself for its job."""
+    return {name: value for name, value in environment.items() if not name.startswith(("SLURM_", "SUBMITIT_", "PMI"))}
+
+
 def under_torchrun() -> bool:
     """Whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ

@@ -162,6 +162,11 @@ def wait_for(path: Path, ending: Callable[[], bool], say: Callable[[str], None])
     return None
 
 
+def is_free(path: Path) -> bool:
+    """Whether a lock has no owner, as far as that is to be known at once."""
+    return (seen := _look(path)) is None or _is_gone(_parsed(seen[0]))
+
+
 def owner_of(path: Path) -> dict[str, Any] | None:
     """What a lock says of its owner; nothing if it is damaged, or just being made; None where there is none."""
     return None if (seen := _look(path)) is None else _parsed(seen[0])

@@ -40,7 +40,7 @@ class Command(NamedTuple):
     goes_on: bool = False
 
 
-_OF_SWEEP = "study|study_preset|preset|overrides|out|jobs|retry|trust|dry_run|forecast_steps|num_images"
+_OF_SWEEP = "study|study_preset|preset|overrides|out|jobs|retry|trust|dry_run|status|forecast_steps|num_images"
 
 COMMANDS = {
     "train": Command("train a method, or go on with a run"),
@@ -79,7 +79,7 @@ COMMANDS = {
         "run a study: a grid or a search of trainings, with tables, plots and pictures at its end",
         words="study",
         single=True,
-        flags={"--dry-run": "dry_run=true", "--retry": "retry=true"},
+        flags={"--dry-run": "dry_run=true", "--retry": "retry=true", "--status": "status=true"},
         renamed={"preset": "study_preset"},
         passed_on=rf"(?!({_OF_SWEEP})$)",
     ),

@@ -1,33 +1,12 @@
-"""`lit-ghibli sweep`: run the cells of a study, each in a process of its own, and report."""
+"""`lit-ghibli sweep`: run the cells of a study, each in a process of its own, and report; or say how far it is."""
 
-import contextlib
-import hashlib
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from itertools import chain
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from omegaconf import DictConfig
 
-from omegaconf import DictConfig, OmegaConf
-
-from lit_ghibli.commands._hydra import command, typed_command
+from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
-from lit_ghibli.recipes import compose
-from lit_ghibli.studies.cells import GridSource, SearchSource, Source, enter
-from lit_ghibli.studies.forecast import forecast
-from lit_ghibli.studies.ledger import Entry, Ledger
-from lit_ghibli.studies.report import REPORT, title, write_report
-from lit_ghibli.studies.runner import LOG, Runner, Step, progress
-from lit_ghibli.studies.search import JOURNAL
-from lit_ghibli.studies.steps import collect, steps_of, training
-from lit_ghibli.studies.study import SEED, Cell, Study, read_study
-from lit_ghibli.trust import check_words
-
-_DECIDING = ["method", "data", "metrics", "trainer", "runtime", "seed", "optimized_metric"]  # not where it reports to
-_DIGITS = 12  # of a configuration's hash
+from lit_ghibli.studies.status import print_status
+from lit_ghibli.studies.study import read_study
 
 
 @command("sweep")
@@ -37,149 +16,19 @@ def sweep(config: DictConfig) -> None:
     Raises:
         SystemExit: A cell failed, or the sweep was stopped.
     """
-    if launcher := [word for word in config.overrides if word.lstrip("+").startswith("launcher")]:
-        raise UserError(f"{launcher[0]}: a sweep waits for its cells on this machine; run it inside a cluster's job")
     for name, least in (("jobs", 1), ("forecast_steps", 0), ("num_images", 0)):
         if not isinstance(config[name], int) or config[name] < least:
             raise UserError(f"{name} must be a whole number of at least {least}; got {config[name]!r}")
+    launcher = [word for word in config.overrides if word.lstrip("+").startswith("launcher")]
     written = read_study(config.study, config.study_preset)
-    study = written.with_overrides(config.overrides)
-    if config.retry and study.search is not None:
-        raise UserError("--retry: a failed trial counts as one; raise the number of trials in the study's file")
+    study = written.with_overrides([word for word in config.overrides if word not in launcher])
     out = output_folder(config.out or f"outputs/{study.name}{study.preset and '_'}{study.preset}")
+    if config.status:
+        print_status(out)
+        return
+    from lit_ghibli.commands._study import run_study  # here, so that --status answers at once
 
-    def check(words: Iterable[str]) -> None:
-        given = (word.replace("{trained}", "trained") for word in words if word not in config.overrides)
-        if not config.trust:
-            check_words(given, str(config.study), out)
-
-    check(chain(written.common, written.trained or (), written.evaluate or (), written.compare or ()))
-    with contextlib.ExitStack() as stack:
-        if config.dry_run and study.search is not None and not (out / JOURNAL).exists():
-            out = Path(stack.enter_context(TemporaryDirectory(prefix="lit_ghibli_")))  # its space may change yet
-        ledger = stack.enter_context(Ledger(out))
-        identify = partial(_identify, study, check)
-        if study.search is None:
-            source: Source = GridSource(ledger, study, identify, retry=config.retry)
-        else:
-            source = SearchSource(ledger, study, identify)
-        print(f"{study.name}: {study.question}\n{source.overview}; ledger: {ledger.path}", flush=True)
-        if config.dry_run:
-            forecast(ledger, study, source, config.forecast_steps, config.jobs)
-            return
-        stopped = _run(ledger, study, source, config.jobs, config.trust)
-        _report(study, source, out, config.num_images, stopped)
-    if stopped:
-        raise SystemExit("stopped; the same command goes on")
-
-
-def _identify(study: Study, check: Callable[[Iterable[str]], None], cell: Cell) -> str:
-    """Hash of everything that decides what a cell does: a finished one with the same hash need not run again.
-
-    Raises:
-        UserError: Its overrides do not compose, or are not to come from a file.
-    """
-    check(cell.overrides)
-    parts = [study.command, *(cell.overrides if study.command != "train" else [_composed(cell)])]
-    return _hash(parts if study.trained is None else [*parts, _composed(_before(study))])
-
-
-def _hash(parts: list[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_DIGITS]
-
-
-def _composed(cell: Cell) -> str:
-    """What decides a training's result, values that follow from others left open.
-
-    Raises:
-        UserError: The cell's overrides do not compose.
-    """
-    try:
-        config = compose("train", list(cell.overrides))
-        return OmegaConf.to_yaml(OmegaConf.masked_copy(config, _DECIDING), sort_keys=True)
-    except UserError as error:
-        raise UserError(f"{cell.name}: {error}") from error
-
-
-def _run(ledger: Ledger, study: Study, source: Source, jobs: int, trust: bool) -> bool:
-    """Run what is left of the cells; whether a stop cut it short.
-
-    Raises:
-        SystemExit: The training before all cells did not end well.
-    """
-    trained = "" if study.trained is None else _train_before(ledger, study, trust)
-    for entry in source.entries():
-        if entry.state == "done" and study.evaluate is not None and entry.evaluated_by != list(study.evaluate):
-            entry.state = "waiting"  # for the evaluation, which is another now
-        elif entry.state == "done" and not set(study.metrics) <= entry.metrics.keys():
-            collect(study, entry, ledger.folder / entry.folder)
-    ledger.save()
-    if known := sum(entry.state == "done" for entry in source.entries()):
-        print(f"{known} of {source.total} are done already", flush=True)
-
-    def results(entry: Entry, folder: Path) -> None:
-        if source.was_pruned(entry):
-            entry.state = "pruned"
-        else:
-            collect(study, entry, folder)
-
-    def report(key: str) -> None:
-        source.ended(key)
-        print(progress(ledger.entries[key], source.entries(), source.total, jobs), flush=True)
-
-    def plan(entry: Entry, folder: Path) -> Iterator[Step]:
-        return steps_of(study, trained, trust, partial(source.was_pruned, entry), entry, folder)
-
-    runner = Runner(ledger, plan, results, jobs)
-    runner.run(source.take, report)
-    return runner.stopped
-
-
-def _before(study: Study) -> Cell:
-    """The training that comes before all cells."""
-    return Cell({"trained": "before all cells"}, study.trained)
-
-
-def _train_before(ledger: Ledger, study: Study, trust: bool) -> str:
-    """The folder of the training that comes before all cells, done if it is not.
-
-    Raises:
-        SystemExit: It did not end well.
-    """
-    cell = _before(study)
-    key = _hash([_composed(cell)])
-    enter(ledger, key, cell, folder="")
-    entry = ledger.entries[key]
-    if entry.state != "done":
-        runner = Runner(ledger, partial(training, trust), lambda *_: None, jobs=1)
-        runner.run(iter([key, None]).__next__, lambda _: print(f"{entry.name}: {entry.state}", flush=True))
-    if entry.state != "done":
-        raise SystemExit("\n".join([*entry.error, f"{entry.name}: {entry.state}; the same command goes on"]))
-    return str((ledger.folder / entry.folder).resolve())
-
-
-def _report(study: Study, source: Source, out: Path, num_images: int, stopped: bool) -> None:
-    """Write what there is to see, and say which cells failed and why.
-
-    Raises:
-        SystemExit: Some did, or the page of comparisons, which has said why.
-    """
-    entries = source.entries()
-    failed = [entry for entry in entries if entry.state == "failed"]
-    if any(entry.state == "done" for entry in entries):
-        write_report(study, source, out, typed_command("sweep"), num_images)
-        if study.compare is not None and not stopped and not failed:
-            first = [entry for entry in entries if entry.checkpoint and entry.levels[SEED] == str(study.seeds[0])]
-            # No name may look like a word of Hydra's.
-            subjects = [f"{title(entry).replace('=', ' ')}:{out / entry.folder}" for entry in first]
-            words = ["compare", *subjects, "--out", str(out / REPORT / "compare"), *study.compare]
-            if status := subprocess.run([sys.executable, "-m", "lit_ghibli", *words], check=False).returncode:
-                raise SystemExit(status)
-    for entry in failed:
-        print(f"\nfailed: {entry.name} (all of it: {out / entry.folder / LOG})\n  " + "\n  ".join(entry.error))
-    if failed:
-        advice = "; --retry runs them again" * bool(study.grid)
-        raise SystemExit(f"{len(failed)} of {source.total} cells failed{advice}")
+    run_study(config, study, launcher, out)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,13 @@ import yaml
 
 from lit_ghibli.documents import read_json
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file, write_atomically
+from lit_ghibli.files import write_atomically
+from lit_ghibli.locks import Taken, take
 from lit_ghibli.overrides import spell
 from lit_ghibli.reports.tables import direction, write_table
 from lit_ghibli.studies.search import JOURNAL, Search, Trial
+
+LOCK = "search.lock"
 
 _MANY_FAILURES = 3  # in a row from the start: what is wrong with these is wrong with all
 
@@ -52,9 +55,12 @@ def search_in_batches(
         raise UserError("a search needs optimized_metric=NAME, or several as optimized_metric=[NAME,train_seconds]")
     chosen = directions_of([metrics] if isinstance(metrics, str) else list(metrics), directions)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = lock_file(folder / ".lock")
-    if lock is None:
-        raise UserError(f"hydra.sweep.dir={folder}: another search is at work here; wait for it, or give another")
+    try:
+        lock = take(folder / LOCK, lambda who: print(f"{folder}: looking whether {who} still searches here"))
+    except Taken as error:
+        raise UserError(
+            f"hydra.sweep.dir={folder}: another search is at work here, {error} wait for it, or give another"
+        ) from error
     with lock:
         search = Search(folder / JOURNAL, "search", space, chosen, n_trials, **settings)
         ended: set[int] = set()  # of this program

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import spell
+from lit_ghibli.studies.journal import was_pruned
 from lit_ghibli.studies.ledger import Entry, Ledger
 from lit_ghibli.studies.search import JOURNAL, Search
 from lit_ghibli.studies.study import Cell, Study, override, shortest_names, summarize
@@ -40,9 +42,9 @@ class Source:
     def ended(self, key: str) -> None:
         """Be told that a cell has ended, in whatever way."""
 
-    def was_pruned(self, entry: Entry) -> bool:
-        """Whether the validations of a cell under way have stopped it."""
-        return False
+    def pruned(self, entry: Entry) -> Callable[[], bool]:
+        """A function, which can be pickled, that says whether the validations of a cell under way have stopped it."""
+        return bool  # which says no
 
     def entries(self) -> list[Entry]:
         """All cells so far."""
@@ -121,11 +123,11 @@ class SearchSource(Source):
         if row["state"] != entry.state:  # a metric that is not finite
             self._settle(key, row)
 
-    def was_pruned(self, entry: Entry) -> bool:
-        """Whether the search has noted so."""
+    def pruned(self, entry: Entry) -> Callable[[], bool]:
+        """A function that looks into the journal."""
         numbers = dict(self._numbers)  # another thread may be adding to it
         key = next(key for key in numbers if self.ledger.entries[key] is entry)
-        return self.search.was_pruned(numbers[key][0])
+        return partial(was_pruned, self.search.journal, self.study.name, numbers[key][0])
 
     def _enter(self, parameters: Mapping[str, Any]) -> str:
         levels = {

@@ -103,3 +103,10 @@ def report(path: Path, study: str, number: int, step: int, value: float, prune: 
         return False
     trial.set_user_attr(PRUNED, step)
     return True
+
+
+def was_pruned(path: Path, study: str, number: int) -> bool:
+    """Whether the journal notes that a trial's validations stopped it."""
+    storage = open_journal(path)
+    trial = storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(study), number)
+    return PRUNED in storage.get_trial_user_attrs(trial)

@@ -3,16 +3,20 @@
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file, remove_partials, write_atomically
+from lit_ghibli.files import remove_partials, write_atomically
+from lit_ghibli.locks import Taken, take
 
 FILE = "ledger.json"
+LOCK = "sweep.lock"
+CELL = "cell.json"  # in the folder of a cell
 
 _Forecast = {"seconds_per_iteration": float, "host_peak_mib": float | None, "total_seconds": float}
 
@@ -35,6 +39,8 @@ class Entry:
         reference: Those of the untouched inputs, where they are measured as well.
         checkpoint: The last one, relative to the study's folder.
         error: Last lines of a cell that failed.
+        job: The scheduler's, that works on the cell or is to do so; see :mod:`lit_ghibli.studies.schedulers`.
+        attempt: Which job may work on the cell: that was given this word when it was submitted.
     """
 
     name: str
@@ -50,6 +56,8 @@ class Entry:
     reference: dict[str, float | None] = field(default_factory=dict)
     checkpoint: str | None = None
     error: list[str] = field(default_factory=list)
+    job: str | None = None
+    attempt: str = ""
 
     def __post_init__(self) -> None:
         """Refuse places outside of the study's folder.
@@ -60,6 +68,11 @@ class Entry:
         for path in (self.folder, self.checkpoint or ""):
             if PurePath(path).is_absolute() or ".." in PurePath(path).parts or "\0" in path:
                 raise ValueError(f"{path!r} is no place in the study's folder")
+
+    def take_over(self, said: "Entry") -> None:
+        """Take over what a job has done of the cell, but not what came of it."""
+        self.finished, self.seconds, self.under_way = said.finished, said.seconds, said.under_way
+        self.evaluated_by, self.job = said.evaluated_by, said.job
 
     @property
     def ended(self) -> bool:
@@ -86,18 +99,22 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / FILE
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_file(folder / ".lock")
-        if self._lock is None:
-            raise UserError(f"{folder}: another `lit-ghibli sweep` is at work here; wait for it, or give --out FOLDER")
+        try:
+            self._lock = take(folder / LOCK, lambda who: print(f"{folder}: looking whether {who} still sweeps here"))
+        except Taken as error:
+            raise UserError(
+                f"{folder}: another `lit-ghibli sweep` is at work here, {error} wait for it, see how far it is with "
+                "--status, or give --out FOLDER"
+            ) from error
         remove_partials(folder)
         self._mutex = threading.RLock()
         self.entries: dict[str, Entry] = {}
         self.forecasts: dict[str, dict[str, Any]] = {}
         if self.path.is_file():
             try:
-                self._read()
+                self.entries, self.forecasts = read_ledger(self.path)
             except UserError:
-                self._lock.close()
+                self._lock.release()
                 raise
 
     def __enter__(self) -> "Ledger":
@@ -105,7 +122,7 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         """Let other programs work in the folder."""
-        self._lock.close()
+        self._lock.release()
 
     @contextlib.contextmanager
     def change(self, key: str) -> Iterator[Entry]:
@@ -115,15 +132,67 @@ class Ledger:
             self.save()
 
     def save(self) -> None:
-        """Write the file atomically: a reader sees the old one or the new one, also after a power cut."""
+        """Write the file atomically: a reader sees the old one or the new one, also after a power cut.
+
+        Raises:
+            UserError: Another program has taken the folder over, as while this machine slept.
+        """
         with self._mutex:
+            try:
+                self._lock.check()
+            except Taken as error:
+                raise UserError(f"{self.folder}: taken over by {error} while this one gave no sign of life") from error
             entries = {key: asdict(entry) for key, entry in self.entries.items()}
             with write_atomically(self.path, encoding="utf-8") as file:
                 json.dump({"cells": entries, "forecasts": self.forecasts}, file, indent=1)
 
-    def _read(self) -> None:
-        try:
-            written = read_json(self.path, {"cells": dict[str, Entry], "forecasts": dict[str, _Forecast]})
-        except DocumentError as error:
-            raise UserError(f"{error}: no ledger of this version; move it away to begin anew") from error
-        self.entries, self.forecasts = written["cells"], written["forecasts"]
+
+def read_ledger(path: Path) -> tuple[dict[str, Entry], dict[str, dict[str, Any]]]:
+    """Entries and forecasts of a ledger, which another program may be working with.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        written = read_json(path, {"cells": dict[str, Entry], "forecasts": dict[str, _Forecast]})
+    except DocumentError as error:
+        raise UserError(f"{error}: no ledger of this version; move it away to begin anew") from error
+    return written["cells"], written["forecasts"]
+
+
+def count_states(entries: Iterable[Entry], total: int) -> str:
+    """How many cells, of so many, have come to what."""
+    counts = Counter(entry.state for entry in entries)
+    done = counts.pop("done", 0)
+    return ", ".join([f"{done} of {total} done", *(f"{count} {state}" for state, count in counts.items())])
+
+
+class CellLedger:
+    """The entry of one cell, in ``cell.json`` of its folder: what a job writes, and who has submitted it reads.
+
+    Args:
+        folder: The study's.
+        key: Of the cell.
+        entry: As it is known; what the cell's file says takes its place where :meth:`read` is called.
+    """
+
+    def __init__(self, folder: Path, key: str, entry: Entry) -> None:
+        self.folder, self.entries, self._key = folder, {key: entry}, key
+        self._path = folder / entry.folder / CELL
+
+    def read(self) -> Entry | None:
+        """What the cell's file says; None where there is none, or it is damaged."""
+        with contextlib.suppress(DocumentError):
+            return read_json(self._path, Entry)
+        return None
+
+    def save(self) -> None:
+        """Write the cell's file."""
+        with write_atomically(self._path, encoding="utf-8") as file:
+            json.dump(asdict(self.entries[self._key]), file, indent=1)
+
+    @contextlib.contextmanager
+    def change(self, key: str) -> Iterator[Entry]:
+        """As of :class:`Ledger`."""
+        yield self.entries[key]
+        self.save()

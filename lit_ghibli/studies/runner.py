@@ -13,13 +13,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lit_ghibli.cluster import without_job
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file
+from lit_ghibli.locks import RUN, Lock, wait_for
 from lit_ghibli.reports.tables import format_value
 from lit_ghibli.signals import leave_terminal, stop_signals
-from lit_ghibli.studies.ledger import Entry, Ledger
+from lit_ghibli.studies.ledger import CellLedger, Entry, Ledger
 
 LOG = "cell.log"
+LOCK = "cell.lock"
 
 _LAST_LINES = 15  # of a log that tell why a cell failed
 _NEWS = re.compile(r"epoch \d+/|[\d.]+ s per iteration")  # lines of a training that say how far it is
@@ -48,16 +50,18 @@ class Runner:
         plan: Says which steps a cell takes, one after the other; called with its entry and its folder.
         collect: Reads the results of a finished cell from its folder into its entry.
         jobs: How many cells run at the same time.
+        begins: Is told the hash of a cell that nobody else works on any more; whether to begin with it.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Ledger | CellLedger,
         plan: Callable[[Entry, Path], Iterable[Step]],
         collect: Callable[[Entry, Path], None],
         jobs: int,
+        begins: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        self.ledger, self.plan, self.collect, self.jobs = ledger, plan, collect, jobs
+        self.ledger, self.plan, self.collect, self.jobs, self.begins = ledger, plan, collect, jobs, begins
         self.stopped = False
         self._broken: list[BaseException] = []
         self._processes: set[subprocess.Popen] = set()
@@ -83,9 +87,9 @@ class Runner:
                         report(key)
             except BaseException as error:  # is raised where people see it, once the others have saved
                 self._broken.append(error)
-                self._signal(signal.SIGINT)
+                self._signal(signal.SIGTERM)
 
-        handlers = {number: signal.signal(number, self._stop) for number in stop_signals()}
+        handlers = {number: signal.signal(number, self.stop) for number in stop_signals()}
         try:
             threads = [threading.Thread(target=work) for _ in range(self.jobs)]
             for thread in threads:
@@ -102,21 +106,29 @@ class Runner:
         entry = self.ledger.entries[key]
         folder = self.ledger.folder / entry.folder
         folder.mkdir(parents=True, exist_ok=True)
-        lock = lock_file(folder / ".lock")
-        if lock is None:
-            print(f"{entry.name}: a process of an earlier sweep is still at work here, and is waited for", flush=True)
-            while (lock := lock_file(folder / ".lock")) is None:
-                if self._ending():
-                    return
-                time.sleep(1)
+
+        def tell(who: str) -> None:
+            print(f"{entry.name}: {who} is still at work here, and is waited for", flush=True)
+
+        if (lock := wait_for(folder / LOCK, self._ending, tell)) is None:
+            return
         with lock:
+            # A training may have lost who started it.
+            if (left := wait_for(folder / RUN, self._ending, tell)) is None:
+                return
+            left.release()
+            if not self.begins(key):
+                return
+            entry = self.ledger.entries[key]
             self._count_what_was_cut_off(key, folder)
             for step in self.plan(entry, folder):
+                (folder / LOG).touch()  # so that its time is of the clock that those of checkpoints are of
                 with self.ledger.change(key):
-                    entry.state, entry.under_way, entry.error = "running", (step.name, time.time()), []
-                status = self._run_step(entry, step, folder, lock.fileno())
+                    entry.state, entry.under_way, entry.error = "running", (step.name, _time_of(folder / LOG)), []
+                since = time.monotonic()
+                status = self._run_step(entry, step, folder, lock)
                 with self.ledger.change(key):
-                    _spend(entry, time.time())
+                    _spend(entry, time.monotonic() - since)
                     if status == 0:
                         entry.finished.append(step.name)
                     elif self._ending():
@@ -138,42 +150,45 @@ class Runner:
         if entry.under_way is not None:
             last = folder / "checkpoints" / "last.ckpt"
             with self.ledger.change(key):
-                _spend(entry, last.stat().st_mtime if last.is_file() else 0.0)
+                _spend(entry, _time_of(last) - entry.under_way[1] if last.is_file() else 0.0)
 
-    def _run_step(self, entry: Entry, step: Step, folder: Path, lock: int) -> int:
+    def _run_step(self, entry: Entry, step: Step, folder: Path, lock: Lock) -> int:
         """The exit status of one process, whose output goes to the cell's log and whose news are printed."""
         cores = max((os.cpu_count() or 1) // self.jobs, 1)
         shared = {"OMP_NUM_THREADS": str(cores)} if self.jobs > 1 else {}  # unless somebody has said otherwise
-        with open(folder / LOG, "a", encoding="utf-8") as log, open(folder / LOG, encoding="utf-8") as news:
+        with open(folder / LOG, "a", encoding="utf-8") as log, open(folder / LOG, encoding="utf-8") as lines:
             print(f"$ lit-ghibli {' '.join(step.words)}", file=log, flush=True)
-            news.seek(0, os.SEEK_END)
+            lines.seek(0, os.SEEK_END)
             process = subprocess.Popen(
                 [sys.executable, "-m", "lit_ghibli", *step.words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**shared, **os.environ},
-                pass_fds=(lock,),  # so that it holds the cell even if this program is killed
+                env={**shared, **without_job(os.environ)},
                 start_new_session=True,  # Ctrl-C reaches it through this program alone, once
             )
+            lock.holds_for(process.pid)  # even if this program is killed
             self._processes.add(process)
             if self._ending():  # between the last look at it and now
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
             while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=1)
-                for line in news:  # that a training has said since the last look
-                    if _NEWS.match(line):
-                        print(f"  {entry.name}: {line.split(' | ')[0].strip()}", flush=True)
+                for line in lines:  # that a training has said since the last look
+                    if said := news(line):
+                        print(f"  {entry.name}: {said}", flush=True)
             self._processes.discard(process)
+            lock.holds_for(None)
         return process.returncode
 
-    def _stop(self, number: int, frame: Any) -> None:
+    def stop(self, number: int, frame: Any) -> None:
+        """Pass a stop on to what runs, and begin nothing new; the second time, kill what runs."""
         if number == signal.SIGHUP:
             leave_terminal()
         again, self.stopped = self.stopped, True
         print("\nkilling what runs" if again else "\nstopping: what runs is saved first (again to kill it)", flush=True)
-        self._signal(signal.SIGKILL if again else signal.SIGINT)  # SIGTERM does not stop a training in SLURM's jobs
+        # To a training that SLURM has sent a signal, too, a second SIGINT would be one to stop at once.
+        self._signal(signal.SIGKILL if again else signal.SIGTERM)
 
     def _signal(self, number: int) -> None:
         """Send a signal to what runs; a killed training takes its further processes with it."""
@@ -184,6 +199,11 @@ class Runner:
     def _ending(self) -> bool:
         """Whether no new work is to be begun."""
         return self.stopped or bool(self._broken)
+
+
+def news(line: str) -> str:
+    """What a line of a training says of how far it is; empty of any other line."""
+    return line.split(" | ")[0].strip() if _NEWS.match(line) else ""
 
 
 def progress(entry: Entry, entries: Sequence[Entry], total: int, jobs: int) -> str:
@@ -206,11 +226,15 @@ def progress(entry: Entry, entries: Sequence[Entry], total: int, jobs: int) -> s
     return " | ".join(parts)
 
 
-def _spend(entry: Entry, until: float) -> None:
-    """Count the time of the step under way, which ends now."""
-    name, since = entry.under_way
-    entry.seconds[name] = entry.seconds.get(name, 0.0) + max(until - since, 0.0)
+def _spend(entry: Entry, seconds: float) -> None:
+    """Count what was spent on the step under way, which is so no longer."""
+    name, _ = entry.under_way
+    entry.seconds[name] = entry.seconds.get(name, 0.0) + max(seconds, 0.0)
     entry.under_way = None
+
+
+def _time_of(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _why(log: Path, status: int) -> list[str]:

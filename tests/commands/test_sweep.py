@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lit_ghibli.commands import to_overrides
-from lit_ghibli.commands.sweep import _composed
+from lit_ghibli.commands._study import _composed
 from lit_ghibli.errors import UserError
 from lit_ghibli.studies.study import read_study
 

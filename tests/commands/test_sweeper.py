@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from lit_ghibli.commands import _hydra, _sweeper
 from lit_ghibli.commands.train import optimized
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file
-from lit_ghibli.studies.batches import directions_of
+from lit_ghibli.locks import take
+from lit_ghibli.studies.batches import LOCK, directions_of
 from lit_ghibli.studies.journal import report
 
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null"]
@@ -187,7 +187,7 @@ def test_an_interrupted_search_goes_on_where_it_was(small_sweep):
 
 def test_two_programs_do_not_search_in_one_folder(small_sweep):
     Path("out").mkdir()
-    with lock_file(Path("out/.lock")), pytest.raises(SystemExit, match="another search is at work here"):
+    with take(Path("out") / LOCK, None), pytest.raises(SystemExit, match="another search is at work here"):
         small_sweep(lambda config: pytest.fail("trained"), *SEARCH)
 
 

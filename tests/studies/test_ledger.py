@@ -6,7 +6,6 @@ from dataclasses import asdict
 import pytest
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file
 from lit_ghibli.studies.ledger import Entry, Ledger
 
 HOLD = """
@@ -44,17 +43,6 @@ def test_one_program_at_a_time_also_after_a_kill(tmp_path):
         holder.kill()
     with Ledger(tmp_path) as ledger:
         assert ledger.entries == {}
-
-
-def test_a_lock_is_held_by_whoever_inherits_the_file(tmp_path):
-    path = tmp_path / "lock"
-    with lock_file(path) as file:
-        heir = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(file.fileno(),))
-    with heir:
-        assert lock_file(path) is None
-        heir.stdin.close()
-    with lock_file(path) as file:
-        assert not file.closed
 
 
 def with_cell(**changes) -> str:
