@@ -110,7 +110,9 @@ def lock_file(path: Path) -> IO[str] | None:
     Returns:
         The open file, which holds the lock until it is closed; None where somebody else holds it.
     """
-    file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (it is the caller's to close)
+    # A pipe, whose reader would be waited for, is refused.
+    number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
+    file = open(number, "a", encoding="utf-8")  # noqa: SIM115 (it is the caller's to close)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -170,7 +170,7 @@ def _write_member(name: str, is_folder: bool, content: Callable[[], IO[bytes]] |
             path.mkdir(parents=True, exist_ok=True)
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        with content() as packed, path.open("wb") as file:
+        with content() as packed, path.open("xb") as file:  # what comes twice is not replaced
             shutil.copyfileobj(packed, file)
     except OSError as error:
         if error.errno not in _OF_NAMES:  # else it is the archive's fault, and not the disk's

@@ -37,7 +37,7 @@ from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.archives import ArchiveError, limit, megabytes, unpack
 from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file
+from lit_ghibli.files import lock_file, write_text
 
 Report = Callable[[int, int | None], None]
 
@@ -113,6 +113,9 @@ def fetch(
     ending = ".zip" if re.split("[?#]", url)[0].lower().endswith(".zip") else ".tar.gz"
     target, archive, record = (folder / f"{name}{end}" for end in ("", ending, ".sha256"))
     expected = sha256.lower() if sha256 else None
+    for path, as_it_should_be in ((target, target.is_dir()), (archive, archive.is_file())):
+        if path.exists() and not as_it_should_be:
+            raise DownloadError(f"{path} is in the way: move it to another place, or choose another folder with --out")
     try:
         if there := target.is_dir() and any(target.iterdir()):
             _check_source(target, record, expected)
@@ -164,8 +167,9 @@ def download(url: str, path: Path, *, max_bytes: int, timeout: float, max_second
         partial.unlink(missing_ok=True)
         raise DownloadError(f"cannot download {url}: {error}; choose another address with url=...") from error
     except _TransferError as error:
+        said = " ".join(str(error).split())
         raise DownloadError(
-            f"cannot download {url}: {error}; try again (what has arrived is kept), choose another address with "
+            f"cannot download {url}: {said}; try again (what has arrived is kept), choose another address with "
             f"url=..., or download the file by hand, put it at {path} and run this again"
         ) from error
     partial.replace(path)
@@ -198,7 +202,7 @@ def _install(archive: Path, target: Path, record: Path, sha256: str | None, max_
     try:
         unpack(archive, filling, max_bytes)
         inside = list(filling.iterdir())
-        record.write_text(f"{received}  {archive.name}\n")
+        write_text(record, f"{received}  {archive.name}\n")
         # maps.tar.gz holds one folder, maps/, which is the data set
         (inside[0] if len(inside) == 1 and inside[0].is_dir() else filling).rename(target)
     except ArchiveError as error:
@@ -278,7 +282,7 @@ def _begin(url: str, response: HTTPResponse, partial: Path, note: Path) -> _Orig
     partial.unlink(missing_ok=True)  # first, so that a note never stands beside bytes of another file
     length = response.headers.get("Content-Length", "")
     origin = _Origin(url, int(length) if length.isdecimal() else None, _validator(response.headers))
-    note.write_text(json.dumps(asdict(origin)))
+    write_text(note, json.dumps(asdict(origin)))
     return origin
 
 

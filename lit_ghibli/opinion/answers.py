@@ -110,6 +110,14 @@ def read_key(path: Path) -> dict[str, Any]:
     """
     try:
         key = read_json(path, _KEY)
+        pictures = [picture for image_set in key["sets"] for picture in image_set["pictures"]]
+        for what, names in (
+            ("aspects", key["aspects"]),
+            ("sets", [image_set["id"] for image_set in key["sets"]]),
+            ("pictures", pictures),
+        ):
+            if not names or len(set(names)) < len(names):
+                raise DocumentError(f"{path}: its {what} are none, or one of them is there twice")
         for image_set in key["sets"]:
             if sorted(image_set["pictures"].values()) != sorted(key["methods"]):
                 raise DocumentError(f"{path}: its set {image_set['id']} has not one picture of each method")
@@ -237,6 +245,8 @@ def _place(screen: Mapping[str, Any], value: Any, key: Mapping[str, Any]) -> int
 
 def _check(screen: Mapping[str, Any], judgements: Judgements, key: Mapping[str, Any]) -> tuple[str, float]:
     if screen["kind"] == "repeated":
+        if len(screen["candidates"]) != 1:
+            raise ValueError(f"a repeated screen of {len(screen['candidates'])} pictures")
         picture = screen["candidates"][0]
         given = {aspect: _place(screen, screen["answers"][aspect], key) for aspect in key["aspects"]}
         off = [abs(value - judgements[picture, aspect]) for aspect, value in given.items()]

@@ -8,6 +8,7 @@ import random
 import shutil
 import stat
 import tarfile
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -181,13 +182,33 @@ def test_more_members_than_any_data_set_has_are_refused(unpacked, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "names", [("a", "a/b"), ("a/b", "a"), ("x" * 300,), ("a/" + "y" * 300 + "/b",)], ids=lambda names: names[0][:3]
+    "names",
+    [("a", "a/b"), ("a/b", "a"), ("a", "./a"), ("x" * 300,), ("a/" + "y" * 300 + "/b",)],
+    ids=lambda names: names[0][:3],
 )
 def test_names_in_conflict_are_the_archives_fault(tmp_path, names):
     put(tmp_path, tar_of(dict.fromkeys(names, b"1")))
     with pytest.raises(DownloadError, match=r"no good archive: its member .* is in conflict with another, or cannot"):
         by_hand(tmp_path)
     assert os.listdir(tmp_path) == ["maps.tar.gz.rejected"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("maps.tar.gz", "maps.tar.gz is in the way"),
+        ("maps", "maps is in the way"),
+        (".maps.lock", r"cannot read or write .*\.maps\.lock"),
+        ("maps.sha256", None),
+    ],
+)
+def test_pipes_in_the_way_are_not_waited_for(tmp_path, name, said):
+    if name != "maps.tar.gz":
+        put(tmp_path, tar_of(PICTURES))
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DownloadError, match=said) if said else nullcontext():
+        by_hand(tmp_path)
+    assert (tmp_path / "maps").is_dir() == (not said)
 
 
 def test_two_fetches_at_once_do_not_meet(tmp_path):

@@ -105,6 +105,7 @@ def change(edit):
         ),
         (change(lambda found: found["screens"].pop(6)), "damaged: 0 attention checks of the kind 'repeated'.* meet 1"),
         (change(lambda found: found["screens"][6]["answers"].update(style=99)), "damaged: rating 99"),
+        (change(lambda found: found["screens"][6].update(candidates=[])), "damaged: a repeated screen of 0 pictures"),
         (
             change(lambda found: found["screens"][0].update(seconds=None)),
             "damaged: .*seconds must be a number; got null",
@@ -151,6 +152,13 @@ def test_keys_of_earlier_versions_do_not_count_checks(tmp_path):
         ({"sets": None}, "sets must be a list; got null"),
         ({"mode": "best"}, "mode must be one of ratings, best_of"),
         ({"methods": ["a"]}, "its set s0 has not one picture of each method"),
+        ({"aspects": ["style", "style"]}, "its aspects are none, or one of them is there twice"),
+        ({"sets": []}, "its sets are none"),
+        ({"sets": RATINGS["sets"][:1] * 2}, "its sets are none, or one of them is there twice"),
+        (
+            {"sets": [{**each, "pictures": RATINGS["sets"][0]["pictures"]} for each in RATINGS["sets"]]},
+            "its pictures are",
+        ),
         ({"sets": [{"id": "s0", "pictures": {"p": "c"}}]}, "its set s0 has not one picture of each method"),
     ],
 )
