@@ -72,7 +72,7 @@ class Entry:
     def take_over(self, said: "Entry") -> None:
         """Take over what a job has done of the cell, but not what came of it."""
         self.finished, self.seconds, self.under_way = said.finished, said.seconds, said.under_way
-        self.evaluated_by, self.job = said.evaluated_by, said.job
+        self.evaluated_by, self.job = said.evaluated_by, said.job or self.job  # which it says once it has begun
 
     @property
     def ended(self) -> bool:
