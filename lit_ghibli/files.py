@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -119,6 +120,18 @@ def lock_file(path: Path) -> IO[str] | None:
         file.close()
         return None
     return file
+
+
+def check_plain(path: Path) -> None:
+    """Refuse a pipe or a socket, which would be waited for; anything else, and what is not there, is let through.
+
+    Raises:
+        OSError: It is one.
+    """
+    mode = path.stat().st_mode if os.path.exists(path) else 0
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        kind = "pipe" if stat.S_ISFIFO(mode) else "socket"
+        raise OSError(errno.EINVAL, f"no plain file but a {kind}: move it away", str(path))
 
 
 def explain(error: OSError) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lit_ghibli import cluster, locks
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import check_plain
 
 FILE = locks.RUN
 RECORD = "record.json"  # of a run that has begun
@@ -91,11 +92,14 @@ def acquire(folder: str | Path, *, watched: bool = True) -> None:
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for inside in folder.iterdir():  # of which a log or a table may be
+            check_plain(inside)
         lock = locks.take(folder / FILE, _watching(folder) if watched else None)
     except locks.Taken as error:
         raise FolderTaken(f"{folder}: {error} is at work here: wait for it, or give another folder") from error
     except OSError as error:
-        raise UserError(f"{folder}: a run cannot be written there ({error.strerror})") from error
+        where = f"{error.filename}: " if Path(error.filename or "").parent == folder else ""
+        raise UserError(f"{folder}: a run cannot be written there ({where}{error.strerror})") from error
     _held[folder] = _Held(lock, made)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from lit_ghibli.data.image_files import FolderError, bullets, open_image
-from lit_ghibli.data.image_folders import list_images
+from lit_ghibli.data.image_folders import is_below, list_images
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import explain
+from lit_ghibli.files import check_plain, explain
 from lit_ghibli.reports.grids import Cell
 
 BY_NAME = "names"  # of `pairs`: the pictures of two folders that are named alike
@@ -113,6 +113,7 @@ def _inputs(inputs: Sequence[str], out: Path, by_name: bool) -> list[Pair]:
 def _listed(table: Path) -> list[Pair]:
     """The pairs of a CSV file with columns ``content`` and ``style``, whose paths begin at its folder."""
     try:
+        check_plain(table)
         with open(table, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
@@ -135,7 +136,7 @@ def _check_existing(paths: Iterable[Path]) -> None:
 
 def _files(folder: Path, out: Path) -> list[Path]:
     """The pictures of a folder, those of earlier calls excepted."""
-    return [path for path in list_images(folder) if out.resolve() not in path.resolve().parents]
+    return [path for path in list_images(folder) if not is_below(path, out)]
 
 
 def _swept(values: Iterable[Sequence | set], keys: Iterable[str]) -> list[str]:

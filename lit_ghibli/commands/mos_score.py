@@ -1,5 +1,6 @@
 """`lit-ghibli mos score`: turn the answers of an opinion study into mean opinion scores."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, printable
 from lit_ghibli.files import write_text
 from lit_ghibli.opinion.answers import (
     AnswersError,
@@ -33,7 +34,7 @@ def mos_score(config: DictConfig) -> None:
     inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
     files, others = find_answers([Path(path) for path in inputs], key_file, out)
     raters, listed = select_raters(files, key, Thresholds(**config.unreliable))
-    left_out = [f"  {row['file']}: {row['why_not']}" for row in listed if row["counted"] == "no"]
+    left_out = [printable(f"  {row['file']}: {row['why_not']}") for row in listed if row["counted"] == "no"]
     if not raters:
         raise UserError("\n".join([f"none of {len(files)} files can be counted:", *left_out]))
     tables = np.stack([score_table(rater, key) for rater in raters])
@@ -46,7 +47,7 @@ def mos_score(config: DictConfig) -> None:
     write_text(out / "summary.tex", latex_table(list(map(without_bounds, results["summary"]))))
     print(f"{len(raters)} of {len(files)} raters counted{', the others not:' if left_out else ''}", *left_out, sep="\n")
     if others:
-        print(f"passed over, {len(others)} files that are not called .json, such as {others[0]}")
+        print(f"passed over, {len(others)} files that are not called .json, such as {printable(str(others[0]))}")
     print(*(f"\n{markdown_table(results[name])}" for name in ("summary", "agreement")), sep="")
     if note := _note_on_power(len(raters), len(key["methods"])):
         print(note)
@@ -67,13 +68,14 @@ def find_answers(inputs: Sequence[Path], key_file: Path, out: Path) -> tuple[lis
         if not path.exists():
             raise UserError(f"{path}: no such file or folder of answers")
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            known = key_file.resolve() == file.resolve() or out.resolve() in file.resolve().parents
+            real = Path(os.path.realpath(file))  # of which links may lead in circles
+            known = key_file.resolve() == real or out.resolve() in real.parents
             if known or file.is_dir() or file.name.startswith("."):
                 continue
             if path.is_dir() and not file.name.lower().endswith((".json", ".json.txt")):
                 others.append(file)
             else:
-                files.setdefault(file.resolve(), file)
+                files.setdefault(real, file)
     if not files:
         raise UserError(
             f"no answers in {', '.join(map(str, inputs)) or 'nothing'}: lit-ghibli mos score answers/*.json"

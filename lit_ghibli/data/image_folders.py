@@ -56,6 +56,11 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     return sorted(images, key=lambda file: _natural_key(file.relative_to(folder)))
 
 
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a path, links followed, leads into a folder, which it is not itself; links may lead in circles."""
+    return Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
+
+
 def is_read(place: Path, folder: Path) -> bool:
     """Whether pictures in a place are those of a folder, by what `list_images` passes over."""
     place, folder, results = (path.resolve() for path in (place, folder, Path(_RESULTS)))

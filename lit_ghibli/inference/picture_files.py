@@ -11,7 +11,7 @@ from PIL import Image
 
 from lit_ghibli.data.heif import HEIC_EXTENSIONS
 from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, upright_alpha
-from lit_ghibli.data.image_folders import list_images, refuse_kind
+from lit_ghibli.data.image_folders import is_below, list_images, refuse_kind
 from lit_ghibli.files import remove_partials, write_picture
 from lit_ghibli.inference.picture_metadata import kept_metadata
 
@@ -57,8 +57,8 @@ def plan_outputs(
             raise FolderError(f"{out} is a file: choose a folder with --out")
         if given.is_dir():
             photos = list_images(given)
-            if given.resolve() in out.resolve().parents:  # pictures of an earlier call are no photographs
-                photos = [photo for photo in photos if out.resolve() not in photo.resolve().parents]
+            if is_below(out, given):  # pictures of an earlier call are no photographs
+                photos = [photo for photo in photos if not is_below(photo, out)]
                 if not photos:
                     raise FolderError(f"{given} holds no photographs but those in {out}, where pictures go")
             plan |= {photo: _written(out / photo.relative_to(given)) for photo in photos}
@@ -157,12 +157,12 @@ def check_collisions(plan: dict[Path, Path], may_exist: bool) -> None:
         FolderError: There is such a one.
     """
     sources: dict[Path, Path] = {}
-    originals = {photo.resolve() for photo in plan}
+    originals = {os.path.realpath(photo) for photo in plan}
     for photo, path in plan.items():
         if path in sources:
             raise FolderError(f"{sources[path]} and {photo} would both be written to {path}: give them in two calls")
         sources[path] = photo
-        if path.resolve() in originals:
+        if os.path.realpath(path) in originals:
             raise FolderError(f"{path} would overwrite what is to be painted: choose another folder with --out")
         if path.exists() and not may_exist:
             raise FolderError(f"{path} exists already: choose another folder with --out, or add overwrite=true")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import check_plain
 from lit_ghibli.networks.weights import read_weights
 from lit_ghibli.published.protobuf import DamagedError
 from lit_ghibli.published.tensorflow import read_tensors
@@ -46,6 +47,8 @@ def read_published(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: It is missing, damaged, refused as unsafe, of another form, or holds no named tensors.
     """
+    if path.exists() and not (path.is_dir() or path.is_file()):
+        raise UserError(f"{path}: no plain file; {_FORMS}")
     if path.suffix in _OTHER_FORMS:
         raise UserError(f"{path}: {_OTHER_FORMS[path.suffix]}")
     if (index := _index_of(path)) is not None:
@@ -101,6 +104,7 @@ def _index_of(path: Path) -> Path | None:
 
 def _load_arrays(path: Path) -> Any:
     try:
+        check_plain(path)
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded

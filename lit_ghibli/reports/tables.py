@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_ghibli.errors import UserError
-from lit_ghibli.files import write_atomically, write_text
+from lit_ghibli.errors import UserError, printable
+from lit_ghibli.files import check_plain, write_atomically, write_text
 
 Row = dict[str, Any]
 
@@ -87,6 +87,7 @@ def last_values(path: Path) -> dict[str, float]:
     """
     values: dict[str, float] = {}
     try:
+        check_plain(path)
         with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 values |= {name: float(value) for name, value in row.items() if value}
@@ -103,7 +104,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
     names = columns(rows)
     numeric = {name: all(isinstance(row.get(name, 0), int | float | None) for row in rows) for name in names}
     lines = ["| " + " | ".join(names) + " |", "|" + "|".join("--:" if numeric[name] else "---" for name in names) + "|"]
-    texts = [[format_value(row.get(name, "")).replace("|", "\\|") for name in names] for row in rows]
+    texts = [[printable(format_value(row.get(name, ""))).replace("|", "\\|") for name in names] for row in rows]
     lines += ["| " + " | ".join(cells) + " |" for cells in texts]
     return "\n".join(lines) + "\n"
 

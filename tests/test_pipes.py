@@ -1,0 +1,63 @@
+"""Pipes, and links that lead in circles, where files are expected: nobody waits for them."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lit_ghibli.callbacks import run_owner
+from lit_ghibli.commands._style_jobs import plan
+from lit_ghibli.commands.mos_score import find_answers
+from lit_ghibli.errors import UserError
+from lit_ghibli.files import lock_file
+from lit_ghibli.inference.picture_files import plan_outputs
+from lit_ghibli.inference.styles import find_styles
+from lit_ghibli.published.reading import read_published
+from lit_ghibli.reports.tables import last_values
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIT_GHIBLI_STYLES", "styles")
+    Path("styles").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("weights.pth", read_published),
+        ("weights.npz", read_published),
+        ("folder/weights.npy", lambda path: read_published(path.parent)),
+        ("run/metrics.csv", last_values),
+        ("run/metrics.csv", lambda path: run_owner.claim(path.parent)),
+        ("run/train.log", lambda path: run_owner.claim(path.parent)),
+        ("run/run.lock", lambda path: run_owner.claim(path.parent)),
+        ("pairs.csv", lambda path: plan([], str(path), Path("out"), {})),
+    ],
+)
+def test_a_pipe_is_told_and_not_waited_for(name, read):
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=rf"{name}.*no plain file"):
+        read(path)
+
+
+def test_a_pipe_is_neither_a_style_nor_a_lock():
+    os.mkfifo("styles/pipe.safetensors")
+    assert "pipe" not in find_styles()
+    with pytest.raises(OSError, match=r"pipe\.safetensors"):
+        lock_file(Path("styles/pipe.safetensors"))
+
+
+def test_links_in_circles_are_found_with_the_others():
+    for name in ("a.png", "out/a.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(name)
+    Path("circle.png").symlink_to("circle.png")
+    Path("circle.json").symlink_to("circle.json")
+    assert list(plan_outputs(["."], "out", overwrite=True)) == [Path("a.png"), Path("circle.png")]
+    assert [job.content.name for job in plan([".", "a.png"], None, Path("out"), {})] == ["a.png", "circle.png"]
+    assert find_answers([Path()], Path("key.json"), Path("scores"))[0] == [Path("circle.json")]
