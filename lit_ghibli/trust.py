@@ -50,6 +50,7 @@ _RESOLVERS = ("half", "share")  # of interpolations, which compute numbers
 _CALLBACKS = (
     "checkpointing.RunCheckpoints",
     "doctor.Doctor",
+    "ema.Ema",
     "frames.Frames",
     "image_grid.ImageGrid",
     "loss_table.LossTable",

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from lit_ghibli import checkpoints
 from lit_ghibli.commands import profile
 from lit_ghibli.data.cache import default_cache_dir
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import write_picture
+from lit_ghibli.files import config_dir, write_picture
 from lit_ghibli.inference.load import choose_device, load_translator
 from lit_ghibli.recipes import compose
 from lit_ghibli.trust import (
@@ -321,6 +322,12 @@ WORDS = [
     "callbacks.pruning.journal=FOLDER/../../search.journal",
     "White-box:imported/whitebox",
 ]
+
+
+@pytest.mark.parametrize("path", sorted(Path(config_dir(), "callbacks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_all_callbacks_of_the_suite_are_trusted(tmp_path, path):
+    targets = [value for key, value in leaves(OmegaConf.to_container(OmegaConf.load(path))) if key == "_target_"]
+    check_words([f"+callbacks.x._target_={target}" for target in targets], "study.yaml", tmp_path)
 
 
 def test_words_that_a_training_consists_of_may_come_from_a_file(tmp_path):
