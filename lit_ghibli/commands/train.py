@@ -256,6 +256,8 @@ def prepare(config: DictConfig) -> Prepared:
         method.started_from = start_from(method.translator(), Path(start).expanduser(), resolved["method"]["generator"])
     if config.runtime.channels_last:
         method.to(memory_format=torch.channels_last)
+    if config.runtime.get("batch_passes"):  # which records of before do not have
+        method.join_passes()
     if config.runtime.compile:
         for network in method.networks().values():
             network.compile()

@@ -213,7 +213,6 @@ def color_loss(output: Tensor, photo: Tensor) -> Tensor:
         A scalar in ``[0, inf)``; the means are over all pixels.
     """
     with torch.autocast(output.device.type, enabled=False):
-        difference = output.to(torch.promote_types(output.dtype, torch.float32)) - photo
-        to_yuv = difference.new_tensor(YUV) / 2  # of [0, 1]
-        y, u, v = torch.einsum("kc,nchw->knhw", to_yuv, difference)
+        difference = (output.to(torch.promote_types(output.dtype, torch.float32)) - photo) / 2  # of [0, 1]
+        y, u, v = (sum(difference[:, channel] * row[channel] for channel in range(3)) for row in YUV)
         return y.abs().mean() + sum(F.huber_loss(each, torch.zeros_like(each)) for each in (u, v))

@@ -18,6 +18,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.metrics.suite import MetricSuite
 from lit_ghibli.networks.sizes import translate
 from lit_ghibli.training import rank_state, resumed
+from lit_ghibli.training.passes import check_joinable, joined
 from lit_ghibli.training.schedules import linear_decay
 from lit_ghibli.training.weight_average import WeightAverage
 from lit_ghibli.trust import instantiate_trusted
@@ -40,12 +41,16 @@ class Method(LightningModule):
             none where all cost the same.
         started_from: File and checksum of the weights that a generator started from; None where all start afresh.
         average: Of the weights of the networks that translate, where a training keeps one.
+        joinable: Names of the networks of which a step makes several passes that could be one.
+        joining: Whether they are one.
     """
 
     iteration = 0
     levels: Sequence[tuple[Any, int]] = ()
     started_from: Mapping[str, str] | None = None
     average: WeightAverage | None = None
+    joinable: tuple[str, ...] = ()
+    joining = False
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | PathLike[str], **options: Any) -> "Method":
@@ -82,6 +87,23 @@ class Method(LightningModule):
     def averaged(self) -> AbstractContextManager[None]:
         """Inside, the networks that translate have their :attr:`average`, where there is one: so they are judged."""
         return nullcontext() if self.average is None else self.average.applied()
+
+    def join_passes(self) -> None:
+        """From now on let :meth:`passes` of one network be one pass: quicker on a GPU, and more memory.
+
+        Raises:
+            UserError: There are none, or what is learned would change.
+        """
+        if not self.joinable:
+            raise UserError(f"runtime.batch_passes=true: {type(self).__name__} has no passes that could be one")
+        for name in self.joinable:
+            if (network := getattr(self, name)) is not None:
+                check_joinable(name, network)
+        self.joining = True
+
+    def passes(self, network: nn.Module, *pictures: Tensor) -> tuple[Tensor, ...]:
+        """What a network makes of each of several batches of pictures of one size."""
+        return joined(network, *pictures) if self.joining else tuple(map(network, pictures))
 
     def inputs(self) -> dict[str, list[Path]]:
         """The picture files that the method is told itself, by what they are for, rather than given by data."""

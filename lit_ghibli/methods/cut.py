@@ -61,6 +61,7 @@ class CUT(Translation):
     """
 
     batch_keys = ("photo", "anime")
+    joinable = ("discriminator",)
 
     def __init__(
         self,
@@ -104,12 +105,11 @@ class CUT(Translation):
             real = self.generator(x.flip(-1) if flip else x, features=True)
             fake = real.picture
             if (nfe := getattr(self.generator, "nfe", None)) is not None:
-                self.log_dict({"train/nfe": float(nfe)})
+                self.log_dict({"train/nfe": torch.tensor(float(nfe))})
             if self.weights["gan"]:
                 with update(self, optimizer_d):
-                    losses["discriminator"] = lsgan_discriminator_loss(
-                        self.discriminator(y), self.discriminator(fake.detach())
-                    )
+                    logits = self.passes(self.discriminator, y, fake.detach())
+                    losses["discriminator"] = lsgan_discriminator_loss(*logits)
                     self.manual_backward(losses["discriminator"])
                     optimizer_d.step()
                 terms["gan"] = lsgan_generator_loss(self.discriminator(fake))

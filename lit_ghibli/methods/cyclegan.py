@@ -67,6 +67,7 @@ class CycleGAN(Translation):
     """
 
     batch_keys = ("photo", "anime")
+    joinable = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
 
     def __init__(
         self,
@@ -147,7 +148,11 @@ class CycleGAN(Translation):
         if self.weights["gan"]:
             terms["gan"] = lsgan_generator_loss(discriminator(fake))
         if self.weights["cycle"] or self.weights["perceptual"]:
-            reconstructed = back(fake)
+            if self.joining and self.weights["identity"]:
+                reconstructed, same = self.passes(back, fake, real)
+                terms["identity"] = F.l1_loss(same, real)
+            else:
+                reconstructed = back(fake)
         if self.weights["cycle"]:
             terms["cycle"] = F.l1_loss(reconstructed, real)
         if self.weights["perceptual"]:
@@ -156,7 +161,7 @@ class CycleGAN(Translation):
             terms["perceptual"] = content_loss(self.vgg(reconstructed)[self.vgg.taps[0]], expected)
         if terms:
             self.manual_backward(weighted_sum(terms, self.weights))
-        if self.weights["identity"]:
+        if self.weights["identity"] and "identity" not in terms:
             terms["identity"] = F.l1_loss(back(real), real)
             self.manual_backward(weighted_sum({"identity": terms["identity"]}, self.weights))
         return fake.detach(), {name: term.detach() for name, term in terms.items()}
@@ -164,7 +169,7 @@ class CycleGAN(Translation):
     def discriminator_loss(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         """Equation (1) for one discriminator, and its penalty; ``fake`` is detached and may come from the pool."""
         if not self.r1:
-            return lsgan_discriminator_loss(discriminator(real), discriminator(fake))
+            return lsgan_discriminator_loss(*self.passes(discriminator, real, fake))
         real = real.detach().requires_grad_()
         judged = discriminator(real)
         return lsgan_discriminator_loss(judged, discriminator(fake)) + self.r1 * r1_penalty(judged, real)

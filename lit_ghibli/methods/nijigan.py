@@ -84,6 +84,8 @@ class NijiGAN(Translation):
         UserError: Weights that fit no configuration.
     """
 
+    joinable = ("discriminator", "pair_discriminator")
+
     def __init__(
         self,
         generator: Callable[[], nn.Module] = OdeGenerator,
@@ -155,7 +157,7 @@ class NijiGAN(Translation):
             optimizer_g.step()
 
         if self.supervised:
-            self.log_dict({"train/supervised_weight": supervised})
+            self.log_dict({"train/supervised_weight": torch.tensor(supervised)})
         return self.report(losses, input=batch["photo"], output=fake)
 
     def backward_from_photo(self, x: Tensor, y: Tensor, optimizer_d: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -163,7 +165,7 @@ class NijiGAN(Translation):
         real = self.generator(x, features=True, **({"gaps": True} if self.weights["straightness"] else {}))
         fake, losses, terms, statistics = real.picture, {}, {}, {}
         if (nfe := getattr(self.generator, "nfe", None)) is not None:
-            statistics["train/nfe"] = float(nfe)
+            statistics["train/nfe"] = torch.tensor(float(nfe))  # on the CPU: for a mere number a GPU is waited for
         if self.weights["gan"]:
             losses["discriminator"] = self.update_discriminator(self.discriminator, optimizer_d, y, fake)
             terms["gan"] = lsgan_generator_loss(self.discriminator(fake))
@@ -173,7 +175,7 @@ class NijiGAN(Translation):
                 terms["src"] = mean_over_layers(semantic_relation_consistency, queries, keys)
             if self.weights["hdce"]:
                 terms["hdce"] = self.hdce(queries, keys)
-                statistics["train/gamma"] = float(self.relation_gamma())
+                statistics["train/gamma"] = torch.tensor(float(self.relation_gamma()))
         if self.weights["vgg"]:
             tap = self.vgg.taps[0]
             with torch.no_grad():
@@ -213,7 +215,7 @@ class NijiGAN(Translation):
     def update_discriminator(self, discriminator: nn.Module, optimizer: Any, real: Tensor, fake: Tensor) -> Tensor:
         """One update by (1) for D or (6) for D_p."""
         with update(self, optimizer):
-            loss = lsgan_discriminator_loss(discriminator(real), discriminator(fake.detach()))
+            loss = lsgan_discriminator_loss(*self.passes(discriminator, real, fake.detach()))
             self.manual_backward(loss)
             optimizer.step()
         return loss.detach()

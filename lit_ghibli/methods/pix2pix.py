@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -47,6 +47,7 @@ class Pix2Pix(Translation):
 
     extra_metrics = ("l1_gap",)
     batch_keys = ("input", "target")
+    joinable = ("discriminator",)
 
     def __init__(
         self,
@@ -78,13 +79,14 @@ class Pix2Pix(Translation):
 
         if self.weights["gan"]:
             with update(self, optimizer_d):
-                losses["discriminator"] = bce_discriminator_loss(self.judge(x, y), self.judge(x, fake.detach()))
+                pairs = (torch.cat([x, picture], dim=1) for picture in (y, fake.detach()))
+                losses["discriminator"] = bce_discriminator_loss(*self.passes(self.discriminator, *pairs))
                 self.manual_backward(losses["discriminator"])
                 optimizer_d.step()
 
         with update(self, optimizer_g), early_steps(self, optimizer_g):
             if self.weights["gan"]:
-                terms["gan"] = bce_generator_loss(self.judge(x, fake))
+                terms["gan"] = bce_generator_loss(self.discriminator(torch.cat([x, fake], dim=1)))
             if self.weights["l1"]:
                 terms["l1"] = F.l1_loss(fake, y)
                 self.train_l1.update(terms["l1"] / 2, weight=len(x))  # in [0, 1], as metrics are
@@ -92,10 +94,6 @@ class Pix2Pix(Translation):
             optimizer_g.step()
 
         return self.report({**terms, **losses})
-
-    def judge(self, x: Tensor, picture: Tensor) -> Tensor:
-        """The discriminator's logits of a picture, given the input."""
-        return self.discriminator(torch.cat([x, picture], dim=1))
 
     def on_train_epoch_start(self) -> None:
         self.train_l1.reset()

@@ -80,6 +80,8 @@ class VQI2I(Translation):
         UserError: Settings that fit no configuration.
     """
 
+    joinable = ("discriminator_a", "discriminator_b")
+
     def __init__(
         self,
         generator: Callable[[], VqGenerator] = VqGenerator,
@@ -195,10 +197,9 @@ class VQI2I(Translation):
         if weights["gan"]:
             judged = {name: picture for name, picture in pictures.items() if self.judged[name]}
             with update(self, optimizer_d):
-                logits = discriminator(real)
+                logits, *others = self.passes(discriminator, real, *(each.detach() for each in judged.values()))
                 compared = {
-                    name: hinge_discriminator_loss(logits, discriminator(each.detach()))
-                    for name, each in judged.items()
+                    name: hinge_discriminator_loss(logits, other) for name, other in zip(judged, others, strict=True)
                 }
                 losses[f"discriminator_{domain}"] = weighted_sum(compared, self.judged)
                 self.manual_backward(losses[f"discriminator_{domain}"])

@@ -99,7 +99,7 @@ def test_every_derivation_composes(derive):
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_every_trainer_and_logger_composes(trainer, logger):
     config = train_config(f"trainer={trainer}", f"logger={logger}")
-    assert {"compile", "channels_last"} == set(config["runtime"])
+    assert {"compile", "channels_last", "batch_passes"} == set(config["runtime"])
     assert logger in config["logger"]
     assert "csv" in config["logger"], "resume and reports read it"
 

@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_EVEN, _ODD = [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-
 
 def convolve_enlarged(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(N, C, H, W) -> (N, K, 2 H, 2 W): ``F.conv2d`` of what is enlarged and then padded by 1 with reflection.
@@ -24,10 +22,15 @@ def convolve_enlarged(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     height, width = x.shape[-2:]
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    sums = weight.new_tensor([_EVEN, _ODD])
     phases = [
         F.conv2d(padded[..., row : row + height + 1, column : column + width + 1], kernel, bias)
-        for row, kernels in enumerate(torch.einsum("aik,bjl,ockl->abocij", sums, sums, weight))
-        for column, kernel in enumerate(kernels)
+        for row, kernels in enumerate(_even_and_odd(weight, axis=2))
+        for column, kernel in enumerate(_even_and_odd(kernels, axis=3))
     ]
     return F.pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), 2)
+
+
+def _even_and_odd(weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Three weights along an axis as two, of what even and of what odd positions of the output look at."""
+    first, middle, last = weight.split(1, axis)
+    return torch.cat([first, middle + last], axis), torch.cat([first + middle, last], axis)
