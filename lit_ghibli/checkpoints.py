@@ -2,10 +2,12 @@
 
 A checkpoint is what Lightning makes of a run (networks, optimisers, schedulers, loops, callbacks) plus the
 resolved configuration, so that one file is enough to translate photographs. It holds tensors and plain Python
-values only and is read with ``weights_only=True``: opening a stranger's file runs none of its code.
+values only and is read with ``weights_only=True``: opening a stranger's file runs none of its code. What is published
+of it, the networks that translate, is a ``.safetensors`` file with the configuration in its header.
 """
 
 import functools
+import json
 import os
 import pickle
 import shutil
@@ -15,8 +17,9 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
-from lit_ghibli.documents import check_depth, conform
+from lit_ghibli.documents import check_depth, conform, parse_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import replacing, write_atomically
 
@@ -42,7 +45,7 @@ def load(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU without running any code that it may hold.
 
     Args:
-        path: File written by :func:`save`.
+        path: File written by :func:`save`, or a ``.safetensors`` one by :func:`save_published`.
         mmap: Read tensors only when they are used: a translator then touches one generator of the file.
 
     Raises:
@@ -51,6 +54,8 @@ def load(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
+    if path.suffix == ".safetensors":
+        return _checked(_read_published(path), path)
     if not zipfile.is_zipfile(path):
         size = path.stat().st_size
         raise CheckpointError(
@@ -64,6 +69,39 @@ def load(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(f"{path}: refused, since it holds more than tensors and plain values: {error}") from error
     except Exception as error:  # torch's reader raises many kinds on damaged data
         raise CheckpointError(f"{path}: damaged: {error}") from error
+    return _checked(checkpoint, path)
+
+
+def save_published(state: dict[str, Tensor], config: dict[str, Any], path: str | Path) -> None:
+    """Write the networks of a run that translate, and its configuration, as one ``.safetensors`` file.
+
+    Args:
+        state: Of them, by the names that a checkpoint has for it.
+        config: Of plain values; the method's is in it.
+        path: The file.
+    """
+    from safetensors.torch import save as as_bytes
+
+    with write_atomically(path, "wb") as file:
+        file.write(
+            as_bytes({name: value.contiguous() for name, value in state.items()}, {CONFIG_KEY: json.dumps(config)})
+        )
+
+
+def _read_published(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            config = {CONFIG_KEY: parse_json(header[CONFIG_KEY])} if CONFIG_KEY in header else {}
+            return {**config, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from error
+
+
+def _checked(checkpoint: Any, path: Path) -> dict[str, Any]:
+    """What a file holds, if it is a checkpoint of this suite, with its configuration as it is written now."""
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or CONFIG_KEY not in checkpoint:
         raise CheckpointError(f"{path}: a checkpoint of another program: it has no '{CONFIG_KEY}'")
     try:

@@ -66,6 +66,8 @@ COMMANDS = {
         "make a checkpoint of weights that others have published", words="file", single=True, added=("generator.",)
     ),
     "export": Command("write a network as an ONNX model, for other programs", words="model", single=True),
+    "card": Command("write the card of a model: data, recipe, figures, limits", words="model", single=True),
+    "push": Command("write a model and its card to the Hugging Face Hub", words="words"),
     "nst": Command("paint a picture's content in the style of others, by optimisation", words="inputs", goes_on=True),
     "evaluate": Command(
         "measure a checkpoint or a style on held-out pictures", renamed={"style": "checkpoint"}, added=("data.",)
@@ -117,7 +119,7 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~(?!/|$)")
 # Keys whose values are paths, and those whose values are paths or other text, in which no character has a meaning of
 # Hydra's.
 _PATHS = r"""checkpoints?|teacher|model|photo|run|resume|study|file|key|mos|inputs|pairs|subjects|methods|paintings
-    |photos|targets|out|outputs|url|style|(content|style)_mask|calibration
+    |photos|targets|out|outputs|url|style|(content|style)_mask|calibration|card|words
     |run_dir|hydra\.(run|sweep)\.dir
     |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target|style)|photos
     |(generator|vgg|transformer)\.weights|lpips_weights|features|segmentation|folder|result|save_dir|default_root_dir)
@@ -125,7 +127,7 @@ _PATHS = r"""checkpoints?|teacher|model|photo|run|resume|study|file|key|mos|inpu
 TEXTS = re.compile(
     _PATHS
     + r"""
-    |(.*\.)?(name|title|project|group|tags|labels|partition|account)|(texts|aspects)\.\w+""",
+    |(.*\.)?(name|title|project|group|tags|labels|partition|account|licence|limits|message)|(texts|aspects)\.\w+""",
     re.VERBOSE,
 )
 

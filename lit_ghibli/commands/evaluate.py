@@ -32,6 +32,7 @@ def evaluate(config: DictConfig) -> None:
     Of a run whose best checkpoint is not its last one, the best is measured too; its pictures go to ``best/``.
     """
     from lit_ghibli import checkpoints  # here, so that --help answers at once
+    from lit_ghibli.inference.hub import is_address
     from lit_ghibli.inference.load import open_model
     from lit_ghibli.inference.measure import HeldOut, Run, Subject, measure, write_measures
 
@@ -47,7 +48,8 @@ def evaluate(config: DictConfig) -> None:
         )
     stem = re.sub("[:,]", "_", paths[0].stem)  # of a style by pictures
     name = "_".join(str(part) for part in (stem, config.solver, config.steps) if part is not None)
-    beside = Path("outputs") if models[0].config is None else paths[0].parents[1]
+    apart = models[0].config is None or is_address(config.checkpoint or "")  # a style, or a file in the hub's cache
+    beside = Path("outputs") if apart else paths[0].parents[1]
     datamodule = instantiate_trusted(merged(of_run, config.data), typed=config.data)
     reads = getattr(datamodule.source, "reads", [])  # scenes are rendered
     out = output_folder(config.out or beside / "evaluation" / name, reads)

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError, did_you_mean
 from lit_ghibli.images import to_unit
+from lit_ghibli.inference import hub
 from lit_ghibli.inference.style_pictures import is_style_pictures
-from lit_ghibli.inference.styles import PAINTER, find_styles, load_style
+from lit_ghibli.inference.styles import PAINTER, find_styles, holds_style, load_style, open_style
 from lit_ghibli.inference.translator import Translator
 
 AHEAD, BACK = "AtoB", "BtoA"  # from photographs to anime pictures, and from these to photographs
@@ -87,8 +89,9 @@ def load(
         run: The name of a style, such as ``meadow``, or ``painter``; a style by pictures, as for
             :func:`~lit_ghibli.inference.style_pictures.find_style_pictures`, ``magenta26:0`` ... ``magenta26:25``, or
             ``arbitrary``, which takes pictures later: ``load("arbitrary").with_style(PICTURE)``; a run's folder, whose
-            last checkpoint is taken; a checkpoint; or what :func:`lit_ghibli.train` returned. What exists as a path is
-            no name.
+            last checkpoint is taken; a checkpoint; ``hf://OWNER/NAME`` or ``hf://OWNER/NAME@REVISION``, what
+            ``lit-ghibli push`` has written to the Hugging Face Hub; or what :func:`lit_ghibli.train` returned. What
+            exists as a path is no name.
         device: ``auto``, which is a GPU where there is one, ``cpu`` or ``cuda``.
         tile: Photographs with more than ``tile * tile`` pixels are translated in tiles of about this side; 0 never.
         solver: Of a network with ODE blocks: euler, midpoint, rk4 or dopri5; None: as trained.
@@ -184,13 +187,16 @@ def like_styles(word: str | PathLike[str]) -> str:
 
 
 def find_checkpoint(word: str | PathLike[str]) -> Path:
-    """The checkpoint of a run's folder, or the file itself.
+    """The checkpoint of a run's folder, or the file itself; of an address on the hub, the copy in its cache.
 
     Raises:
         CheckpointError: There is none.
+        UserError: It cannot be had from the hub.
     """
     from lit_ghibli import checkpoints
 
+    if hub.is_address(word):
+        return hub.fetch(word)
     if not Path(word).exists():
         raise checkpoints.CheckpointError(f"{word}: no such run or checkpoint, and no style{like_styles(word)}")
     return checkpoints.find(word)
@@ -216,7 +222,8 @@ def load_translator(
 ) -> tuple[Translator, dict[str, Any] | None]:
     """Read only the translating generator of a checkpoint; return it and the run's configuration.
 
-    An exported model, which ends in ``.onnx``, has no configuration, and runs on the CPU.
+    A style's file, such as one from the hub, has no configuration; nor has an exported model, which ends in ``.onnx``
+    and runs on the CPU.
 
     Raises:
         CheckpointError: The file cannot be read, or its weights do not fit its configuration.
@@ -228,6 +235,24 @@ def load_translator(
         if direction == BACK:
             raise UserError(f"{path} translates as it was exported: lit-ghibli export RUN direction={BACK}")
         return load_onnx(path, tile), None
+    if holds_style(path):
+        if direction == BACK:
+            raise UserError(f"direction={direction}: that is of runs, and {path} is a style")
+        return open_style(path, choose_device(device), str(path)), None
+    _, network, config = read_network(path, direction)
+    return Translator(network.float(), choose_device(device), tile, str(path)), config
+
+
+def read_network(path: Path, direction: str = AHEAD) -> tuple[str, nn.Module, dict[str, Any]]:
+    """The generator of a checkpoint that translates in this direction.
+
+    Returns:
+        Its name in the method, itself, and the run's configuration.
+
+    Raises:
+        CheckpointError: The file cannot be read, or its weights do not fit its configuration.
+        UserError: The method makes one picture only, or translates in one direction only.
+    """
     from lit_ghibli import checkpoints
     from lit_ghibli.trust import import_targets, instantiate_trusted, trusted_class
 
@@ -255,7 +280,7 @@ def load_translator(
         network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise checkpoints.CheckpointError(f"{path}: its weights do not fit its configuration: {error}") from error
-    return Translator(network.float(), choose_device(device), tile, str(path)), config
+    return prefix[:-1], network, config
 
 
 def load_onnx(path: Path, tile: int) -> Translator:

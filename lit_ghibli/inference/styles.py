@@ -59,7 +59,7 @@ def own_styles() -> Path:
 def find_styles() -> dict[str, Path]:
     """The file of every style by its name, those that ship with the suite first."""
     folders = (SHIPPED, own_styles())
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.safetensors"))}
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.safetensors")) if path.is_file()}
 
 
 def describe_styles() -> str:
@@ -96,13 +96,17 @@ def read_style(name: str) -> tuple[PaintingNetwork, Card]:
     Raises:
         StyleError: There is no such style, or its file cannot be used.
     """
-    path = find_style(name)
+    return _read(find_style(name))
+
+
+def _read(path: Path) -> tuple[PaintingNetwork, Card]:
     card = read_card(path)
     from safetensors.torch import load_file
 
     try:
-        network = PaintingNetwork(**card.network)
-        network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+        with torch.device("meta"):  # a stranger's card may ask for any size: only what the file holds is allocated
+            network = PaintingNetwork(**card.network)
+        network.load_state_dict({key: value.float() for key, value in load_file(path).items()}, assign=True)
     except (RuntimeError, TypeError) as error:
         raise StyleError(f"{path}: its weights do not fit its card: {error}") from error
     return network, card
@@ -120,9 +124,24 @@ def load_style(name: str, device: torch.device | str = "cpu", **options: Any) ->
         StyleError: There is no such style, or its file cannot be used.
         UserError: An option is out of its range.
     """
-    network, card = read_style(name)
+    return open_style(find_style(name), device, f"style={name}", **options)
+
+
+def open_style(path: Path, device: torch.device | str, title: str, **options: Any) -> Translator:
+    """A style's file as a function on pictures.
+
+    Args:
+        path: What `write_style` has written.
+        device: Where it runs.
+        title: What it is called.
+        options: As for :func:`load_style`.
+
+    Raises:
+        UserError: As from :func:`load_style`.
+    """
+    network, card = _read(path)
     network = network.eval().to(device, memory_format=torch.channels_last)
-    return Translator(Painting(network, card.pixels, finish=True, **options), device, 0, f"style={name}")
+    return Translator(Painting(network, card.pixels, finish=True, **options), device, 0, title)
 
 
 def read_card(path: Path) -> Card:
@@ -138,6 +157,19 @@ def read_card(path: Path) -> Card:
             return conform(parse_json((file.metadata() or {})[_CARD]), Card)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise StyleError(f"{path} is no style of this suite, or damaged: {error}") from error
+
+
+def holds_style(path: Path) -> bool:
+    """Whether this is a style's file."""
+    if path.suffix != ".safetensors":
+        return False
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return _CARD in (file.metadata() or {})
+    except (OSError, SafetensorError):  # said by who reads it
+        return False
 
 
 def write_style(path: Path, network: PaintingNetwork, card: Card) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.inference.hub import is_address
 from lit_ghibli.inference.style_pictures import is_of_one_piece, is_style_pictures
 
 INPUT, UNTOUCHED, AS_TRAINED, TARGET = "input", "untouched input", "as trained", "target"  # of rows and columns
@@ -29,7 +30,7 @@ def find_subjects(words: Iterable[str]) -> dict[str, Path]:
             "what is to be compared? Give runs, checkpoints, styles or folders of pictures, each as [NAME:]PATH"
         )
     for _, path in given:
-        if not path.exists() and not is_style(path):
+        if not path.exists() and not is_style(path) and not is_address(path):
             raise UserError(f"{path}: no such run, checkpoint or folder of pictures, and no style{like_styles(path)}")
     short = Counter(name or _short_name(path) for name, path in given)
     names = [name or (str(path) if short[_short_name(path)] > 1 else _short_name(path)) for name, path in given]
@@ -77,7 +78,7 @@ def is_by_pictures(style: str) -> bool:
 def _split_name(word: str) -> tuple[str | None, Path]:
     """A name before a colon and the path behind it; what exists as a whole is a path, colons and all."""
     name, colon, path = word.partition(":")
-    if _at_home(word).exists() or is_of_one_piece(word) or not (name and colon and path):
+    if _at_home(word).exists() or is_of_one_piece(word) or is_address(word) or not (name and colon and path):
         return None, _at_home(word)
     return name, _at_home(path)
 

@@ -1,4 +1,4 @@
-"""Pages and drawings from jinja2 templates, in which every text is escaped."""
+"""Pages, drawings and cards from jinja2 templates; in all but Markdown every text is escaped."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ def _environment(folder: Path) -> "Environment":
 
     environment = Environment(
         loader=FileSystemLoader(folder),
-        autoescape=True,
+        autoescape=lambda name: not name.endswith(".md.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
