@@ -27,6 +27,7 @@ WORDS = {
     "style": ["paintings=photos", "name=own"],
     "import": ["file=none.pth", "family=none"],
     "export": ["model=meadow"],
+    "card": ["model=meadow"],
     "nst": [f"inputs=[{PHOTO},{PHOTO}]"],
     "evaluate": ["checkpoint=meadow", *PAINTED],
     "compare": ["subjects=[none]"],
