@@ -1,6 +1,7 @@
 """Color spaces that a picture's file names by a mark instead of a profile: the profiles that these stand for."""
 
 import contextlib
+import re
 import struct
 from functools import lru_cache
 
@@ -21,6 +22,7 @@ _CODED_PRIMARIES = {
 _CODED_EXPONENTS = {4: 2.2, 5: 2.8, 8: 1.0}
 _HIGH_RANGE = {16: "PQ", 18: "HLG"}
 
+_LARGEST_HEAD = 65_536  # bytes of an AVIF in which its properties are looked for, which stand before its pixels
 _SRGB_GAMMA = 0.45455  # of the gAMA chunk that stands for sRGB's curve, also in files that say no more
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _D50 = (0.9642, 1.0, 0.8249)  # XYZ of the white that profiles are relative to
@@ -50,9 +52,16 @@ def profile_of(image: Image.Image, codes: tuple[int, int] | None) -> bytes | Non
 def color_codes(image: Image.Image) -> tuple[int, int] | None:
     """Code points of primaries and curve of a picture that is not loaded yet; None without them.
 
-    A HEIC has them where it has no profile, a PNG in its cICP chunk, which Pillow passes over. Source: PNG 3rd edition,
-    11.3.2.6.
+    A HEIC and an AVIF have them where they have no profile, a PNG in its cICP chunk; Pillow passes over the last two.
+    Sources: PNG 3rd edition, 11.3.2.6; ISO/IEC 14496-12, 12.1.5.
     """
+    if image.format == "AVIF" and image.fp and not image.info.get("icc_profile"):
+        place = image.fp.tell()
+        image.fp.seek(0)
+        head = image.fp.read(_LARGEST_HEAD)
+        image.fp.seek(place)
+        found = re.search(rb"\0\0\0\x13colrnclx(..)(..)", head.partition(b"meta")[2], re.DOTALL)
+        return found and tuple(int.from_bytes(code, "big") for code in found.groups())
     if image.format == "HEIF" and (codes := image.info.get("nclx_profile")) and not image.info.get("icc_profile"):
         return codes["color_primaries"], codes["transfer_characteristics"]
     if image.format != "PNG" or image.fp is None:

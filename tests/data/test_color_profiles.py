@@ -244,3 +244,21 @@ def test_printed_colors_are_those_of_the_inks_that_the_profile_names(tmp_path, e
             open_image(tmp_path / f"b.{extension}").getpixel((8, 8)), picture.convert("RGB").getpixel((8, 8))
         )
         assert np.abs(plain).max() <= 2, "without a profile, as Pillow does it"
+
+
+@pytest.mark.parametrize(
+    ("codes", "meant"),
+    [((12, 13), (P3, D65, None)), ((1, 4), (SRGB, D65, 2.2)), ((1, 13), PLAIN), ((2, 2), PLAIN), ((9, 16), None)],
+)
+def test_an_avif_has_marks_in_place_of_a_profile(tmp_path, codes, meant):
+    path = tmp_path / "a.avif"
+    Image.fromarray(COLORS.repeat(16, 0).repeat(16, 1)).save(path, quality=100, subsampling="4:4:4")
+    content = path.read_bytes()
+    at = content.index(b"colrnclx") + 8
+    path.write_bytes(content[:at] + struct.pack(">HH", *codes) + content[at + 4 :])
+    if meant is None:
+        with pytest.raises(ImageFileError, match=r"of high dynamic range \(PQ\)"):
+            open_image(path)
+        return
+    found = np.asarray(open_image(path))[8, 8::16]
+    assert np.abs(found - in_srgb(*meant)).max() <= 5
