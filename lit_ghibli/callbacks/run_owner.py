@@ -15,6 +15,7 @@ from lit_ghibli.files import check_plain
 
 FILE = locks.RUN
 RECORD = "record.json"  # of a run that has begun
+_WRITTEN = (".csv", ".lock", ".log")  # files of a run that are opened rather than replaced
 
 
 class FolderTaken(UserError):
@@ -92,8 +93,9 @@ def acquire(folder: str | Path, *, watched: bool = True) -> None:
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for inside in folder.iterdir():  # of which a log or a table may be
-            check_plain(inside)
+        for inside in folder.iterdir():
+            if inside.suffix in _WRITTEN:
+                check_plain(inside)
         lock = locks.take(folder / FILE, _watching(folder) if watched else None)
     except locks.Taken as error:
         raise FolderTaken(f"{folder}: {error} is at work here: wait for it, or give another folder") from error
