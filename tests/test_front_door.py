@@ -175,6 +175,23 @@ def test_the_other_direction_is_the_other_generator(trained, tmp_path):
         lit_ghibli.load(tmp_path / "cut.ckpt", direction="BtoA")
 
 
+def test_the_average_of_a_run_translates_unless_its_own_weights_are_asked_for(trained, tmp_path):
+    saved, path = checkpoints.load(trained.checkpoint), tmp_path / "averaged.ckpt"
+    own, bias = saved["state_dict"], "decoder.head.bias"
+    saved["ema"] = {name: value + 1 for name, value in own.items() if name.startswith("generator") and value.ndim}
+    torch.save(saved, path)
+    for weights, shift in ((None, 1), ("ema", 1), ("raw", 0)):
+        for direction, generator in (("AtoB", "generator_ab"), ("BtoA", "generator_ba")):
+            network = lit_ghibli.load(path, device="cpu", weights=weights, direction=direction).network
+            assert torch.equal(network.state_dict()[bias], own[f"{generator}.{bias}"] + shift)
+    with pytest.raises(UserError, match=r"weights=ema: its run has kept no moving average"):
+        lit_ghibli.load(trained, weights="ema")
+    with pytest.raises(UserError, match="weights=best: choose ema"):
+        lit_ghibli.load(path, weights="best")
+    with pytest.raises(UserError, match="weights=raw: that is of runs, and meadow is a style"):
+        lit_ghibli.load("meadow", weights="raw")
+
+
 @pytest.mark.slow
 def test_all_three_work_from_an_installed_wheel(wheel, tmp_path, tiny):
     with zipfile.ZipFile(wheel) as archive:

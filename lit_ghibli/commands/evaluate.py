@@ -38,7 +38,7 @@ def evaluate(config: DictConfig) -> None:
 
     suite = new_suite(config)  # first of all: it may lack a network's weights
     paths = _find_checkpoints(config.checkpoint or checkpoints.newest_run())
-    models = [open_model(path, config.device, tile=0) for path in paths]
+    models = [open_model(path, config.device, tile=0, weights=config.weights) for path in paths]
     of_run = models[0].data
     if of_run is None and "_target_" not in config.data:
         kind = "holds imported weights" if models[0].config else "is a style"
@@ -47,7 +47,7 @@ def evaluate(config: DictConfig) -> None:
             "photographs, or other data"
         )
     stem = re.sub("[:,]", "_", paths[0].stem)  # of a style by pictures
-    name = "_".join(str(part) for part in (stem, config.solver, config.steps) if part is not None)
+    name = "_".join(str(part) for part in (stem, config.solver, config.steps, config.weights) if part is not None)
     apart = models[0].config is None or is_address(config.checkpoint or "")  # a style, or a file in the hub's cache
     beside = Path("outputs") if apart else paths[0].parents[1]
     datamodule = instantiate_trusted(merged(of_run, config.data), typed=config.data)

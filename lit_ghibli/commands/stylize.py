@@ -36,8 +36,9 @@ from lit_ghibli.inference.subjects import is_by_pictures
 if TYPE_CHECKING:
     from lit_ghibli.inference.translator import Translator  # which imports torch; --help answers without
 
-_HYDRA_COMPOSES = ("checkpoint", "solver", "steps", "direction", "device")  # of more than styles
-_MAKES = ("strength", "keep_colors", "stroke", "scale", "solver", "steps", "direction", "quality")  # tiles do not show
+_HYDRA_COMPOSES = ("checkpoint", "solver", "steps", "direction", "weights", "device")  # of more than styles
+# All but tiles, which do not show
+_MAKES = ("strength", "keep_colors", "stroke", "scale", "solver", "steps", "direction", "weights", "quality")
 
 
 def stylize(config: Any) -> None:
@@ -206,13 +207,13 @@ def _translator(config: Any) -> "tuple[Translator, str, Translator | None]":
         if not config.style and tuple(options.values()) != (1, False, 1):
             raise UserError("strength, keep_colors, stroke and scale are of styles: leave them out, or give style=")
         path = _checkpoint(config)
-        trained, _ = load_translator(path, config.device, config.tile, config.direction)
+        trained, _ = load_translator(path, config.device, config.tile, config.direction, config.weights)
         if config.style:
             return trained.with_style(style, **options), f"{path} and style {style}", None
         translator = trained.with_solver(config.solver, config.steps)
         return translator, str(path), trained if translator is not trained else None
-    if (config.solver, config.steps, config.direction) != (None, None, AHEAD):
-        raise UserError("solver, steps and direction are of runs: give checkpoint=<a run> with them")
+    if (config.solver, config.steps, config.direction, config.weights) != (None, None, AHEAD, None):
+        raise UserError("solver, steps, direction and weights are of runs: give checkpoint=<a run> with them")
     device = choose_device(config.device)
     if is_by_pictures(style):
         from lit_ghibli.inference.stylization import open_stylization

@@ -22,6 +22,7 @@ from lit_ghibli.inference.styles import PAINTER, find_styles, holds_style, load_
 from lit_ghibli.inference.translator import Translator
 
 AHEAD, BACK = "AtoB", "BtoA"  # from photographs to anime pictures, and from these to photographs
+EMA, RAW = "ema", "raw"  # the moving average of a run's weights, and those of its last step
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def load(
     solver: str | None = None,
     steps: int | None = None,
     direction: str = AHEAD,
+    weights: str | None = None,
     strength: float = 1.0,
     keep_colors: bool = False,
     stroke: float = 1.0,
@@ -97,6 +99,8 @@ def load(
         solver: Of a network with ODE blocks: euler, midpoint, rk4 or dopri5; None: as trained.
         steps: Of solvers with fixed steps, in each block; None: as trained.
         direction: ``AtoB``, from photographs to anime pictures; or ``BtoA``, of CycleGAN, which learns both.
+        weights: Of a run: ``ema``, the moving average that it was judged by, where it has kept one; ``raw``, those of
+            its last step; None: the first where there is one.
         strength: Of a style, from 0, which leaves the photograph as it is, or its own style, to 1.
         keep_colors: Of a style: keep the photograph's colors.
         stroke: Of a style with a name: how broad its strokes are, 0.5 to 2.
@@ -116,8 +120,10 @@ def load(
         if trust:
             from lit_ghibli.trust import trusting
         with trusting() if trust else contextlib.nullcontext():
-            return open_model(run, device, tile, direction=direction).translator.with_solver(solver, steps)
-    return open_model(run, device, tile, direction=direction, **options).translator.with_solver(solver, steps)
+            model = open_model(run, device, tile, direction=direction, weights=weights)
+    else:
+        model = open_model(run, device, tile, direction=direction, weights=weights, **options)
+    return model.translator.with_solver(solver, steps)
 
 
 def open_model(
@@ -126,6 +132,7 @@ def open_model(
     tile: int = 1024,
     painter: Any = None,
     direction: str = AHEAD,
+    weights: str | None = None,
     **options: Any,
 ) -> Model:
     """Load what a word stands for.
@@ -136,6 +143,7 @@ def open_model(
         tile: As for :func:`load`.
         painter: That of the word ``painter``; None for that of ``conf/painter/meadow.yaml``.
         direction: Of a run: as for :func:`load`.
+        weights: Likewise.
         options: Of a style: as for :func:`~lit_ghibli.inference.styles.load_style`.
 
     Raises:
@@ -143,9 +151,8 @@ def open_model(
     """
     if not is_style(word):
         path = find_checkpoint(word)
-        return Model(str(path), *load_translator(path, device, tile, direction), path)
-    if direction != AHEAD:
-        raise UserError(f"direction={direction}: that is of runs, and {word} is a style")
+        return Model(str(path), *load_translator(path, device, tile, direction, weights), path)
+    _refuse_of_runs(direction, weights, f"{word} is a style")
     name, chosen = str(word), choose_device(device)
     options = options_of(name, options)
     if is_style_pictures(name):
@@ -217,8 +224,15 @@ def load_painter(device: torch.device | str, painter: Any, **options: Any) -> Tr
     )
 
 
+def _refuse_of_runs(direction: str, weights: str | None, what: str) -> None:
+    """Refuse what only runs can be asked for."""
+    for key, given, without in (("direction", direction, AHEAD), ("weights", weights, None)):
+        if given != without:
+            raise UserError(f"{key}={given}: that is of runs, and {what}")
+
+
 def load_translator(
-    path: Path, device: str, tile: int, direction: str = AHEAD
+    path: Path, device: str, tile: int, direction: str = AHEAD, weights: str | None = None
 ) -> tuple[Translator, dict[str, Any] | None]:
     """Read only the translating generator of a checkpoint; return it and the run's configuration.
 
@@ -232,19 +246,21 @@ def load_translator(
     if direction not in (AHEAD, BACK):
         raise UserError(f"direction={direction}: choose {AHEAD}, from photographs to anime pictures, or {BACK}")
     if path.suffix == ".onnx":
-        if direction == BACK:
-            raise UserError(f"{path} translates as it was exported: lit-ghibli export RUN direction={BACK}")
+        _refuse_of_runs(
+            direction, weights, f"{path} translates as it was exported: lit-ghibli export RUN direction=..."
+        )
         return load_onnx(path, tile), None
     if holds_style(path):
-        if direction == BACK:
-            raise UserError(f"direction={direction}: that is of runs, and {path} is a style")
+        _refuse_of_runs(direction, weights, f"{path} is a style")
         return open_style(path, choose_device(device), str(path)), None
-    _, network, config = read_network(path, direction)
+    _, network, config = read_network(path, direction, weights)
     return Translator(network.float(), choose_device(device), tile, str(path)), config
 
 
-def read_network(path: Path, direction: str = AHEAD) -> tuple[str, nn.Module, dict[str, Any]]:
-    """The generator of a checkpoint that translates in this direction.
+def read_network(
+    path: Path, direction: str = AHEAD, weights: str | None = None
+) -> tuple[str, nn.Module, dict[str, Any]]:
+    """The generator of a checkpoint that translates in this direction, with these weights of it, as for :func:`load`.
 
     Returns:
         Its name in the method, itself, and the run's configuration.
@@ -273,14 +289,25 @@ def read_network(path: Path, direction: str = AHEAD) -> tuple[str, nn.Module, di
     prefix = next((f"{name}." for name, module in method.named_children() if module is network), None)
     if prefix is None:  # of a class of somebody's own
         raise UserError(f"{path}: what the translator() of {method_class.__name__} returns is no network of its own")
-    weights = {
-        name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
-    }
+    state = checkpoint["state_dict"] | _averages(checkpoint, weights, path)
+    state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     try:
-        network.load_state_dict(weights, assign=True)
+        network.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise checkpoints.CheckpointError(f"{path}: its weights do not fit its configuration: {error}") from error
     return prefix[:-1], network, config
+
+
+def _averages(checkpoint: dict[str, Any], weights: str | None, path: Path) -> dict[str, torch.Tensor]:
+    """Those averages of a checkpoint's weights that take these weights' place."""
+    if weights not in (None, EMA, RAW):
+        raise UserError(f"weights={weights}: choose {EMA}, a run's moving average, or {RAW}, those of its last step")
+    if weights == EMA and "ema" not in checkpoint:
+        raise UserError(
+            f"{path}: weights={EMA}: its run has kept no moving average; leave weights out, or train with "
+            "callbacks.ema.decay=0.999"
+        )
+    return {} if weights == RAW else checkpoint.get("ema", {})
 
 
 def load_onnx(path: Path, tile: int) -> Translator:

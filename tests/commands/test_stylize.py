@@ -171,7 +171,7 @@ def composed(*overrides: str):
     [
         (["checkpoint=x", "style=ink"], "give one of them"),
         (["checkpoint=x", "stroke=2"], "strength, keep_colors, stroke and scale are of styles"),
-        (["solver=euler"], "solver, steps and direction are of runs"),
+        (["solver=euler"], "solver, steps, direction and weights are of runs"),
         (["checkpoint=newest"], "no run with a checkpoint below outputs/"),
         (["checkpoint=nowhere"], "nowhere"),
         (["style=2024"], "style=2024: there is no such style"),
