@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+import torch.distributed as dist
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ def early_steps(module: LightningModule, optimizer: LightningOptimizer) -> Itera
     backward pass in a phase, whose parameters each occur once in its graph, and for optimisers that treat every
     parameter by itself, as Adam does. ``optimizer.step()`` after the backward pass updates the rest.
 
-    Nothing is early with several processes or under a gradient scaler, where gradients are not final before the
+    Nothing is early with DDP, also of one process, or under a gradient scaler, where gradients are not final before the
     whole backward pass is over.
     """
     scaled = getattr(module.trainer.precision_plugin, "scaler", None) is not None
@@ -73,7 +74,7 @@ def early_steps(module: LightningModule, optimizer: LightningOptimizer) -> Itera
                 waiting.grad = None
             pending.clear()
 
-    if module.trainer.world_size == 1 and not scaled:
+    if not (dist.is_available() and dist.is_initialized()) and not scaled:
         parameters = _parameters(optimizer).values()
         handles = [parameter.register_post_accumulate_grad_hook(step_when_enough) for parameter in parameters]
     try:
