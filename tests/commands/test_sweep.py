@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lit_ghibli.commands import to_overrides
-from lit_ghibli.commands._study import _composed
+from lit_ghibli.commands._study import _composed, _scheduler
 from lit_ghibli.errors import UserError
 from lit_ghibli.studies.study import read_study
 
@@ -154,6 +154,29 @@ def test_words_are_the_study_its_own_values_and_those_of_trainings():
     ]
     with pytest.raises(UserError, match="one study at a time; got a, b"):
         to_overrides("sweep", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("launcher=pbs", "there is no such choice"),
+        ("launcher=local launcher.gpuz=1", "did you mean launcher.gpus"),
+        ("launcher=slurm_node", "a cell is one process of launcher=slurm or launcher=local"),
+        ("launcher=slurm launcher.nodes=2", "a cell is one process of"),
+        ("launcher.partition=gpu", "train has no 'launcher.partition'"),
+    ],
+)
+@pytest.mark.usefixtures("composing")
+def test_mistakes_in_words_of_a_launcher_are_told_before_anything_is_made(tmp_path, words, why):
+    with pytest.raises(UserError, match=why):
+        _scheduler(words.split(), tmp_path, jobs=1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("composing")
+def test_a_launcher_is_what_its_words_say(tmp_path):
+    assert _scheduler([], tmp_path, 1) is None
+    assert _scheduler(["launcher=local", "launcher.gpus=0"], tmp_path, 1).name == "local"
 
 
 def test_mistakes_in_overrides_are_told_before_anything_runs(study, cli):

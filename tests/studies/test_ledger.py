@@ -1,21 +1,10 @@
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 
 import pytest
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.studies.ledger import Entry, Ledger
-
-HOLD = """
-import sys
-from pathlib import Path
-from lit_ghibli.studies.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]))
-print("held", flush=True)
-sys.stdin.read()
-"""
 
 
 def new_entry() -> Entry:
@@ -33,16 +22,16 @@ def test_changes_are_on_disk_at_once_and_read_again(tmp_path):
 
 
 def test_one_program_at_a_time_also_after_a_kill(tmp_path):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another `lit-ghibli sweep` is at work here"):
+    lock = tmp_path / "sweep.lock"
+    with Ledger(tmp_path):
+        with pytest.raises(UserError, match=r"another `lit-ghibli sweep` is at work here, process \d+ .* --status, or"):
             Ledger(tmp_path)
-        holder.kill()
+        said = lock.read_text()
+    lock.write_text(json.dumps({**json.loads(said), "began": "1"}))  # of a process that is gone
     with Ledger(tmp_path) as ledger:
-        assert ledger.entries == {}
+        lock.write_text(said.replace('"process": ', '"process": 1'))
+        with pytest.raises(UserError, match="taken over by process 1"):
+            ledger.save()
 
 
 def with_cell(**changes) -> str:
