@@ -154,15 +154,16 @@ class Launcher:
         """Decide what becomes of a cell whose job is over and has not ended it."""
         entry, told = self.ledger.entries[key], how.lower().replace("_", " ") or "killed"
         self._losses[key] = self._losses.get(key, 0) + 1 if self._saved(entry) == job.saved else 1
-        if self.stopped or how == CANCELLED:
+        if entry.state == "running":
             entry.state = "interrupted"
-        elif how == OUT_OF_MEMORY:
+        if self.stopped or how == CANCELLED:
+            return
+        if how == OUT_OF_MEMORY:
             entry.state, entry.error = "failed", ["its job was killed as memory ran out: give it launcher.memory=GB"]
         elif self.scheduler.gave_up(job.name) or self._losses[key] == _LOSSES:
             why = self.scheduler.last_lines(job.name)
             entry.state, entry.error = "failed", [*why, f"{job.name}: its job ended ({told}) and left nothing new"]
         else:
-            entry.state = "interrupted"
             self._again.append(key)
             print(f"{entry.name}: its job ended ({told}) and is submitted again", flush=True)
 

@@ -70,8 +70,10 @@ class Scheduler:
         raise NotImplementedError
 
     def gave_up(self, job: str) -> bool:
-        """Whether a job that is over has come to its own end, rather than to have been killed."""
-        return (self.folder / f"{self._number(job)}_0_result.pkl").is_file()
+        """Whether a job that is over was ended by an error of its own."""
+        result = self.folder / f"{self._number(job)}_0_result.pkl"
+        # Without unpickling what anybody may have put there.
+        return result.is_file() and b"error" in result.read_bytes()[:64]
 
     def last_lines(self, job: str) -> list[str]:
         """The last lines of what a job has said on standard error."""

@@ -10,6 +10,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from submitit.core.utils import cloudpickle_dump
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.studies import cell_job
@@ -96,6 +97,7 @@ def saving(task):
 
 
 def by_hand(task):
+    write(task, state="running")
     return "CANCELLED"
 
 
@@ -112,6 +114,7 @@ def die(task):
 
 
 def stop(task):
+    write(task, state="running")
     signal.raise_signal(signal.SIGINT)
 
 
@@ -188,7 +191,7 @@ def test_a_stop_ends_all_jobs_and_says_what_is_left(ledger):
     scheduler = Fake(well, stop)
     assert launch(ledger, scheduler) == Counter("abc")
     assert launch.stopped
-    assert (states(ledger), scheduler.cancelled, scheduler.running) == ("diiw", ["fake 1", "fake 2"], {})
+    assert (states(ledger), scheduler.cancelled, scheduler.running) == ("diww", ["fake 1", "fake 2"], {})
     again = Fake()
     assert launch(ledger, again) == Counter("bcd")
     assert (states(ledger), again.submitted) == ("dddd", ["b", "c", "d"])
@@ -219,7 +222,7 @@ def test_a_stop_ends_jobs_of_a_killed_program_that_were_not_taken_over_yet(ledge
     second = Fake(stop)
     second.running = first.running
     launch(ledger, second, jobs=1)
-    assert (sorted(second.cancelled), states(ledger)) == ([f"fake {number}" for number in range(4)], "iiii")
+    assert (sorted(second.cancelled), states(ledger)) == ([f"fake {number}" for number in range(4)], "iwww")
 
 
 @pytest.mark.parametrize("number", range(14))
@@ -372,6 +375,18 @@ def test_what_slurm_is_asked_for_and_what_it_refuses(tmp_path, program):
 
 def nothing_at_all():
     pass
+
+
+@pytest.mark.parametrize(("outcome", "gave_up"), [("success", False), ("error", True), (None, False)])
+def test_which_jobs_were_ended_by_their_own_errors(tmp_path, program, outcome, gave_up):
+    program("srun", "")
+    program("sbatch", "")
+    slurm = Slurm(tmp_path, SETTINGS, 2)
+    slurm.folder.mkdir(exist_ok=True)
+    if outcome:
+        cloudpickle_dump((outcome, "a trace" * 99), slurm.folder / "12_0_0_result.pkl")
+    (slurm.folder / "12_0_0_log.err").write_text("\n".join(map(str, range(99))))
+    assert (slurm.gave_up("slurm 12_0"), slurm.last_lines("slurm 12_0")[-1]) == (gave_up, "98")
 
 
 def test_which_jobs_of_slurm_are_over(tmp_path, program):
