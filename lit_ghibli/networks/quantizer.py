@@ -94,7 +94,8 @@ class VectorQuantizer(nn.Module):
         counts = _summed_over_processes(chosen.sum(dim=0))
         self.idle.add_(1).masked_fill_(counts > 0, 0)
         if self.ema:
-            sums = _summed_over_processes(chosen.T.to(vectors.dtype) @ vectors)
+            with torch.autocast(vectors.device.type, enabled=False):
+                sums = _summed_over_processes(chosen.T.to(vectors.dtype) @ vectors)
             self.sizes.lerp_(counts.to(self.sizes.dtype), 1 - self.ema)
             self.sums.lerp_(sums, 1 - self.ema)
             # Codes that are hardly ever chosen keep their place: a quotient of two tiny numbers is none.

@@ -56,6 +56,15 @@ def test_codes_are_chosen_in_float32_under_autocast():
     assert torch.equal(under, layer(features).codes)
 
 
+def test_moving_means_are_taken_in_float32_under_autocast():
+    layer, same, features = quantizer(ema=0.9), quantizer(ema=0.9), torch.randn(1, 3, 8, 8)
+    same.load_state_dict(layer.state_dict())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer.observe(layer(features))
+    same.observe(same(features))
+    assert torch.equal(layer.sums, same.sums)
+
+
 def test_perplexity_counts_equally_frequent_codes():
     assert perplexity(torch.tensor([3, 1, 3, 1]), 8).item() == pytest.approx(2)
     assert perplexity(torch.arange(8), 8).item() == pytest.approx(8)
