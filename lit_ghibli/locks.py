@@ -148,16 +148,20 @@ def wait_for(path: Path, ending: Callable[[], bool], say: Callable[[str], None])
     Args:
         path: As for :func:`take`.
         ending: Whether not to wait any longer.
-        say: Is told once who is waited for.
+        say: Is told who is waited for, once of each.
     """
-    said = False
+    told: set[str] = set()
+
+    def tell(who: str) -> None:
+        if who not in told:
+            told.add(who)
+            say(who)
+
     while not ending():
         try:
-            return take(path, lambda _: None, ending)
+            return take(path, tell, ending)
         except Taken as error:
-            if not said:
-                say(str(error))
-            said = True
+            tell(str(error))
             _sleep(_LOOK)
     return None
 

@@ -147,8 +147,10 @@ def test_a_lock_is_waited_for(path, time):
     with wait_for(path, lambda: ending, told.append):
         assert time.now == 7
     assert told == [f"process {other['process']} on far, since {other['since']},"]
-    lock_of(path, **PARENT)
-    assert wait_for(path, lambda: time.now > 9, told.append) is None
+    far = lock_of(path)  # which is watched, and alive
+    time.events = {20: lambda: give_sign(path, 0)}
+    assert wait_for(path, lambda: time.now > 30, told.append) is None
+    assert told[1:] == [f"process 7 on far, since {far['since']},"]
 
 
 def test_a_killed_owner_is_gone_once_what_it_has_started_is(path, tmp_path):

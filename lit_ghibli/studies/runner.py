@@ -108,7 +108,7 @@ class Runner:
         folder.mkdir(parents=True, exist_ok=True)
 
         def tell(who: str) -> None:
-            print(f"{entry.name}: {who} is still at work here, and is waited for", flush=True)
+            print(f"{entry.name}: {who} may still be at work here, and is waited for", flush=True)
 
         if (lock := wait_for(folder / LOCK, self._ending, tell)) is None:
             return
