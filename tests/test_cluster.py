@@ -118,3 +118,11 @@ def test_a_machine_without_scontrol_says_so(environment, monkeypatch, tmp_path):
     environment(SLURM_JOB_ID="7")
     with pytest.raises(UserError, match=r"scontrol requeue 7.*saved.*No such file"):
         cluster.requeue({})
+
+
+def test_a_process_that_is_no_job_of_its_own_knows_of_none(environment, monkeypatch):
+    environment(**SRUN, **LOCAL, PMI_RANK="0")
+    apart = cluster.without_job(os.environ)
+    assert apart.keys() == os.environ.keys() - SRUN.keys() - LOCAL.keys() - {"PMI_RANK"}
+    environment(**{name: value for name, value in apart.items() if name.startswith(STARTERS)})
+    assert (cluster.job(), cluster.is_first_process(), cluster.ends_jobs_itself()) == (None, True, False)
