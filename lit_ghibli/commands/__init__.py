@@ -91,7 +91,9 @@ COMMANDS = {
         lists={"method": "methods", "checkpoint": "checkpoints", "style": "checkpoints"},
         passed_on=r"method[./@]",
     ),
-    "mos build": Command("make a page on which people rate the pictures of several methods, blind"),
+    "mos build": Command(
+        "make a page on which people rate the pictures of several methods, blind", words="comparison", single=True
+    ),
     "mos plan": Command("say how many people and pictures such a study needs"),
     "mos score": Command("turn such people's answers into mean opinion scores", words="inputs"),
     "pseudo-pair": Command(
@@ -119,7 +121,7 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~(?!/|$)")
 # Keys whose values are paths, and those whose values are paths or other text, in which no character has a meaning of
 # Hydra's.
 _PATHS = r"""checkpoints?|teacher|model|photo|run|resume|study|file|key|mos|inputs|pairs|subjects|methods|paintings
-    |photos|targets|out|outputs|url|style|(content|style)_mask|calibration|card|words
+    |comparison|photos|targets|out|outputs|url|style|(content|style)_mask|calibration|card|words
     |run_dir|hydra\.(run|sweep)\.dir
     |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target|style)|photos
     |(generator|vgg|transformer)\.weights|lpips_weights|features|segmentation|folder|result|save_dir|default_root_dir)

@@ -15,7 +15,7 @@ from lit_ghibli.commands.evaluate import merged, new_suite, opened
 from lit_ghibli.commands.profile import check_settings, measure_apart
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_text
-from lit_ghibli.inference.subjects import INPUT, TARGET, UNTOUCHED, find_subjects, is_model, of_epochs
+from lit_ghibli.inference.subjects import COMPARISON, INPUT, TARGET, UNTOUCHED, find_subjects, is_model, of_epochs
 from lit_ghibli.metrics import protocol
 from lit_ghibli.opinion.scores import read_scores
 from lit_ghibli.overrides import spell
@@ -38,7 +38,7 @@ Data = dict[str, Any]  # configuration of a data module
 
 @command("compare")
 def compare(config: DictConfig) -> None:
-    """Write ``compare.html``, ``metrics.csv``, ``.json``, ``.md``, ``.tex``, ``costs.tex`` and ``nearest.csv``."""
+    """Write ``compare.html``, ``metrics.*``, ``costs.tex``, ``nearest.csv`` and ``comparison.json``, what it was of."""
     from lit_ghibli.inference.importing import PROVENANCE, describe  # here, so that --help answers at once
     from lit_ghibli.inference.load import open_model
     from lit_ghibli.inference.measure import HeldOut, Run, Subject, match_folders, measure, write_measures
@@ -87,6 +87,9 @@ def compare(config: DictConfig) -> None:
     protocol.check_one_protocol(rows)
 
     readable = write_measures(rows, out)
+    subjects_of = {name: str(path.absolute() if path.exists() else path) for name, path in paths.items()}
+    of_data = data | ({"root": str(Path(data["root"]).expanduser().absolute())} if data.get("root") else {})
+    write_text(out / COMPARISON, json.dumps({"subjects": subjects_of, "data": of_data}, indent=1) + "\n")
     stamp = outcomes[UNTOUCHED].stamp
     printed = [{name: row[name] for name in row if name not in {*_NOT_PRINTED, *stamp}} for row in rows]
     quality = [{name: value for name, value in row.items() if name not in cost_names} for row in printed]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.data.sources import by_stem
 
 Matched = tuple[Path, dict[str, Path]]  # a photograph, and its picture by method
+
+Value = TypeVar("Value")
 
 
 def match(inputs: Path, methods: Mapping[str, Path]) -> dict[str, Matched]:
@@ -38,7 +41,7 @@ def match(inputs: Path, methods: Mapping[str, Path]) -> dict[str, Matched]:
     return matched
 
 
-def choose_evenly(matched: Mapping[str, Matched], count: int, seed: int) -> dict[str, Matched]:
+def choose_evenly(matched: Mapping[str, Value], count: int, seed: int) -> dict[str, Value]:
     """One at random out of each of ``count`` equal stretches, in order.
 
     Raises:

@@ -9,6 +9,7 @@ from lit_ghibli.inference.hub import is_address
 from lit_ghibli.inference.style_pictures import is_of_one_piece, is_style_pictures
 
 INPUT, UNTOUCHED, AS_TRAINED, TARGET = "input", "untouched input", "as trained", "target"  # of rows and columns
+COMPARISON = "comparison.json"  # in a comparison's folder: what was compared, and on which data
 
 _RUN_HOLDS = ("checkpoints", ".hydra")  # what tells a run's folder from one of pictures
 

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from helpers.opinions import answers, made_key, write
 from helpers.styles import made_style
+from hydra import compose
 from PIL import Image
 
+from lit_ghibli.commands import compare, mos_build, mos_score, to_overrides
 from lit_ghibli.commands.mos_build import parse_methods
 from lit_ghibli.commands.mos_score import _note_on_power, find_answers
 from lit_ghibli.errors import UserError
+from lit_ghibli.scenes.scene import render_pair
 
 METHODS = ["nijigan", "scenimefy"]
 
@@ -98,6 +101,65 @@ def test_a_study_is_built_and_kept(cli, tmp_path):
     assert again.returncode == 1
     assert "answers to that study need it" in again.stderr
     assert json.loads((tmp_path / "study/key.json").read_text(encoding="utf-8")) == key
+
+
+def call(command, *words: str) -> None:
+    name = command.__name__.rpartition(".")[2]
+    getattr(command, name).__wrapped__(compose(name, to_overrides(name.replace("mos_", "mos "), list(words))))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("composing")
+def test_a_comparison_is_rated_and_its_table_gets_the_scores(monkeypatch, capsys):
+    """Of a style and of a folder of pictures; a rater who answers by lot is not counted."""
+    monkeypatch.setenv("LIT_GHIBLI_STYLES", str(Path("styles").absolute()))
+    made_style(Path("styles"))
+    for number in range(4):
+        photo = Image.fromarray(render_pair(0, number, 40)[0])
+        for folder in ("photos", "theirs"):
+            Path(folder).mkdir(exist_ok=True)
+            photo.resize((32, 32)).save(Path(folder, f"{number}.png"))
+    data = ["data=painted", "data.root=photos", "data.held_out=9", "data.load_size=32", "data.crop_size=32"]
+    words = ["mine", "theirs:theirs", *data, "metrics.metrics=[ssim,l1]", "costs=false", "leakage=false", "device=cpu"]
+    call(compare, *words, "out=compared")
+    call(mos_build, "compared", "sets=3", "checks.repeated=1")
+    assert "3 of the 4 photographs of which every method has a picture" in capsys.readouterr().out
+    key = json.loads(Path("compared/opinion/key.json").read_text())
+    assert key["methods"] == ["mine", "theirs"]
+    assert {image_set["input"] for image_set in key["sets"]} <= {f"{number}.png" for number in range(4)}
+    rng = np.random.default_rng(0)
+    given = rng.integers(1, 4, (6, len(key["aspects"]), 3, 2)) + np.array([2, 0])
+    for rater in range(6):
+
+        def opinion(aspect, number, method, rater=rater):
+            return int(given[rater, key["aspects"].index(aspect), number, key["methods"].index(method)])
+
+        write(Path("answers"), f"{rater}.json", answers(key, f"r{rater}", opinion))
+    write(Path("answers"), "lot.json", answers(key, "lot", lambda *_: int(rng.integers(1, 5)), wrong=2))
+    call(mos_score, "answers", "key=compared/opinion/key.json")
+    assert "6 of 7 raters counted" in capsys.readouterr().out
+    call(compare, *words, "mos=compared/opinion/scores/scores.json", "out=again")
+    rows = {row["name"]: row for row in json.loads(Path("again/metrics.json").read_text())}
+    assert rows["untouched input"]["mos"] is None
+    assert [rows[name]["mos"] for name in key["methods"]] == pytest.approx(given.mean(axis=(0, 1, 2)))
+    assert rows["mine"]["mos_low"] < rows["mine"]["mos"] < rows["mine"]["mos_high"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "what is to be rated? Give the folder of a comparison; or inputs="),
+        (["inputs=x", "methods=[a:x]"], "what is to be rated"),
+        (["x", "inputs=x"], "leave inputs= and methods= out"),
+        (["x"], "x: no folder that `lit-ghibli compare` has written, for it has no comparison.json"),
+    ],
+)
+@pytest.mark.usefixtures("composing")
+def test_what_cannot_be_rated_is_a_line(words, said):
+    with pytest.raises(UserError) as error:
+        call(mos_build, *words)
+    assert said in str(error.value)
+    assert not Path("x").exists()
 
 
 def read(path: Path) -> list[dict]:

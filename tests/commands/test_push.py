@@ -239,6 +239,7 @@ def test_a_runs_card_says_what_its_record_and_its_checkpoint_say(tmp_path, capsy
     assert "alice" not in said
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_this_very_checkpoint(tmp_path, capsys, monkeypatch):
     run = made_run(tmp_path / "run")
     Path("photos").mkdir()
