@@ -47,7 +47,6 @@ def run_study(config: DictConfig, study: Study, words: list[str], out: Path) -> 
     """
     if config.retry and study.search is not None:
         raise UserError("--retry: a failed trial counts as one; raise the number of trials in the study's file")
-    scheduler = _scheduler(words, out, config.jobs)
 
     def check(words: Iterable[str]) -> None:
         given = (word.replace("{trained}", "trained") for word in words if word not in config.overrides)
@@ -55,6 +54,7 @@ def run_study(config: DictConfig, study: Study, words: list[str], out: Path) -> 
             check_words(given, str(config.study), out)
 
     check(chain(study.common, study.trained or (), study.evaluate or (), study.compare or ()))
+    scheduler = _scheduler(words, out, config.jobs)
     with contextlib.ExitStack() as stack:
         if config.dry_run and study.search is not None and not (out / JOURNAL).exists():
             out = Path(stack.enter_context(TemporaryDirectory(prefix="lit_ghibli_")))  # its space may change yet
