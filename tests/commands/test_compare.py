@@ -215,7 +215,7 @@ def test_numbers_are_those_of_evaluate_and_of_a_folder_of_its_outputs(capsys):
     assert ours["run"]["protocol"] in Path("out/compare.html").read_text()
     assert "page: out/compare.html" in capsys.readouterr().out
     assert {path.name for path in Path("out").iterdir()} == {
-        "compare.html", "metrics.csv", "metrics.json", "metrics.md", "metrics.tex"
+        "compare.html", "comparison.json", "metrics.csv", "metrics.json", "metrics.md", "metrics.tex"
     }  # fmt: skip
 
 
