@@ -1,9 +1,13 @@
-"""Pipes, and links that lead in circles, where files are expected: nobody waits for them."""
+"""Pipes, and links that lead in circles, where files are expected, and full disks: nobody waits, all is named."""
 
+import contextlib
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from lit_ghibli.callbacks import run_owner
@@ -13,6 +17,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.files import lock_file
 from lit_ghibli.inference.picture_files import plan_outputs
 from lit_ghibli.inference.styles import find_styles
+from lit_ghibli.inference.video import _write_state
 from lit_ghibli.published.reading import read_published
 from lit_ghibli.reports.tables import last_values
 
@@ -61,3 +66,28 @@ def test_links_in_circles_are_found_with_the_others():
     assert list(plan_outputs(["."], "out", overwrite=True)) == [Path("a.png"), Path("circle.png")]
     assert [job.content.name for job in plan([".", "a.png"], None, Path("out"), {})] == ["a.png", "circle.png"]
     assert find_answers([Path()], Path("key.json"), Path("scores"))[0] == [Path("circle.json")]
+
+
+@contextlib.contextmanager
+def room_for(count: int) -> Iterator[None]:
+    """No file may have more bytes than so many, as on a disk that is full."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_a_run_on_a_full_disk_is_refused_before_hydra_writes():
+    Path("there").mkdir()
+    for name, kept in (("new", False), ("there", True)):
+        with room_for(3000), pytest.raises(UserError, match=rf"{name}: a run cannot be written there \(File too large"):
+            run_owner.claim(name)
+        assert Path(name).exists() == kept
+
+
+def test_the_state_of_a_clip_that_a_full_disk_does_not_take_is_named():
+    with room_for(100), pytest.raises(OSError, match=r"File too large: 'state\.pt'"):
+        _write_state({"frame": torch.zeros(1000)}, Path("state.pt"))
+    assert list(Path().glob("*state*")) == []

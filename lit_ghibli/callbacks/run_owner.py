@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import chain, count
 from pathlib import Path
@@ -15,6 +16,7 @@ from lit_ghibli.files import check_plain
 
 FILE = locks.RUN
 RECORD = "record.json"  # of a run that has begun
+_FIRST = 65_536  # bytes of a run's configuration, at most
 _WRITTEN = (".csv", ".lock", ".log")  # files of a run that are opened rather than replaced
 
 
@@ -96,10 +98,15 @@ def acquire(folder: str | Path, *, watched: bool = True) -> None:
         for inside in folder.iterdir():
             if inside.suffix in _WRITTEN:
                 check_plain(inside)
+        with tempfile.TemporaryFile(dir=folder) as probe:  # of what Hydra writes first, which would end in a traceback
+            probe.write(bytes(_FIRST))
         lock = locks.take(folder / FILE, _watching(folder) if watched else None)
     except locks.Taken as error:
         raise FolderTaken(f"{folder}: {error} is at work here: wait for it, or give another folder") from error
     except OSError as error:
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         where = f"{error.filename}: " if Path(error.filename or "").parent == folder else ""
         raise UserError(f"{folder}: a run cannot be written there ({where}{error.strerror})") from error
     _held[folder] = _Held(lock, made)

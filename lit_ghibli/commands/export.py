@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import check_writable
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +42,8 @@ def export(config: DictConfig) -> None:
         name = f"{model.name} style={config.style}"
         model = replace(model, name=name, translator=model.translator.with_style(config.style))
     photo, *calibration = (_part(one) for one in (photo, *calibration))
-    card = export_model(model, path, photo, calibration, config)
+    with named(path):
+        card = export_model(model, path, photo, calibration, config)
     finish = "; load and stylize add its resizing and finish, other programs have to" if card["pixels"] else ""
     print(f"{path}: {card['network']}, {card['input']} -> {card['output']}, sides multiples of {card['size_multiple']}")
     levels = ""

@@ -154,7 +154,8 @@ def match_folders(
         if not matched:
             raise FolderError(
                 f"{folder}: no picture is named like any of the {len(inputs)} held-out inputs, which are "
-                f"{', '.join(inputs[:3])}, ...; files must be named alike but for their extensions"
+                f"{', '.join(inputs[:3])}, ...; files must be named alike but for their extensions:"
+                f"{bullets(complaints, at_most=3)}"
             )
     if wrong and on_bad_file == "error":
         raise FolderError(

@@ -1,5 +1,6 @@
 """Painting a clip frame by frame into a folder beside the result, from which a stopped painting goes on."""
 
+import io
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from PIL import Image
 
 from lit_ghibli.data.image_files import open_image
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file, replacing, write_picture, write_text
+from lit_ghibli.files import lock_file, named, replacing, write_picture, write_text
 from lit_ghibli.inference.clips import Clip, Writer, container_of, join, read_frames, times_of
 from lit_ghibli.inference.smoothing import smoothing
 from lit_ghibli.inference.translator import Translator
@@ -114,8 +115,7 @@ def paint_clip(
                 picture = smoother(frame)
                 writer = writer or Writer(folder / f"{len(_parts(folder)):04d}.nut", clip, quality)
                 writer.write(time, picture)
-                with replacing(folder / _STATE) as partial:
-                    torch.save({"time": time, **smoother.state_dict()}, partial)
+                _write_state({"time": time, **smoother.state_dict()}, folder / _STATE)
         finally:
             if writer:
                 writer.close()
@@ -138,6 +138,13 @@ def _check_network(folder: Path, clip: Clip, translator: Translator, *, new: boo
 
 def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.nut"))
+
+
+def _write_state(state: Mapping[str, Any], path: Path) -> None:
+    content = io.BytesIO()  # torch's writer of files hides a full disk behind what follows from it
+    torch.save(state, content)
+    with named(path), replacing(path) as partial:
+        partial.write_bytes(content.getbuffer())
 
 
 def _read_state(folder: Path) -> dict[str, Any] | None:

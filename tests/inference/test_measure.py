@@ -269,6 +269,8 @@ def test_folders_that_do_not_match_are_refused_or_skipped_as_asked(tmp_path):
 def test_nothing_in_common_is_refused_even_when_skipping(tmp_path):
     with pytest.raises(FolderError, match=r"no picture is named like any of the 3 .* which are a.jpg, sub/b.jpg"):
         match_folders({"x": save(tmp_path / "x", ["z.png"])}, NAMES, on_bad_file="skip")
+    with pytest.raises(FolderError, match=r"\n  caf\xe9.png has no picture.*cafe\u0301.png"):
+        match_folders({"x": save(tmp_path / "x3", ["cafe\u0301.png"])}, ["caf\xe9.png"], on_bad_file="skip")
     folders = {"x": save(tmp_path / "x2", ["a.png"]), "y": save(tmp_path / "y", ["c.png"])}
     with pytest.raises(FolderError, match="no held-out input has a picture in each"):
         match_folders(folders, NAMES, on_bad_file="skip")
