@@ -129,9 +129,9 @@ class Launcher:
             print(f"{self.ledger.entries[key].name}: {' '.join(name.split()[:2])}", flush=True)
 
     def _job(self, key: str) -> CellJob:
-        entry = copy.deepcopy(self.ledger.entries[key])
+        entry = self.ledger.entries[key]
         threads = None if self.scheduler.ahead or self.jobs == 1 else max((os.cpu_count() or 1) // self.jobs, 1)
-        return CellJob(self.ledger.folder.resolve(), key, entry, self.plan(entry), threads)
+        return CellJob(self.ledger.folder.resolve(), key, copy.deepcopy(entry), self.plan(entry), threads)
 
     def _settle(self, key: str, job: _Job, how: str, report: Callable[[str], None]) -> None:
         """Take over what came of a job that is over."""

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -14,10 +15,12 @@ from submitit.core.utils import cloudpickle_dump
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.studies import cell_job
+from lit_ghibli.studies.cells import SearchSource
 from lit_ghibli.studies.launcher import Launcher
 from lit_ghibli.studies.ledger import CellLedger, Entry, Ledger
 from lit_ghibli.studies.runner import Step
 from lit_ghibli.studies.schedulers import Scheduler, Slurm
+from lit_ghibli.studies.study import Study
 
 CKPT = "checkpoints/last.ckpt"
 
@@ -77,6 +80,7 @@ def write(task, **changes):
 
 
 def well(task):
+    assert list(task.plan(task.entry, task.folder)) == []
     return write(task, state="done", finished=["train"], seconds={"train": 2.0})
 
 
@@ -254,6 +258,32 @@ def test_killed_at_any_write_no_cell_is_lost_or_done_twice(tmp_path, monkeypatch
         launch(ledger, second, jobs=1, keys="ab")
         assert states(ledger) == "dd"
         assert not set(done) & set(second.submitted)
+
+
+def test_trials_of_a_search_are_launched_as_their_results_suggest(tmp_path):
+    space = {"method.lr": {"low": 0.0, "high": 1.0}}
+    study = Study(
+        "mine", "?", "", "train", (), {}, {"trials": 5, "space": space}, (0,), None, None, {"loss": "min"}, None
+    )
+
+    def collect(entry, folder):
+        entry.metrics = {"loss": float(entry.overrides[0].split("=")[1])}
+
+    with Ledger(tmp_path) as ledger:
+        source = SearchSource(ledger, study, lambda cell: " ".join(cell.overrides))
+        scheduler = Fake(killed)
+        launcher = Launcher(
+            ledger, lambda entry: partial(asking, source.pruned(entry)), collect, 2, scheduler, ahead=False
+        )
+        launcher.run(source.take, source.ended)
+        assert (scheduler.most, len(scheduler.submitted)) == (2, 6)
+        assert [row["state"] for row in source.search.rows()] == ["done"] * 5
+        assert source.search.best()["values"]["loss"] == min(entry.metrics["loss"] for entry in source.entries())
+
+
+def asking(pruned, entry, folder):
+    assert not pruned()
+    return []
 
 
 # --- the job -----------------------------------------------------------------------
