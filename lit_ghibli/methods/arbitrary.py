@@ -152,7 +152,7 @@ class Arbitrary(Translation):
 
     def remember(self, styles: Tensor) -> None:
         """Take the styles of all processes into the mean in which photographs are painted for which none is given."""
-        mean = styles.mean(dim=0, keepdim=True)
+        mean = styles.to(self.generator.style.dtype).mean(dim=0, keepdim=True)  # also under autocast
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(mean)
             mean /= dist.get_world_size()

@@ -50,7 +50,9 @@ def test_a_step_waits_for_nothing(any_method, tiny_of_any_method, translates, mo
     logged = {}
     method.log_dict = lambda values, **_: logged.update(values)
     batch = {key: torch.rand(1, 3, data.crop_size, data.crop_size) * 2 - 1 for key in data.batch_keys}
-    method.training_step(batch, 0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = method.training_step(batch, 0)
+    assert all(loss.isfinite() for loss in outputs["losses"].values()), "also in bfloat16, and without a scaler"
     with Waits() as waits:
         method.training_step(batch, 1)
     assert waits.files == ALLOWED.get(any_method, set())
