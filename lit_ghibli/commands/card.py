@@ -136,7 +136,7 @@ def _of_checkpoint(path: Path) -> dict[str, Any]:
         known |= {"licence": provenance["licence"]}
         facts["Published file"] = f"{provenance['file']}, SHA-256 {provenance['sha256'][:16]}"
     if not known["figures"]:
-        known["limits"].append("It has not been measured apart from its training (`lit-ghibli evaluate`).")
+        known["limits"].append("It has not been measured by `lit-ghibli evaluate`.")
         if path.name == "last.ckpt" and (run / "metrics.csv").is_file():
             title = "On its training's own held-out pictures, after the last epoch"
             known["figures"] = _validated(last_values(run / "metrics.csv"), title)

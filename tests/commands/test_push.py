@@ -229,7 +229,7 @@ def test_a_runs_card_says_what_its_record_and_its_checkpoint_say(tmp_path, capsy
         "epochs: 3, batches: 27, hours: 2, on H200 in processes: 2, seed: 7",
         "lit-ghibli train method=cyclegan data.root=pictures\n",
         "lit_ghibli 0.1, revision 0123456789ab with changes, python 3.11, torch 2.6",
-        "- It has not been measured apart",
+        "- It has not been measured by",
         "- Its training has not finished: it is interrupted.",
         "- It was trained on crops of 28 pixels",
         "- Faces blur.",
@@ -259,7 +259,7 @@ def test_figures_are_those_of_this_very_checkpoint(tmp_path, capsys, monkeypatch
     made_run(run, seed=1)
     said = printed(capsys, str(run))
     assert "untouched input" not in said, "of weights that are no more"
-    assert "- It has not been measured apart" in said
+    assert "- It has not been measured by" in said
 
 
 def test_a_styles_card_is_its_own(capsys, tmp_path):
