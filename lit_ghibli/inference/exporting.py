@@ -19,6 +19,7 @@ from lit_ghibli.inference.load import Model
 from lit_ghibli.inference.onnx_model import INPUT, METADATA, OUTPUT, Interface, OnnxNetwork, network_of, write_onnx
 from lit_ghibli.inference.onnx_precision import convert
 from lit_ghibli.inference.styles import find_styles, read_card
+from lit_ghibli.networks.flattening import flattened_before
 from lit_ghibli.networks.sizes import pad_to_multiple
 
 
@@ -42,7 +43,7 @@ def export_model(model: Model, path: Path, photo: Tensor, calibration: Sequence[
     network, interface = network_of(model.translator.network)
     fitting = partial(pad_to_multiple, multiple=network.size_multiple, minimum=network.minimum_size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
+    with replacing(path) as draft, flattened_before(network):  # of the photograph as a whole, so by the caller
         if config.format == "torchscript":
             exported = write_torchscript(draft, network, interface)
         else:

@@ -18,6 +18,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.inference.onnx_statistics import with_statistics
 from lit_ghibli.inference.painting import Painting
 from lit_ghibli.inference.stylization import Stylization
+from lit_ghibli.networks.flattening import Flatten
 from lit_ghibli.networks.normalization import Norm, Recorded
 
 INPUT, OUTPUT = "photo", "picture"
@@ -35,6 +36,7 @@ class Interface:
         whole: Whether attention looks at the whole photograph, so that tiles would have seams. (Of norms ONNX Runtime
             can tell what they measure.)
         pixels: Of a style: how many a photograph has when it is given; 0 for any number.
+        flatten: Weight of the L0 smoothing that a photograph has had when it is given; 0 for none.
         values: The range of photograph and picture.
     """
 
@@ -43,6 +45,7 @@ class Interface:
     context: int
     whole: bool
     pixels: float = 0
+    flatten: float = 0
     values: str = "[-1, 1]"
 
     def example(self) -> Tensor:
@@ -76,7 +79,8 @@ def network_of(network: nn.Module) -> tuple[nn.Module, Interface]:
     if not (isinstance(network, nn.Module) and hasattr(network, "context")):
         raise UserError(f"{type(network).__name__} is no network of photographs alone, and cannot be exported")
     whole = any(isinstance(layer, Recorded) and not isinstance(layer, Norm) for layer in network.modules())
-    return network, Interface(network.size_multiple, network.minimum_size, network.context, whole, pixels)
+    flatten = network.flatten.weight if hasattr(network, "flatten") else 0
+    return network, Interface(network.size_multiple, network.minimum_size, network.context, whole, pixels, flatten)
 
 
 def write_onnx(path: Path, network: nn.Module, interface: Interface, opset: int) -> None:
@@ -146,7 +150,7 @@ class OnnxNetwork(nn.Module):
         except (RuntimeError, ValueError, TypeError, KeyError, *_failures(runtime)) as error:
             raise UserError(f"{path}: damaged, or no model that lit-ghibli export has written") from error
         self.size_multiple, self.minimum_size = self.interface.size_multiple, self.interface.minimum_size
-        self.context = self.interface.context
+        self.context, self.flatten = self.interface.context, Flatten(self.interface.flatten)
 
     @torch.no_grad()
     def forward(self, photo: Tensor) -> Tensor:

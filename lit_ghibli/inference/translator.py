@@ -16,6 +16,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_picture, from_picture_uint8, to_picture, to_pixels
 from lit_ghibli.inference.finite import check_finite, watching
 from lit_ghibli.inference.tiling import translate_tiled
+from lit_ghibli.networks.flattening import flattened_before
 from lit_ghibli.networks.sizes import translate
 
 Picture = str | PathLike[str] | Image.Image | NDArray[np.uint8] | Tensor
@@ -126,11 +127,14 @@ class Translator:
         return picture
 
     def _translate(self, photo: Tensor) -> Tensor:
-        if self._in_tiles(photo):
-            return translate_tiled(self.network, photo, self.tile)
         if not photo.is_floating_point():
             return self.network(photo)
-        return translate(self.network, photo)
+        if flatten := getattr(self.network, "flatten", None):
+            photo = flatten(photo)
+        with flattened_before(self.network):
+            if self._in_tiles(photo):
+                return translate_tiled(self.network, photo, self.tile)
+            return translate(self.network, photo)
 
     def _in_tiles(self, photos: Tensor) -> bool:
         return bool(self.tile) and photos.shape[-2] * photos.shape[-1] > self.tile**2

@@ -197,6 +197,7 @@ class OdeGenerator(BottleneckGenerator):
         num_blocks: ODE blocks.
         output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
         smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
+        flatten: of photographs before they are translated, see ``Flatten``; 0 leaves them as they are.
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
         initialization: ``normal`` or ``xavier``.
@@ -221,6 +222,7 @@ class OdeGenerator(BottleneckGenerator):
         num_blocks: int = 4,
         output: Output = "tanh",
         smoothing: int = 0,
+        flatten: float = 0,
         upsample: Upsample = "transposed",
         downsample: Downsample = "stride",
         initialization: Initialization = "normal",
@@ -240,6 +242,7 @@ class OdeGenerator(BottleneckGenerator):
             base_channels,
             output,
             smoothing,
+            flatten,
             upsample,
             downsample,
             initialization,

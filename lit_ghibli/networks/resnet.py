@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lit_ghibli.networks.blur_pool import BlurPool, Downsample
 from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
+from lit_ghibli.networks.flattening import Flatten
 from lit_ghibli.networks.gated_attention import GatedAttention
 from lit_ghibli.networks.initialization import Initialization, init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
@@ -97,6 +98,7 @@ class BottleneckGenerator(nn.Module):
 
     - ``output='residual'`` and ``output='luminance'`` paint over the photograph; see
       ``lit_ghibli.networks.outputs``.
+    - ``flatten`` takes the photograph's texture before all else; see ``lit_ghibli.networks.flattening``.
     - ``upsample='resize'``: nearest-neighbour enlargement and a 3x3 convolution replace the transposed
       convolutions, whose uneven overlap shows as a checkerboard (Odena et al. 2016).
 
@@ -115,6 +117,7 @@ class BottleneckGenerator(nn.Module):
         base_channels: channels at full resolution; the bottleneck has four times as many.
         output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
         smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
+        flatten: of photographs before they are translated, see ``Flatten``; 0 leaves them as they are.
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
         initialization: ``normal`` or ``xavier``.
@@ -143,12 +146,14 @@ class BottleneckGenerator(nn.Module):
         base_channels: int = 64,
         output: Output = "tanh",
         smoothing: int = 0,
+        flatten: float = 0,
         upsample: Upsample = "transposed",
         downsample: Downsample = "stride",
         initialization: Initialization = "normal",
         attention: bool = False,
     ) -> None:
         super().__init__()
+        self.flatten = Flatten(flatten)
         self.output = OutputLayer(output, in_channels, out_channels, smoothing)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
@@ -196,6 +201,7 @@ class BottleneckGenerator(nn.Module):
     ) -> Detailed:
         """A pass through these blocks of the bottleneck."""
         self.check_size(*photos.shape[-2:])
+        photos = self.flatten(photos)
         hidden, taps = self._encode(photos, features)
         for number, block in enumerate(blocks, start=1):
             hidden = block(hidden)
@@ -241,6 +247,7 @@ class ResnetGenerator(BottleneckGenerator):
         num_blocks: residual blocks.
         output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
         smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
+        flatten: of photographs before they are translated, see ``Flatten``; 0 leaves them as they are.
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
         initialization: ``normal`` or ``xavier``.
@@ -257,6 +264,7 @@ class ResnetGenerator(BottleneckGenerator):
         num_blocks: int = 9,
         output: Output = "tanh",
         smoothing: int = 0,
+        flatten: float = 0,
         upsample: Upsample = "transposed",
         downsample: Downsample = "stride",
         initialization: Initialization = "normal",
@@ -270,6 +278,7 @@ class ResnetGenerator(BottleneckGenerator):
             base_channels,
             output,
             smoothing,
+            flatten,
             upsample,
             downsample,
             initialization,
