@@ -36,7 +36,8 @@ class Record(Callback):
         self._caught = None
 
     def on_train_start(self, *_: Any) -> None:
-        """Note what processes talk by."""
+        """Draw from here on as every other training, which DDP's beginning disturbs; note what processes talk by."""
+        torch.manual_seed(0)  # a resumed training's states are restored after this
         if torch.distributed.is_initialized():
             self.backend = torch.distributed.get_backend()
 

@@ -21,7 +21,7 @@ def configure(what: str, args: argparse.Namespace, *more: str) -> DictConfig:
     """The configuration of ten steps of a method, in plain float32 unless ``more`` says otherwise."""
     words = [f"method={what}", f"data.size={SIZE}", f"data.crop_size={SIZE}", *METHODS[what]]
     if args.tiny:
-        words = [*METHODS[what], *_tiny("nijigan" if what == "scenimefy" else what), f"method={what}", "data.size=32"]
+        words = [*_tiny("nijigan" if what == "scenimefy" else what), *METHODS[what], f"method={what}", "data.size=32"]
         words += ["method.weights.straightness=0"] if what == "scenimefy" else []  # which has no ODE blocks
     words = [*words, "trainer=cpu" if args.device == "cpu" else "trainer=auto", *_COMMON, *more]
     config = compose("train", words)

@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-# Words of `lit-ghibli train` by method: networks as published, weights of feature networks drawn, no phase that waits.
+# Words of `lit-ghibli train` by method: networks as published, weights of feature networks drawn, no phase that waits,
+# and nothing drawn that DDP draws otherwise.
 SEMI = ["data=semi_scenes", "data.pairs=4", "method.schedule.name=constant", "method.vgg.weights=random"]
 VGG = ["method.vgg.weights=random", "method.feature_scale.photographs=2", "method.initialization_epochs=0"]
 METHODS = {
@@ -17,8 +18,8 @@ METHODS = {
     "cut": [],
     "cartoongan": [*VGG, "method.initialization_decay_epochs=0"],
     "animegan": VGG,
-    "vqi2i": ["method.lpips.weights=random"],
-    "arbitrary": ["method.features.weights=random"],
+    "vqi2i": ["method.lpips.weights=random", "method.generator.dropout=0", "method.generator.restart_after=0"],
+    "arbitrary": ["method.features.weights=random", "method.color_jitter=[0,0,0]"],
     "distill": ["data=scene_pairs"],
 }
 STYLE = "meadow"  # all shipped styles have the same network
