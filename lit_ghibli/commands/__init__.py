@@ -43,11 +43,12 @@ class Command(NamedTuple):
 _OF_SWEEP = "study|study_preset|preset|overrides|out|jobs|retry|trust|dry_run|status|forecast_steps|num_images"
 
 COMMANDS = {
-    "train": Command("train a method, or go on with a run"),
+    "train": Command("train a method, or go on with a run", renamed={"out": "hydra.{run}.dir"}),
     "rerun": Command(
         "repeat a run from its record, and compare the metrics",
         words="run",
         single=True,
+        renamed={"out": "hydra.run.dir"},
         passed_on=r"(?!(run|overrides|trust|resume)$)",
         multirun=False,
     ),
@@ -228,7 +229,7 @@ def to_overrides(command: str, words: Sequence[str]) -> list[str]:
         if name.startswith(("hydra.", "hydra/")):
             result.append(word)
         elif name in grammar.renamed:
-            result.append(f"{grammar.renamed[name]}={value}")
+            result.append(f"{grammar.renamed[name].format(run='sweep' if several else 'run')}={value}")
         elif re.match(grammar.passed_on, name):
             lists.setdefault("overrides", []).append(word)
         else:

@@ -23,7 +23,7 @@ _INSTEAD = {
     "reload_dataloaders_every_n_epochs": ((None, 0), "the data have an order of their own, which a resume restores"),
     "enable_checkpointing": ((None, True), "~callbacks.checkpoints leaves the checkpoints out"),
     "barebones": ((None, False), "~callbacks.NAME and logger=none leave things out"),
-    "default_root_dir": ((None,), "the run's folder is hydra.run.dir"),
+    "default_root_dir": ((None,), "the run's folder is --out FOLDER"),
     "callbacks": ((None,), "add one as +callbacks.NAME._target_=..., leave one out by ~callbacks.NAME"),
     "logger": ((None, True), "logger=none switches the loggers off"),
     "plugins": ((None,), "the suite's own cannot do without"),

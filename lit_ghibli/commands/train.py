@@ -149,7 +149,7 @@ def fit(config: DictConfig, record: Any) -> Any:
         elif first:
             run_owner.check_new(config.run_dir)
             reads = getattr(getattr(run.datamodule, "source", None), "reads", [])  # scenes are rendered
-            refuse_among_data(Path(config.run_dir), reads, "choose another with hydra.run.dir=FOLDER")
+            refuse_among_data(Path(config.run_dir), reads, "choose another with --out FOLDER")
         names = run.resolved["optimized_metric"] or []
         check_optimized(names := [names] if isinstance(names, str) else names, run.method)
         trainer = make_trainer(config, run.resolved, record)

@@ -137,6 +137,9 @@ def test_photographs_folders_and_overrides_are_told_apart(tmp_path, monkeypatch)
 def test_forms_of_out(words):
     assert to_overrides("stylize", ["a.jpg", *words]) == ['out="o p"', 'inputs=["a.jpg"]']
     assert to_overrides("scenes", words) == ['out="o p"']
+    assert to_overrides("train", words) == ['hydra.run.dir="o p"']
+    assert to_overrides("train", ["-m", *words]) == ["-m", 'hydra.sweep.dir="o p"']
+    assert to_overrides("rerun", ["run", *words]) == ['hydra.run.dir="o p"', 'run="run"']
 
 
 def test_hydras_own_flags_and_their_values_pass():
