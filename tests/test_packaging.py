@@ -28,7 +28,7 @@ def test_wheel_holds_every_configuration_and_template(wheel):
     configurations = {name for name in inside if name.startswith("lit_ghibli/conf/")}
     assert configurations == {f"lit_ghibli/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     templates = {str(path.relative_to(ROOT)) for path in (ROOT / "lit_ghibli").glob("*/templates/*")}
-    assert len(templates) == 5
+    assert len(templates) == 6
     assert templates <= inside
 
 

@@ -115,6 +115,6 @@ def test_a_folder_that_takes_no_files_is_named(monkeypatch, number, message):
 def test_a_run_is_no_part_of_its_own_data():
     small = ["method.generator.base_channels=4", "method.generator.num_blocks=1", "trainer=cpu"]
     words = ["data=unpaired", *DATA, *small, "run_dir=data/trainA/run"]
-    with pytest.raises(UserError, match=r"data/trainA/run is in data/trainA, whose .* another with hydra\.run\.dir="):
+    with pytest.raises(UserError, match=r"data/trainA/run is in data/trainA, whose .* another with --out"):
         lit_ghibli.train(*words)
     assert not list(Path("data/trainA").glob("**/checkpoints")), "nothing was trained"
