@@ -65,7 +65,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(
         for run in ("one", "two")
     ]
     assert values[0].keys() >= {f"val/{name}" for name in ("ssim", "psnr", "mse", "l1", "swd")}
-    assert values[1] == pytest.approx(values[0], rel=1e-4)
+    assert values[1] == pytest.approx(values[0], rel=5e-4)  # a pixel may be rounded to another level
 
 
 @pytest.mark.trains
