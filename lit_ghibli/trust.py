@@ -303,6 +303,8 @@ def _why_refused(word: str, folder: Path) -> str:
         return "says how Hydra works"
     if override.is_sweep_override():
         return "has several values"
+    if key == "trust":
+        return "says whom to trust"
     if key in ("out", "run_dir", "resume"):
         return "says where to write" if key == "out" or not _is_below(str(override.value()), folder) else ""
     for name, value in leaves(override.value(), last):

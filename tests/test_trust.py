@@ -365,6 +365,7 @@ def test_words_that_a_training_consists_of_may_come_from_a_file(tmp_path):
         ("logger.csv.save_dir='~'", "names no place below"),
         ("callbacks.pruning.journal=/tmp/x", "names no place below"),
         ("launcher.partition=a\nb", "holds more than text"),
+        ("trust=true", "says whom to trust"),
     ],
 )
 def test_words_that_do_more_are_refused(tmp_path, word, why):

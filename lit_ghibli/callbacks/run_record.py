@@ -29,7 +29,7 @@ from lit_ghibli.overrides import flatten
 from lit_ghibli.trust import signature
 
 FILE = run_owner.RECORD
-PLACE = ("run_dir", "resume", "launcher")  # parts of a configuration that say where a run is, not what it is
+PLACE = ("run_dir", "resume", "launcher", "trust")  # parts of a configuration that do not say what a run is
 _ATTEMPT = {
     "state?": str,
     "changed?": dict[str, tuple[Any, Any]],

@@ -51,7 +51,7 @@ def command(name: str, *rewrites: Callable[[list[str]], list[str]]) -> Callable[
         @functools.wraps(function)
         def program(config: Any) -> Any:
             several = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-            with _one_message_of_several() if several else _one_message(name), _trusting(config):
+            with _one_message_of_several() if several else _one_message(name), trusting_if_asked(config):
                 return function(config)
 
         @functools.wraps(function)
@@ -97,7 +97,8 @@ def _arguments(name: str, words: list[str], rewrites: tuple[Callable[[list[str]]
 
 
 @contextmanager
-def _trusting(config: Any) -> Iterator[None]:
+def trusting_if_asked(config: Any) -> Iterator[None]:
+    """In the block, checkpoints may ask for anything where the configuration of a command says ``trust: true``."""
     if not config.get("trust"):
         yield
         return

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 import lit_ghibli
 from lit_ghibli.cluster import environment_plugins, own_checkpoint
 from lit_ghibli.commands import _sweeper, to_overrides
-from lit_ghibli.commands._hydra import command, job_overrides, typed_command
+from lit_ghibli.commands._hydra import command, job_overrides, trusting_if_asked, typed_command
 from lit_ghibli.commands._optimized import check_optimized, watch_optimized
 from lit_ghibli.commands._output import refuse_among_data
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
@@ -95,7 +95,7 @@ def train_here(*words: str) -> TrainedRun:
         )
     if not config.resume:
         config.run_dir = str(run_owner.claim(config.run_dir, numbered=True))
-    with as_user_errors(), run_owner.owning(config.run_dir):
+    with as_user_errors(), trusting_if_asked(config), run_owner.owning(config.run_dir):
         folder = Path(config.run_dir)
         task = [word for word in overrides if not word.startswith(("hydra.", "hydra/"))]
         _note_overrides(folder, config, task)
