@@ -50,6 +50,7 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     translator = load(settings["checkpoint"], device=settings["device"], tile=0, trust=settings["trust"])
     photos = scenes(settings["batch_size"], settings["size"]).to(translator.device)
     numbers = profile(translator.network, photos, warm_up=settings["warm_up"], repeats=settings["repeats"])
+    translator.translate(photos)  # refuses weights that are not finite; not before, for that takes memory, too
     conditions = {key: settings[key] for key in ("size", "batch_size")}
     return {"method": settings["name"], **numbers, **conditions, **machine(translator.device)}
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import replacing, write_atomically
+from lit_ghibli.inference.finite import check_finite, watching
 from lit_ghibli.inference.importing import PROVENANCE
 from lit_ghibli.inference.load import Model
 from lit_ghibli.inference.onnx_model import INPUT, METADATA, OUTPUT, Interface, OnnxNetwork, network_of, write_onnx
@@ -42,18 +43,23 @@ def export_model(model: Model, path: Path, photo: Tensor, calibration: Sequence[
     """
     network, interface = network_of(model.translator.network)
     fitting = partial(pad_to_multiple, multiple=network.size_multiple, minimum=network.minimum_size)
+    photo = fitting(photo)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft, flattened_before(network):  # of the photograph as a whole, so by the caller
+        with torch.no_grad(), watching(network, model.name):
+            picture = network(photo)
+        check_finite(picture, model.name)
         if config.format == "torchscript":
             exported = write_torchscript(draft, network, interface)
         else:
             write_onnx(draft, network, interface, config.opset)
             convert(draft, config.dtype, [fitting(one) for one in calibration])
             exported = OnnxNetwork(draft)
-        photo = fitting(photo)
         with torch.no_grad():
-            difference = (exported(photo) - network(photo)).abs()
-        if config.dtype == "float32" and not difference.max() <= config.tolerance:
+            difference = (exported(photo) - picture).abs()
+        if not difference.isfinite().all():
+            raise UserError(f"{path} is not written: its picture is not finite in {config.dtype}; give another dtype")
+        if config.dtype == "float32" and difference.max() > config.tolerance:
             raise UserError(
                 f"{path} is not written: its picture differs from the network's by {difference.max():.2g} in [-1, 1], "
                 f"more than tolerance={config.tolerance:g}"

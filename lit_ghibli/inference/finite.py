@@ -1,6 +1,6 @@
 """Which layer of a network computes values that no picture can be made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 
@@ -57,6 +57,21 @@ def check_finite(picture: Tensor, name: str) -> None:
     """
     if not torch.stack(picture.aminmax()).isfinite().all():  # which of the whole picture would take as much memory
         raise _unusable(name, "its output is not finite")
+
+
+def check_weights(weights: Mapping[str, Tensor], name: str) -> None:
+    """Refuse weights among which there are values that are no numbers.
+
+    Args:
+        weights: By name.
+        name: Whose they are.
+
+    Raises:
+        UserError: The first of them is named.
+    """
+    for key, values in weights.items():
+        if values.is_floating_point() and not values.isfinite().all():
+            raise _unusable(name, f"{key} is not finite")
 
 
 def _unusable(name: str, found: str) -> UserError:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_ghibli import checkpoints
+from lit_ghibli.inference.finite import check_weights
 from lit_ghibli.inference.importing import PROVENANCE
 from lit_ghibli.inference.load import BACK, read_network
 from lit_ghibli.trust import trusted_class
@@ -18,7 +19,7 @@ def write_published(path: Path, target: Path) -> None:
             of paths the last part is left, since the others may say who somebody is.
 
     Raises:
-        UserError: The checkpoint cannot be read, or has no network that translates.
+        UserError: The checkpoint cannot be read, has no network that translates, or weights that are not finite.
     """
     name, network, config = read_network(path)
     networks = {name: network}
@@ -28,6 +29,7 @@ def write_published(path: Path, target: Path) -> None:
     state = {
         f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()
     }
+    check_weights(state, str(path))
     kept = {key: config[key] for key in ("method", PROVENANCE) if key in config}
     checkpoints.save_published(state, _without_folders(kept), target)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
+from lit_ghibli.inference.finite import check_weights
 from lit_ghibli.inference.importing import is_own
 from lit_ghibli.inference.load import load_translator
 from lit_ghibli.inference.styles import find_styles, read_style
@@ -67,6 +68,7 @@ def start_from(network: nn.Module, path: Path, settings: Mapping[str, Any]) -> d
         raise UserError(
             f"{_SETTING}.weights={path}: its {kind} is another generator than this {own}: {difference}; give {remedy}"
         )
+    check_weights(weights, f"{_SETTING}.weights={path}")
     network.load_state_dict(weights)
     return {"file": str(file), "sha256": sha256_of_weights(file)}
 

@@ -136,6 +136,16 @@ def test_norms_of_an_exported_network_take_the_same_statistics_for_all_tiles(net
             assert (loaded(clip) - model.translator(clip)).abs().max() < bound
 
 
+@pytest.mark.parametrize("form", ["onnx", "torchscript"])
+def test_weights_that_are_not_finite_are_refused_by_their_layer(form, tmp_path):
+    network = ResnetGenerator(base_channels=4, num_blocks=1)
+    nn.init.constant_(network.decoder.head.weight, float("nan"))
+    model = Model("a.ckpt", Translator(network, tile=0), {"method": {}}, "origin")
+    with pytest.raises(UserError, match=r"a\.ckpt: layer decoder\.head .* its weight is not finite"):
+        export_onnx(model, Path("model.x"), scenes(1, 64), config=OmegaConf.create(SETTINGS | {"format": form}))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_network_that_looks_at_the_whole_photograph_is_never_run_in_tiles_and_a_wrong_one_is_not_written(tmp_path):
     pytest.importorskip("onnxscript")

@@ -121,6 +121,15 @@ def test_a_row_says_what_was_measured_on_what(tmp_path):
     assert list(row)[:4] == ["method", "seconds_1", "seconds_2", "peak_mib"]
 
 
+def test_weights_that_are_not_finite_are_refused_by_their_layer(tmp_path):
+    path = fresh(tmp_path, "cyclegan", *SMALL, "method.generator.num_blocks=1")
+    checkpoint = checkpoints.load(path)
+    checkpoint["state_dict"]["generator_ab.encoder.stem.0.weight"][:] = float("inf")
+    checkpoints.save(checkpoint, path)
+    with pytest.raises(UserError, match=r"layer encoder\.stem\.0 .* its weight is not finite"):
+        profile.measure({**SETTINGS, "checkpoint": str(path)})
+
+
 @pytest.mark.slow
 def test_modules_first_imported_for_a_translator_are_whole(tmp_path):
     """Nothing but the checkpoint names the ODE generator, whose solver has constants, so that it is imported late."""

@@ -101,6 +101,16 @@ def painted(word, **options) -> np.ndarray:
     return np.array(lit_ghibli.load(word, device="cpu", **options)(photo()))
 
 
+def test_weights_that_are_not_finite_are_not_pushed(hub, tmp_path):
+    path = made_run(tmp_path / "run") / "checkpoints/last.ckpt"
+    checkpoint = checkpoints.load(path)
+    checkpoint["state_dict"]["generator_ba.decoder.head.weight"][0, 0, 0, 0] = float("nan")
+    checkpoints.save(checkpoint, path)
+    with pytest.raises(UserError, match=r"last\.ckpt: generator_ba\.decoder\.head\.weight is not finite"):
+        call(push, str(tmp_path / "run"), "hf://me/run", "licence=mit")
+    assert "me/run" not in hub
+
+
 def test_a_run_is_pushed_and_loaded_as_it_is(hub, capsys, tmp_path):
     run = made_run(tmp_path / "run")
     call(push, str(run), "hf://me/run", "licence=cc-by-4.0", "datasets=[me/pictures]")

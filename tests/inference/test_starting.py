@@ -8,6 +8,7 @@ import torch
 from helpers import published as layouts
 from safetensors.torch import load_file
 
+from lit_ghibli import checkpoints
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.commands.train import prepare, train_here
 from lit_ghibli.errors import UserError
@@ -18,6 +19,7 @@ from lit_ghibli.networks.animegan import AnimeGenerator
 from lit_ghibli.networks.painting import PaintingNetwork
 from lit_ghibli.networks.resnet import ResnetGenerator
 from lit_ghibli.recipes import compose
+from lit_ghibli.trust import is_trusting
 
 TINY = {"base_channels": 2, "num_blocks": 1, "upsample": "transposed", "downsample": "stride", "output": "tanh"}
 TRAINED = ["data=scenes", "data.count=2", "data.test_count=1", "data.size=32", "data.crop_size=32", "trainer=cpu"]
@@ -104,6 +106,37 @@ def test_only_the_generator_that_translates_starts_from_the_file():
     assert changed == {name for name in given.state_dict() if name.startswith("generator_ab.")}
     assert fresh.started_from is None
     assert given.started_from == {"file": "published.pth", "sha256": sha256_of(Path("published.pth"))}
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore:.*logging interval")
+def test_weights_of_a_stranger_are_a_start_for_whom_trusts_them(monkeypatch, here):
+    Path("own_methods.py").write_text(
+        "from lit_ghibli.methods.imported import Imported\n\n\nclass Mine(Imported):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    written(layouts.cyclegan(2, 1))
+    import_weights(Path("published.pth"), Path("theirs"))
+    path = Path("theirs/checkpoints/last.ckpt")
+    checkpoint = checkpoints.load(path)
+    checkpoint[checkpoints.CONFIG_KEY]["method"]["_target_"] = "own_methods.Mine"
+    checkpoints.save(checkpoint, path)
+    words = [*TRAINED, "run_dir=run", "name=x", "method.epochs=1", "method.generator.weights=theirs"]
+    with pytest.raises(UserError, match=r"asks for 'own_methods\.Mine', .* add trust=true"):
+        train_here(*words)
+    assert not is_trusting()
+    run = train_here(*words, "trust=true")
+    assert not is_trusting()
+    assert json.loads((run.folder / "record.json").read_text())["attempts"][0]["weights"]["file"] == str(path)
+
+
+def test_weights_that_are_not_finite_are_no_start():
+    written(layouts.cyclegan(2, 1))
+    import_weights(Path("published.pth"), Path("imported"))
+    checkpoint = checkpoints.load(path := Path("imported/checkpoints/last.ckpt"))
+    checkpoint["state_dict"]["generator.decoder.head.weight"][0, 0, 3, 3] = float("nan")
+    checkpoints.save(checkpoint, path)
+    with pytest.raises(UserError, match=r"weights=imported: decoder\.head\.weight is not finite"):
+        start_from(ResnetGenerator(**TINY), Path("imported"), TINY)
 
 
 def test_an_initialisation_would_undo_the_weights():
