@@ -50,6 +50,12 @@ def stylize_clips(
     packages("clips", "video", "av", "cv2")
     plan = missing(plan_clips(inputs, out, name, overwrite=config.overwrite), config.overwrite, software)
     clips = {path: inspect_clip(clip, config.on_bad_file) for clip, path in plan.items()}
+    for clip in clips.values():
+        if clip.width * clip.height > config.max_megapixels * 1e6:
+            raise UserError(
+                f"{clip.path}: frames of {clip.width}x{clip.height} pixels are above max_megapixels="
+                f"{config.max_megapixels:g}; raise that if you know the file"
+            )
     for folder in {path.parent for path in plan.values()}:
         check_writable(folder)
     if plan:

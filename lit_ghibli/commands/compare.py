@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli import __version__
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._idle import refuse_idle
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands.evaluate import merged, new_suite, opened
 from lit_ghibli.commands.profile import check_settings, measure_apart
@@ -44,6 +45,10 @@ def compare(config: DictConfig) -> None:
     from lit_ghibli.inference.measure import HeldOut, Run, Subject, match_folders, measure, write_measures
 
     out = output_folder(config.out)
+    if not config.costs:
+        refuse_idle("compare", config, ["profile"], "costs=true")
+    if not config.leakage:
+        refuse_idle("compare", config, ["duplicate_distance"], "leakage=true")
     paths = find_subjects(of_epochs(config.subjects, config.epochs))
     models = {name: open_model(path, config.device, tile=0) for name, path in paths.items() if is_model(path)}
     trained_on = {name: model.data for name, model in models.items() if model.data}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._idle import refuse_idle
 from lit_ghibli.commands._output import check_writable
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import named
@@ -61,6 +62,10 @@ def _check(config: DictConfig, path: Path) -> None:
         raise UserError(f"out={path}: name the model's file, which ends in {_ENDINGS[config.format]}")
     if config.format == "torchscript" and config.dtype != "float32":
         raise UserError(f"dtype={config.dtype} is of format=onnx: leave one of the two out")
+    if config.format == "torchscript":
+        refuse_idle("export", config, ["opset"], "format=onnx")
+    if config.dtype != "float32":
+        refuse_idle("export", config, ["tolerance"], "dtype=float32")
     if config.calibration and config.dtype != "int8":
         raise UserError("calibration= is of dtype=int8: leave it out")
     for file in (path, path.with_suffix(".json")):

@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command, job_overrides, typed_command
+from lit_ghibli.commands._idle import refuse_idle, refuse_idle_words
 from lit_ghibli.commands._made_by import made_by, refuse_others
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands._style_jobs import Job, plan, sheet_rows
@@ -30,6 +31,8 @@ from lit_ghibli.reports.grids import labelled_grid
 
 COLUMNS = ("beta", "strength", "size")  # of which several values make columns of the sheet
 _MEANT = {"method.weights.style": "beta", "method.size": "size"}
+_OF_OPTIMIZATION = "the optimisation, in whose place checkpoint= paints"
+_OPTIMIZATION = r"(method\b(?!\.(size|style_weights)=)|experiment|preset|callbacks|logger|data|metrics)\b"
 
 
 def split_values(arguments: list[str]) -> list[str]:
@@ -64,13 +67,20 @@ def nst(config: DictConfig) -> None:
     """
     out = output_folder(config.out)
     columns = {key: list(config[key]) if OmegaConf.is_list(config[key]) else [config[key]] for key in COLUMNS}
-    _check_columns(columns, config.checkpoint)
-    if config.checkpoint and (config.content_mask or config.style_mask):
-        raise UserError("content_mask and style_mask are of the optimisation: leave them out, or checkpoint")
+    if config.checkpoint:
+        refuse_idle("nst", config, ["beta", "content_mask", "style_mask", "seed"], _OF_OPTIMIZATION)
+        refuse_idle_words(_OPTIMIZATION, _OF_OPTIMIZATION)
+    else:
+        refuse_idle("nst", config, ["strength"], "checkpoint=arbitrary and of runs, and here it is beta")
     jobs = plan(list(config.inputs), config.pairs, out, columns)
+    in_sheet = len(jobs) > 1 or bool(config.pairs)
+    if not in_sheet:
+        refuse_idle("nst", config, ["sheet_side"], "several pictures")
     trainer = OmegaConf.to_container(config.trainer, resolve=True)
     check_trainer(trainer)
-    devices = [] if config.checkpoint else device_numbers(trainer)[: len(jobs)]
+    devices = device_numbers(trainer)
+    if config.checkpoint and len(devices) > 1:
+        raise UserError(f"trainer.devices={trainer['devices']}: that is of {_OF_OPTIMIZATION}: leave it out")
     first, step = config.share
     for job in jobs[first::step]:
         if not config.overwrite and (path := out / f"{job.name}.png").exists():
@@ -78,7 +88,7 @@ def nst(config: DictConfig) -> None:
     prepare = _network(config) if config.checkpoint else _optimization(config, out)
     for job in jobs[first::step]:  # what can be wrong with any of them, before the first takes its minutes
         prepare(job)
-    if len(devices) > 1:
+    if len(devices := devices[: len(jobs)]) > 1:
         _share_out(devices, trainer)
     else:
         for number in range(first, len(jobs), step):
@@ -93,7 +103,7 @@ def nst(config: DictConfig) -> None:
             prepare(job)(path)
             write_picture(open_image(path), path, exif=said_of(_software(config, job)))
             print(f"{printable(str(path))}: {time.perf_counter() - started:.1f} s", flush=True)
-    if (len(jobs) > 1 or config.pairs) and step == 1:
+    if in_sheet and step == 1:
         sheet = labelled_grid(sheet_rows(jobs, out, bool(config.pairs)), max_side=config.sheet_side)
         write_picture(sheet, out / "sheet.png")
         print(f"sheet: {out / 'sheet.png'}")
@@ -118,18 +128,6 @@ def _resizing(job: Job) -> str:
     if not size or size == long_side:
         return ""
     return f" ({'reduced' if size < long_side else 'enlarged'} from {long_side} to {size} pixels of the long side)"
-
-
-def _check_columns(columns: Mapping[str, Sequence[Any]], checkpoint: str | None) -> None:
-    """Refuse values that what paints does not know.
-
-    Raises:
-        UserError: Of beta or strength, the other one counts.
-    """
-    if checkpoint and len(columns["beta"]) > 1:
-        raise UserError("beta is of the optimisation: with checkpoint= it is strength, from 0 to 1")
-    if not checkpoint and list(columns["strength"]) != [1]:
-        raise UserError("strength is of checkpoint=arbitrary and of runs: the optimisation has beta")
 
 
 def _share_out(devices: Sequence[int], trainer: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._idle import refuse_idle
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import build, compose
@@ -112,6 +113,8 @@ def check_settings(config: DictConfig) -> None:
         raise UserError("what is to be measured? Give method=cyclegan,pix2pix (names in conf/method) or checkpoint=RUN")
     if config.overrides and not config.methods:
         raise UserError(f"{config.overrides[0]}: values are of methods; a checkpoint has its own, give method=NAME")
+    if not config.methods:
+        refuse_idle("profile", config, ["seed"], "methods, whose weights it draws")
     if not config.repeats:
         raise UserError("repeats is empty: give numbers of passes, such as repeats=[5,50]")
     for count in config.repeats:

@@ -9,6 +9,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
+from lit_ghibli.commands._idle import IN_TILES, refuse_idle, refuse_idle_words
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import write_picture
@@ -27,13 +28,21 @@ def pseudo_pair(config: DictConfig) -> None:
     from lit_ghibli.inference.pair_selection import Thresholds
     from lit_ghibli.inference.pseudo_pairs import find_photos, make_pairs
     from lit_ghibli.inference.records import Records
+    from lit_ghibli.inference.styles import PAINTER
+    from lit_ghibli.inference.subjects import is_by_pictures
 
     thresholds = Thresholds(**{name: config[name] for name in Thresholds.__dataclass_fields__})
     out = output_folder(config.out)
     photos = find_photos(Path(config.photos).expanduser(), out)
     teacher = open_model(config.teacher, config.device, config.tile, build(config.painter))
     translator = teacher.translator
+    if config.teacher != PAINTER:
+        refuse_idle_words(r"painter\b", "teacher=painter")
+    if not is_by_pictures(str(config.teacher)) and translator.tile != config.tile:
+        refuse_idle("pseudo-pair", config, ["tile"], IN_TILES)
     segment = None
+    if config.segmentation is None:
+        refuse_idle("pseudo-pair", config, ["min_semantics"], "segmentation=NETWORK")
     if config.segmentation is not None:
         from lit_ghibli.networks.segmentation import Segmentation
 

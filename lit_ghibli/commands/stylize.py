@@ -21,6 +21,7 @@ import yaml
 from PIL import Image
 
 from lit_ghibli.commands import STDIO, split_options, to_overrides
+from lit_ghibli.commands._idle import IN_TILES, refuse_idle, refuse_idle_words
 from lit_ghibli.commands._made_by import made_by, refuse_others
 from lit_ghibli.commands._output import check_writable, write_output
 from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, file_kind, open_image, size_of
@@ -29,7 +30,7 @@ from lit_ghibli.files import config_dir, explain
 from lit_ghibli.inference.clips import WRITTEN as WRITTEN_CLIPS
 from lit_ghibli.inference.clips import is_clip
 from lit_ghibli.inference.clips import software_of as software_of_clip
-from lit_ghibli.inference.picture_files import plan_outputs, save_like
+from lit_ghibli.inference.picture_files import OF_QUALITY, plan_outputs, save_like
 from lit_ghibli.inference.picture_metadata import software_of
 from lit_ghibli.inference.subjects import is_by_pictures
 
@@ -67,11 +68,16 @@ def stylize(config: Any) -> None:
         name = "picture"
     elif not by_pictures and name != PAINTER:
         find_style(style)  # what is wrong is said before anything is planned
+    clips = any(map(is_clip, inputs))
+    if not clips:
+        refuse_idle("stylize", config, ["smooth"], "clips")
+    if style != PAINTER and hasattr(config, "painter"):
+        refuse_idle_words(r"painter\b", "style=painter")
     inputs, out = _split_output(inputs, None if config.out is None else str(config.out))
     if STDIO in (*inputs, out):
         _pipe(inputs, out, config)
         return
-    if any(map(is_clip, inputs)):
+    if clips:
         from lit_ghibli.commands._clip import stylize_clips
 
         stylize_clips(
@@ -79,7 +85,10 @@ def stylize(config: Any) -> None:
         )
         return
     software = partial(_software, config)
-    plan = _missing(plan_outputs(inputs, out, name=name, overwrite=config.overwrite), config.overwrite, software)
+    plan = plan_outputs(inputs, out, name=name, overwrite=config.overwrite)
+    if all(path.suffix.lower() not in OF_QUALITY for path in plan.values()):
+        refuse_idle("stylize", config, ["quality"], f"{', '.join(OF_QUALITY)} and clips")
+    plan = _missing(plan, config.overwrite, software)
     if not plan:
         return
     for folder in {path.parent for path in plan.values()}:
@@ -187,6 +196,8 @@ def _pipe(inputs: list[str], out: str | None, config: Any) -> None:
             raise ImageFileError("standard input" if inputs == [STDIO] else photo, error.reason) from error
         picture = Path(out) if to_file else Path(folder, f"picture.{file_kind(photo)}")
         plan = plan_outputs([photo], picture, overwrite=config.overwrite)
+        if picture.suffix.lower() not in OF_QUALITY:
+            refuse_idle("stylize", config, ["quality"], f"{', '.join(OF_QUALITY)} and clips")
         translator, *_ = _translator(config)
         _, bad = _translate(plan, translator, config.quality, _software(config))
         if bad:
@@ -208,9 +219,11 @@ def _translator(config: Any) -> "tuple[Translator, str, Translator | None]":
             raise UserError("strength, keep_colors, stroke and scale are of styles: leave them out, or give style=")
         path = _checkpoint(config)
         trained, _ = load_translator(path, config.device, config.tile, config.direction, config.weights)
-        if config.style:
-            return trained.with_style(style, **options), f"{path} and style {style}", None
+        if trained.tile != config.tile:
+            refuse_idle("stylize", config, ["tile"], IN_TILES)
         translator = trained.with_solver(config.solver, config.steps)
+        if config.style:
+            return translator.with_style(style, **options), f"{path} and style {style}", None
         return translator, str(path), trained if translator is not trained else None
     if (config.solver, config.steps, config.direction, config.weights) != (None, None, AHEAD, None):
         raise UserError("solver, steps, direction and weights are of runs: give checkpoint=<a run> with them")
@@ -219,15 +232,11 @@ def _translator(config: Any) -> "tuple[Translator, str, Translator | None]":
         from lit_ghibli.inference.stylization import open_stylization
 
         return open_stylization(style, device, config.tile, **options), f"style {style}", None
+    refuse_idle("stylize", config, ["tile"], IN_TILES)
     if style == PAINTER:
         from lit_ghibli.recipes import build
 
         return load_painter(device, build(config.painter), **options), "the painter", None
-    if hasattr(config, "painter"):  # Hydra composes it, given or not
-        from lit_ghibli.commands._hydra import job_overrides
-
-        if given := [word for word in job_overrides() if re.match(r"\+*painter\b", word)]:
-            raise UserError(f"{given[0]}: the painter's settings are of style=painter, and this is style={style}")
     return load_style(style, device, **options), f"style {style}", None
 
 

@@ -246,6 +246,8 @@ def load_translator(
     if direction not in (AHEAD, BACK):
         raise UserError(f"direction={direction}: choose {AHEAD}, from photographs to anime pictures, or {BACK}")
     if path.suffix == ".onnx":
+        if device not in ("auto", "cpu"):
+            raise UserError(f"device={device}: {path} runs on the CPU; choose device=cpu or device=auto")
         _refuse_of_runs(
             direction, weights, f"{path} translates as it was exported: lit-ghibli export RUN direction=..."
         )

@@ -17,6 +17,7 @@ from lit_ghibli.inference.picture_metadata import kept_metadata
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # the next file would fare no better
 _WITH_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
+OF_QUALITY = (".jpg", ".jpeg", ".jfif", ".webp", ".avif")  # formats whose files can be smaller at a price
 _FINE = 95  # quality of JPEG and AVIF from which on colors are as fine as lightness
 
 

@@ -72,6 +72,18 @@ def test_epochs_of_one_run_stand_in_its_place():
         of_epochs(["a", "b"], [10])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["costs=false", "profile.size=64"], "profile=.*size.*: that is of costs=true"),
+        (["leakage=false", "duplicate_distance=2"], "duplicate_distance=2: that is of leakage=true"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(words, said):
+    with pytest.raises(UserError, match=said):
+        compare.compare.__wrapped__(composed("meadow", *words))
+
+
 # --- what is typed -------------------------------------------------------------
 
 

@@ -52,6 +52,8 @@ def run(*words):
         (["mine", "--out", "model.onnx", "format=torchscript"], r"ends in \.pt"),
         (["mine", "--out", "model.pt", "format=torchscript", "dtype=int8"], "dtype=int8 is of format=onnx"),
         (["mine", "--out", "model.onnx", "calibration=."], "calibration= is of dtype=int8"),
+        (["mine", "--out", "model.onnx", "dtype=int8", "tolerance=1"], "tolerance=1: that is of dtype=float32"),
+        (["mine", "--out", "model.pt", "format=torchscript", "opset=17"], "opset=17: that is of format=onnx"),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(words, message):

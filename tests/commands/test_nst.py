@@ -14,9 +14,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from lit_ghibli import checkpoints
-from lit_ghibli.commands import to_overrides
+from lit_ghibli.commands import nst, to_overrides
 from lit_ghibli.commands._style_jobs import Job, plan, sheet_rows
-from lit_ghibli.commands.nst import _check_columns, _resizing, split_values
+from lit_ghibli.commands.nst import _resizing, split_values
 from lit_ghibli.data.image_files import open_image
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_picture, to_picture
@@ -220,15 +220,33 @@ def test_jobs_of_folders_and_files(workplace, pictures):
     shutil.rmtree(out)
 
 
-def test_beta_is_of_the_optimisation_and_strength_of_a_network():
-    _check_columns({"beta": [1.0, 2.0], "strength": [1]}, None)
-    _check_columns({"beta": [1.0], "strength": [0.5, 1]}, "arbitrary")
-    for columns, checkpoint, message in [
-        ({"beta": [1.0], "strength": [0.5]}, None, "strength is of checkpoint=arbitrary"),
-        ({"beta": [1.0, 2.0], "strength": [1]}, "arbitrary", "beta is of the optimisation"),
-    ]:
-        with pytest.raises(UserError, match=message):
-            _check_columns(columns, checkpoint)
+@pytest.mark.usefixtures("composing")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("strength=0.5", "strength=0.5: that is of checkpoint=arbitrary and of runs, and here it is beta"),
+        ("checkpoint=arbitrary beta=1e5", "beta=100000.0: that is of the optimisation"),
+        ("checkpoint=arbitrary beta=[1,2]", r"beta=\[1, 2\]: that is of the optimisation"),
+        ("checkpoint=arbitrary content_mask=a.png", "content_mask=a.png: that is of the optimisation"),
+        ("checkpoint=arbitrary seed=1", "seed=1: that is of the optimisation"),
+        ("checkpoint=arbitrary method.weights.tv=1", "method.weights.tv=1: that is of the optimisation"),
+        ("checkpoint=arbitrary preset=cpu", "preset=cpu: that is of the optimisation"),
+        ("checkpoint=arbitrary trainer=ddp trainer.accelerator=cpu trainer.devices=2", "devices=2: that is of"),
+        ("sheet_side=9", "sheet_side=9: that is of several pictures"),
+        ("checkpoint=arbitrary method.style_weights=[1] strength=[1,0.5] sheet_side=9", "arbitrary paints"),
+    ],
+)
+def test_what_the_optimisation_or_a_network_does_not_know_is_refused(workplace, monkeypatch, words, said):
+    a, b = (workplace / name for name in ("my contents/a.png", "styles/b.png"))
+    words = [f"inputs=['{a}','{b}']", "out=out", *words.split()]
+    monkeypatch.setattr("lit_ghibli.commands._hydra.job_overrides", lambda: words)
+
+    def paints(*_):
+        raise UserError("arbitrary paints")
+
+    monkeypatch.setattr(nst, "_network", paints)
+    with pytest.raises(UserError, match=said):
+        nst.nst.__wrapped__(compose("nst", words))
 
 
 def test_pairs_by_name_and_of_a_table(workplace, tmp_path):

@@ -68,6 +68,7 @@ def test_what_was_typed_arrives():
     [
         ([], "what is to be measured"),
         (["checkpoint=x", "method.y=1"], "method.y=1: values are of methods"),
+        (["checkpoint=x", "seed=1"], "seed=1: that is of methods"),
         (["method=x", "size=0"], "size must be a whole number of at least 1; got 0"),
         (["method=x", "batch_size=1.5"], "batch_size must be a whole number of at least 1; got 1.5"),
         (["method=x", "warm_up=-1"], "warm_up must be a whole number of at least 0; got -1"),

@@ -170,10 +170,14 @@ def test_meaning_is_compared_with_weights_from_a_file(teacher, photos, tmp_path)
         (["keep=-1"], "keep must be"),
         (["photos=nowhere"], "nowhere: no such photograph or folder"),
         (["teacher=nowhere"], "nowhere: no such run or checkpoint"),
+        (["min_semantics=0.2"], "min_semantics=0.2: that is of segmentation=NETWORK"),
+        (["painter.outlines.opacity=0.2"], r"painter\.outlines\.opacity=0\.2: that is of teacher=painter"),
+        (["teacher=painter", "tile=512"], "tile=512: that is of runs whose network can translate parts"),
         (["segmentation=nowhere"], "segmentation=nowhere: no such file"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_written(teacher, photos, tmp_path, overrides, message):
+def test_mistakes_are_named_before_anything_is_written(teacher, photos, tmp_path, monkeypatch, overrides, message):
+    monkeypatch.setattr("lit_ghibli.commands._hydra.job_overrides", lambda: overrides)
     with pytest.raises(SystemExit, match=message):
         run(teacher, photos, tmp_path / "out", *overrides)
     assert not (tmp_path / "out").exists()

@@ -154,6 +154,12 @@ def test_everything_else_is_left_to_hydra(word):
         ("holiday -", "one photograph of standard input"),
         ("- --out folder", "folder: name the picture's file"),
         ("nowhere.jpg -", "nowhere.jpg cannot be read"),
+        ("a.png smooth=7", "smooth=7: that is of clips, and would do nothing here: leave it out"),
+        ("holiday smooth=0", "smooth=0: that is of clips"),
+        ("a.png - smooth=0.5", "smooth=0.5: that is of clips"),
+        ("a.png style=mine tile=512", "tile=512: that is of runs whose network can translate parts, and of"),
+        ("a.png quality=80", "quality=80: that is of .jpg, .jpeg, .jfif, .webp, .avif and clips"),
+        ("a.png - quality=80", "quality=80: that is of .jpg"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line_and_nothing_is_written(monkeypatch, words, said):
@@ -188,8 +194,9 @@ def test_settings_of_the_painter_are_refused_where_it_does_not_paint(monkeypatch
     photo("a.png")
     words = ["painter=ink", "painter.outlines.opacity=0.9"]
     monkeypatch.setattr("lit_ghibli.commands._hydra.job_overrides", lambda: words)
-    with pytest.raises(UserError, match="painter=ink: the painter's settings are of style=painter"):
-        command.stylize(composed("inputs=[a.png]", *words))
+    for style in ("style=null", "style=a.png", "checkpoint=run"):
+        with pytest.raises(UserError, match="painter=ink: that is of style=painter"):
+            command.stylize(composed("inputs=[a.png]", style, *words))
     command.stylize(composed("inputs=[a.png]", "style=painter", *words))
     command.stylize(composed("inputs=[a.png]", "style=painter", "out=b.png"))
     assert open_image("a_painter.png").tobytes() != open_image("b.png").tobytes()

@@ -71,6 +71,7 @@ def test_a_clip_is_painted_and_its_flicker_told(monkeypatch, capsys):
         ("clip.mkv --out a.webm", "a.webm: one clip is written to a file that ends in .mp4"),
         ("clip.mkv --out text.txt", "text.txt: one clip is written to a file that ends in .mp4"),
         ("text.mp4", "text.mp4 is no clip, or truncated or damaged"),
+        ("clip.mkv max_megapixels=0.0001", "pixels are above max_megapixels=0.0001; raise that"),
         ("clip.mkv style=min", "there is no such style; did you mean mine"),
     ],
 )
