@@ -18,6 +18,7 @@ from lit_ghibli.inference.picture_metadata import kept_metadata
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # the next file would fare no better
 _WITH_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
 OF_QUALITY = (".jpg", ".jpeg", ".jfif", ".webp", ".avif")  # formats whose files can be smaller at a price
+_SILENT = (".bmp",)
 _FINE = 95  # quality of JPEG and AVIF from which on colors are as fine as lightness
 
 
@@ -137,8 +138,11 @@ def _is_lossless(path: Path) -> bool:
 
 
 def _written(path: Path) -> Path:
-    """The place of a picture that would lie at ``path``; for formats that are read alone of another one."""
-    if path.suffix.lower() in WRITTEN:
+    """The place of a picture that would lie at ``path``; in another format where its own is read alone, or is silent.
+
+    Silent is one that cannot say what has made a picture: in a folder that goes on, those of any style would be done.
+    """
+    if path.suffix.lower() in WRITTEN and path.suffix.lower() not in _SILENT:
         return path
     return path.with_suffix(".jpg" if path.suffix.lower() in HEIC_EXTENSIONS else ".png")
 

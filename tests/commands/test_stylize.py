@@ -279,13 +279,18 @@ def test_pictures_that_something_else_has_made_are_not_done(monkeypatch, capsys)
     assert "1 there already, 1 to do" in capsys.readouterr().out
 
 
-def test_pictures_of_formats_that_are_read_alone_are_told(monkeypatch, capsys):
-    for name in ("in/a.gif", "in/b.ppm", "c.gif"):
+def test_pictures_of_formats_that_are_read_alone_or_cannot_say_what_has_made_them_are_told(monkeypatch, capsys):
+    for name in ("in/a.gif", "in/b.ppm", "in/d.bmp", "c.gif", "e.bmp"):
         photo(name)
     typed(monkeypatch, "in", "style=mine")
-    assert "1 .gif written as .png, 1 .ppm written as .png" in capsys.readouterr().out
+    assert "1 .bmp written as .png, 1 .gif written as .png, 1 .ppm written as .png" in capsys.readouterr().out
+    assert "were made with style=mine" in refusal(monkeypatch, "in", "--out", "in_mine", "style=ink")
     typed(monkeypatch, "c.gif", "style=mine")
-    assert {path.name for path in Path.cwd().rglob("*.png")} >= {"a.png", "b.png", "c_mine.png"}
+    typed(monkeypatch, "e.bmp", "style=mine")
+    assert {path.name for path in Path.cwd().rglob("*.png")} >= {"a.png", "b.png", "c_mine.png", "d.png", "e_mine.png"}
+    typed(monkeypatch, "e.bmp", "named.bmp", "style=mine")
+    assert open_image("named.bmp").tobytes() == open_image("e_mine.png").tobytes()
+    assert "named.bmp exists already" in refusal(monkeypatch, "e.bmp", "--out", "named.bmp", "style=ink")
 
 
 def test_more_megapixels_are_read_on_request(monkeypatch):
