@@ -19,6 +19,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
+from lit_ghibli import cluster
 from lit_ghibli.documents import check_depth, conform, parse_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import replacing, write_atomically
@@ -191,6 +192,20 @@ def _plain(path: Path) -> Path:
         what = "a link that leads nowhere" if path.is_symlink() else "no file, but a folder, a pipe or the like"
         raise CheckpointError(f"{path}: {what}: move it away, or name another checkpoint of the run")
     return path
+
+
+def of_this_job(run: str | Path) -> Path | None:
+    """The last checkpoint in a run's folder if this very job of a scheduler's wrote it before it was requeued.
+
+    What another job or a person has left there is not gone on with: a fresh run replaces it.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    last, job = Path(run) / "checkpoints" / "last.ckpt", cluster.job()
+    if job is None or not cluster.may_be_requeued() or not last.is_file():
+        return None
+    return last if load(last, mmap=True).get("job") == job else None
 
 
 def newest_run(outputs: str | Path = "outputs") -> Path:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from lit_ghibli.errors import UserError
@@ -63,22 +62,6 @@ def ends_jobs_itself() -> bool:
     A preempted job that stops at once is over for SLURM, and one that was cancelled must not be requeued by us.
     """
     return (job() or "").startswith("slurm")
-
-
-def own_checkpoint(run: str | Path) -> Path | None:
-    """The last checkpoint in a run's folder if this very job wrote it before it was requeued.
-
-    What another job or a person has left there is not gone on with: a fresh run replaces it.
-
-    Raises:
-        CheckpointError: The file is damaged.
-    """
-    from lit_ghibli import checkpoints  # here, so that --help answers at once
-
-    last = Path(run) / "checkpoints" / "last.ckpt"
-    if job() is None or not may_be_requeued() or not last.is_file():
-        return None
-    return last if checkpoints.load(last, mmap=True).get("job") == job() else None
 
 
 def requeue(handlers: Mapping[int, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole, so that a reader sees the old one or the new one; and files that lock."""
+"""Files that are replaced as a whole, so that a reader sees the old one or the new one."""
 
 import contextlib
 import errno
@@ -95,31 +95,13 @@ def _open_locked(path: Path, mode: str, options: dict[str, Any]) -> IO:
     """Open a file for writing that `remove_partials` leaves alone until it is closed, or its writer is dead."""
     while True:
         file = open(path, mode, **options)  # noqa: SIM115 (it is the caller's to close)
-        with contextlib.suppress(OSError):  # some file systems of networks have no locks
+        # Not `lit_ghibli.locks`, for thousands of files that take milliseconds each; on file systems of networks that
+        # have no such locks, what killed processes have left stays.
+        with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # removed between the two
-
-
-def lock_file(path: Path) -> IO[str] | None:
-    """Open a file that one program, with those that inherit the open file from it, may hold at a time.
-
-    Args:
-        path: Is made where it does not exist.
-
-    Returns:
-        The open file, which holds the lock until it is closed; None where somebody else holds it.
-    """
-    # A pipe, whose reader would be waited for, is refused.
-    number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
-    file = open(number, "a", encoding="utf-8")  # noqa: SIM115 (it is the caller's to close)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
 
 
 def check_plain(path: Path) -> None:

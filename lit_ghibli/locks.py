@@ -20,6 +20,7 @@ from typing import Any
 
 from lit_ghibli import cluster
 from lit_ghibli.documents import conform, parse_json
+from lit_ghibli.files import check_plain
 
 RUN = "run.lock"  # of a run's folder
 BEAT = 20.0  # seconds from one sign of life to the next
@@ -123,7 +124,7 @@ def take(path: Path, watching: Callable[[str], None] | None, ending: Callable[[]
 
     Raises:
         Taken: Another process owns it.
-        OSError: No file can be made there.
+        OSError: No file can be made there, or a pipe has its place.
     """
     mine, watched, since = this_process(), None, 0.0
     while (file := _create(path, mine)) is None:
@@ -236,6 +237,7 @@ def _write(file: int, owner: dict[str, Any]) -> None:
 
 def _look(path: Path) -> tuple[bytes, int, int] | None:
     """What a lock holds, and what changes with every sign of life; None where there is none."""
+    check_plain(path)
     try:
         with open(path, "rb") as file:  # opened anew, since a file's state that is remembered may be old on networks
             status = os.fstat(file.fileno())

@@ -82,9 +82,9 @@ def test_one_process_writes_the_files_of_a_run(environment, variables, first):
 )
 def test_only_a_requeued_job_finds_its_own_checkpoint(environment, tmp_path, variables, written_by, resumes):
     environment(**variables)
-    assert cluster.own_checkpoint(tmp_path) is None, "nothing was written yet"
+    assert checkpoints.of_this_job(tmp_path) is None, "nothing was written yet"
     write_checkpoint(tmp_path, written_by)
-    assert cluster.own_checkpoint(tmp_path) == (tmp_path / "checkpoints/last.ckpt" if resumes else None)
+    assert checkpoints.of_this_job(tmp_path) == (tmp_path / "checkpoints/last.ckpt" if resumes else None)
 
 
 def test_submitit_requeues_its_own_jobs(environment, monkeypatch):

@@ -14,10 +14,10 @@ from lit_ghibli.callbacks import run_owner
 from lit_ghibli.commands._style_jobs import plan
 from lit_ghibli.commands.mos_score import find_answers
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file
 from lit_ghibli.inference.picture_files import plan_outputs
 from lit_ghibli.inference.styles import find_styles
 from lit_ghibli.inference.video import _write_state
+from lit_ghibli.locks import take
 from lit_ghibli.published.reading import read_published
 from lit_ghibli.reports.tables import last_values
 
@@ -54,7 +54,7 @@ def test_a_pipe_is_neither_a_style_nor_a_lock():
     os.mkfifo("styles/pipe.safetensors")
     assert "pipe" not in find_styles()
     with pytest.raises(OSError, match=r"pipe\.safetensors"):
-        lock_file(Path("styles/pipe.safetensors"))
+        take(Path("styles/pipe.safetensors"), None)
 
 
 def test_links_in_circles_are_found_with_the_others():

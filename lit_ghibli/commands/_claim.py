@@ -23,14 +23,15 @@ class ClaimFolder(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **options: Any) -> None:
-        from lit_ghibli.callbacks import run_owner  # here, so that --help answers at once
+        from lit_ghibli import checkpoints  # here, so that --help answers at once
+        from lit_ghibli.callbacks import run_owner
 
         if not run_owner.is_first():
             return
         HydraConfig.instance().set_config(config)  # which Hydra itself does later: names are made of its choices
         folder, numbered = Path(config.hydra.run.dir), _may_be_numbered(config, "hydra.run.dir")
         with _one_message(config):
-            if config.resume or cluster.own_checkpoint(folder):
+            if config.resume or checkpoints.of_this_job(folder):
                 run_owner.acquire(folder)
                 return
             taken = run_owner.claim(folder, numbered=numbered)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 import lit_ghibli
-from lit_ghibli.cluster import environment_plugins, own_checkpoint
+from lit_ghibli.cluster import environment_plugins
 from lit_ghibli.commands import _sweeper, to_overrides
 from lit_ghibli.commands._hydra import command, job_overrides, trusting_if_asked, typed_command
 from lit_ghibli.commands._optimized import check_optimized, watch_optimized
@@ -235,7 +235,7 @@ def prepare(config: DictConfig) -> Prepared:
     torch.set_float32_matmul_precision("high")
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     _check_length(resolved["method"].get("epochs"), resolved["trainer"].get("max_epochs"))
-    checkpoint = own_checkpoint(config.run_dir)  # newer than what a requeued job was told to resume
+    checkpoint = checkpoints.of_this_job(config.run_dir)  # newer than what a requeued job was told to resume
     if checkpoint is None and config.resume:
         checkpoint = checkpoints.find(config.resume)
     if checkpoint:

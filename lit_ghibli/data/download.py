@@ -37,7 +37,8 @@ from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.archives import ArchiveError, limit, megabytes, unpack
 from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file, write_text
+from lit_ghibli.files import write_text
+from lit_ghibli.locks import Taken, is_free, take
 
 Report = Callable[[int, int | None], None]
 
@@ -228,14 +229,12 @@ def _alone(lock: Path) -> Iterator[None]:
     Raises:
         DownloadError: One is doing so.
     """
-    file = lock_file(lock)
-    if file is None:
-        raise DownloadError(f"{lock.parent}: another `lit-ghibli data fetch` is at work on this here; wait for it")
-    with file:
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+    try:
+        held = take(lock, lambda who: print(f"{lock.parent}: looking whether {who} still fetches this", flush=True))
+    except Taken as error:
+        raise DownloadError(f"{lock.parent}: {error} fetches this: wait for it") from error
+    with held:
+        yield
 
 
 def _check_source(target: Path, record: Path, sha256: str | None) -> None:
@@ -259,7 +258,8 @@ def _sweep(target: Path, archive: Path) -> None:
         leftover.unlink()
     for leftover in target.parent.glob(f".{glob.escape(target.name)}.unpacking-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    _lock_of(target).unlink(missing_ok=True)
+    if is_free(lock := _lock_of(target)):
+        lock.unlink(missing_ok=True)
 
 
 def _lock_of(target: Path) -> Path:

@@ -15,18 +15,13 @@ from PIL import Image
 
 from lit_ghibli.data.image_files import open_image
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file, named, replacing, write_picture, write_text
+from lit_ghibli.files import named, replacing, write_picture, write_text
 from lit_ghibli.inference.clips import Clip, Writer, container_of, join, read_frames, times_of
 from lit_ghibli.inference.smoothing import smoothing
 from lit_ghibli.inference.translator import Translator
+from lit_ghibli.locks import Taken, take
 
-_SETTINGS, _STATE, _FIRST, _LOCK, _JOINED = (
-    "settings.json",
-    "state.pt",
-    "first.png",
-    "lock",
-    "joined",
-)  # beside parts, NNNN.nut
+_SETTINGS, _STATE, _FIRST, _JOINED = "settings.json", "state.pt", "first.png", "joined"  # beside parts, NNNN.nut
 _ALIKE = 1.0  # levels on average by which pictures of one frame differ at most whose networks are the same
 
 _REMEDY = ": repeat that call to go on with it, or add overwrite=true to begin anew"
@@ -45,11 +40,17 @@ def work_folder(path: Path, settings: Mapping[str, Any], *, overwrite: bool) -> 
         UserError: It is, without ``overwrite``, or another program paints this clip.
     """
     folder = path.with_name(f"{path.name}.parts")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = lock_file(folder / _LOCK)
-    if lock is None:
-        raise UserError(f"{path}: another program is painting it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Beside the folder, which is removed while the lock is held.
+        lock = take(
+            path.with_name(f".{path.name}.lock"),
+            lambda who: print(f"{path}: looking whether {who} still paints it", flush=True),
+        )
+    except Taken as error:
+        raise UserError(f"{path}: {error} paints it: wait for it") from error
     with lock:
+        folder.mkdir(exist_ok=True)
         noted = folder / _SETTINGS
         before = json.loads(noted.read_text()) if noted.is_file() else None
         if before not in (None, settings) and not overwrite:
@@ -154,5 +155,4 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
 
 def _clear(folder: Path) -> None:
     for file in folder.iterdir():
-        if file.name != _LOCK:
-            file.unlink()
+        file.unlink()

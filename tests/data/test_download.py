@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import json
 import os
 import random
 import shutil
@@ -18,7 +19,7 @@ from lit_ghibli.data import archives, download
 from lit_ghibli.data.archives import ArchiveError, unpack
 from lit_ghibli.data.download import DownloadError, Fetched, check_room, fetch, sha256_of
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import lock_file
+from lit_ghibli.locks import began, this_process
 
 PICTURES = {
     f"{split}/{number}.jpg": random.Random(number).randbytes(3000) for split in ("train", "val") for number in (1, 2)
@@ -213,12 +214,14 @@ def test_pipes_in_the_way_are_not_waited_for(tmp_path, name, said):
 
 def test_two_fetches_at_once_do_not_meet(tmp_path):
     put(tmp_path, tar_of(below("maps", PICTURES)))
-    with (
-        lock_file(tmp_path / ".maps.lock"),
-        pytest.raises(DownloadError, match="another `lit-ghibli data fetch` is at"),
-    ):
+    (tmp_path / ".maps.lock").write_text(
+        json.dumps({**this_process(), "process": (other := os.getppid()), "began": began(other)})
+    )
+    with pytest.raises(DownloadError, match=rf"process {other} on .* fetches this: wait for it"):
         by_hand(tmp_path)
+    (tmp_path / ".maps.lock").write_text(json.dumps({**this_process(), "began": "long ago"}))  # killed
     assert by_hand(tmp_path).fresh
+    assert not (tmp_path / ".maps.lock").exists()
 
 
 def test_an_archive_without_files_is_no_data_set(unpacked):

@@ -1,6 +1,8 @@
 """Clips that are painted in several calls."""
 
 import contextlib
+import json
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +15,7 @@ pytest.importorskip("av", reason="of lit-ghibli[video]")
 
 from helpers.clips import still_scene, write_clip
 
+from lit_ghibli import locks
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.clips import inspect_clip, read_frames, times_of
 from lit_ghibli.inference.translator import Translator
@@ -109,9 +112,13 @@ def test_calls_with_other_settings_or_weights_do_not_mix(tmp_path, clip):
 def test_two_programs_do_not_paint_one_clip(tmp_path, clip):
     with (
         work_folder(tmp_path / "out.mp4", SETTINGS, overwrite=False),
-        pytest.raises(UserError, match=r"out.mp4: another program is painting it"),
+        pytest.raises(UserError, match=rf"out.mp4: process {os.getpid()} on .* paints it: wait for it"),
     ):
         paint(tmp_path, Shaded())
+    lock = tmp_path / ".out.mp4.lock"
+    lock.write_text(json.dumps({**locks.this_process(), "began": "long ago"}))  # killed
+    assert paint(tmp_path, Shaded()) == [0, 10]
+    assert not lock.exists()
 
 
 def test_without_a_painted_frame_nothing_is_left(tmp_path, clip):
