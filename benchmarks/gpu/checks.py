@@ -121,7 +121,7 @@ def check(job: Job, args: argparse.Namespace, note: Callable[[dict[str, Any]], N
         if args.device == "cuda":
             say("no step waits for the GPU", not fast.waits, ", ".join(sorted(fast.waits)) or "none does")
 
-        ddp = ["+trainer.strategy=ddp_find_unused_parameters_true", "trainer.max_epochs=1"]
+        ddp = ["+trainer.strategy._target_=lit_ghibli.training.exchange.PhasewiseDDP", "trainer.max_epochs=1"]
         together = train(job, args, Path(place, "ddp"), *exact, *ddp)
         apart = _difference(place, "straight/epoch_0001.ckpt", "ddp/epoch_0001.ckpt")
         expected = "nccl" if args.device == "cuda" else "gloo"

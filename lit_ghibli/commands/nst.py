@@ -138,7 +138,7 @@ def _share_out(devices: Sequence[int], trainer: Mapping[str, Any]) -> None:
     """
     on_cpu = trainer.get("accelerator") == "cpu" or not _has_gpu()
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(devices)))}
-    command = [sys.executable, "-m", "lit_ghibli.commands.nst", *sys.argv[1:], "trainer.strategy=auto"]
+    command = [sys.executable, "-m", "lit_ghibli.commands.nst", *sys.argv[1:], "~trainer.strategy"]
     processes = []
     try:
         for number, device in enumerate(devices):

@@ -92,13 +92,12 @@ def test_a_single_run_keeps_its_arguments(monkeypatch, tmp_path, job):
 
 
 @pytest.mark.parametrize(
-    ("preset", "nodes", "processes", "strategy"),
-    [("slurm", 1, 1, None), ("slurm_node", 1, 8, "ddp_find_unused_parameters_true"), ("slurm_nodes", 2, 8, "ddp_f")],
+    ("preset", "nodes", "processes"), [("slurm", 1, 1), ("slurm_node", 1, 8), ("slurm_nodes", 2, 8)]
 )
-def test_slurm_gives_a_run_the_processes_that_lightning_expects(preset, nodes, processes, strategy):
+def test_slurm_gives_a_run_the_processes_that_lightning_expects(preset, nodes, processes):
     config = compose_train(f"launcher={preset}", "launcher.partition=gpu", "launcher.minutes=90")
     assert (config.trainer.num_nodes, config.trainer.devices) == (nodes, processes)
-    assert str(config.trainer.get("strategy")).startswith(str(strategy))
+    assert ("strategy" in config.trainer) == (processes > 1)
     assert config.hydra.mode.name == "MULTIRUN"
     launcher = config.hydra.launcher
     assert launcher._target_.endswith("SlurmLauncher")

@@ -50,7 +50,7 @@ def test_what_lightning_would_answer_with_a_traceback_is_a_line(knobs, parts, mo
 @pytest.mark.parametrize(
     "knobs",
     [
-        {"devices": 2, "strategy": "ddp_find_unused_parameters_true"},
+        {"devices": 2, "strategy": {"_target_": "lit_ghibli.training.exchange.PhasewiseDDP"}},
         {"devices": "auto"},
         {"deterministic": "warn", "precision": "bf16-mixed", "max_time": {"hours": 1}},
         {"limit_train_batches": 0.5, "accumulate_grad_batches": 1, "gradient_clip_val": None},
