@@ -197,6 +197,7 @@ class OdeGenerator(BottleneckGenerator):
         num_blocks: ODE blocks.
         output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
         smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
+        outlines: that it may draw over the photograph, their width in pixels, see ``Ink``; 0 for none.
         flatten: of photographs before they are translated, see ``Flatten``; 0 leaves them as they are.
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
@@ -222,6 +223,7 @@ class OdeGenerator(BottleneckGenerator):
         num_blocks: int = 4,
         output: Output = "tanh",
         smoothing: int = 0,
+        outlines: float = 0,
         flatten: float = 0,
         upsample: Upsample = "transposed",
         downsample: Downsample = "stride",
@@ -242,6 +244,7 @@ class OdeGenerator(BottleneckGenerator):
             base_channels,
             output,
             smoothing,
+            outlines,
             flatten,
             upsample,
             downsample,

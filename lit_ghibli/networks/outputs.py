@@ -7,6 +7,9 @@
 - ``luminance``: a residual of one channel, added to red, green and blue alike. The luma (Rec. 601, whose weights sum
   to 1) changes by just that and the differences of color stay: the picture keeps the photograph's palette, as
   in luminance-only transfer (Gatys et al. 2016, "Preserving Color in Neural Artistic Style Transfer").
+
+Either of the last two may also draw outlines: one more channel says how much lighter or darker each pixel becomes where
+the photograph's outlines lie. It, too, starts at zero.
 """
 
 from typing import Literal
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_ghibli.errors import UserError
+from lit_ghibli.networks.outlining import Ink
 
 Output = Literal["tanh", "residual", "luminance"]
 
@@ -27,16 +31,20 @@ class OutputLayer(nn.Module):
         in_channels: channels of the photograph.
         out_channels: channels of the picture.
         smoothing: pixels; what is added becomes its mean over a square that reaches so far to all sides, twice.
+        outlines: pixels, the width of the outlines that may be drawn, see ``Ink``; 0 for none.
 
     Attributes:
         channels: that the last convolution gives.
+        context: a pixel depends on others at most this far away, in pixels.
 
     Raises:
         UserError: ``kind`` is unknown, adds to the photograph and the numbers of channels differ, or does not
-            and shall be smoothed.
+            and shall be smoothed or get outlines.
     """
 
-    def __init__(self, kind: Output, in_channels: int, out_channels: int, smoothing: int = 0) -> None:
+    def __init__(
+        self, kind: Output, in_channels: int, out_channels: int, smoothing: int = 0, outlines: float = 0
+    ) -> None:
         super().__init__()
         if kind not in ("tanh", "residual", "luminance"):
             raise UserError(f"output is {kind!r}; it must be 'tanh', 'residual' or 'luminance'")
@@ -50,8 +58,15 @@ class OutputLayer(nn.Module):
                 f"smoothing is {smoothing} pixels for output={kind!r}; it must be at least 0, and 0 for 'tanh', whose "
                 "whole picture would be blurred: use output='residual' or 'luminance'"
             )
+        if outlines and kind == "tanh":
+            raise UserError(
+                f"outlines={outlines:g} for output='tanh', whose whole picture is painted anew; they are drawn on what "
+                "is painted over the photograph: use output='residual' or 'luminance', or outlines=0"
+            )
         self.kind, self.smoothing = kind, smoothing
-        self.channels = 1 if kind == "luminance" else out_channels
+        self.ink = Ink(outlines) if outlines else None
+        self.channels = (1 if kind == "luminance" else out_channels) + bool(outlines)
+        self.context = 2 * smoothing + (self.ink.context if self.ink else 0)
 
     def start(self, convolution: nn.Module) -> None:
         """Give the last convolution the weights that training starts from: zeros where it adds to the photograph."""
@@ -64,7 +79,9 @@ class OutputLayer(nn.Module):
             return values.tanh()
         for _ in range(2 if self.smoothing else 0):
             values = _mean_over_squares(values, self.smoothing)
-        return photos + values
+        if self.ink is None:
+            return photos + values
+        return photos + values[:, :-1] + values[:, -1:] * self.ink(photos)
 
     def extra_repr(self) -> str:
         """What a printed network says of this layer."""

@@ -117,6 +117,7 @@ class BottleneckGenerator(nn.Module):
         base_channels: channels at full resolution; the bottleneck has four times as many.
         output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
         smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
+        outlines: that it may draw over the photograph, their width in pixels, see ``Ink``; 0 for none.
         flatten: of photographs before they are translated, see ``Flatten``; 0 leaves them as they are.
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
@@ -146,6 +147,7 @@ class BottleneckGenerator(nn.Module):
         base_channels: int = 64,
         output: Output = "tanh",
         smoothing: int = 0,
+        outlines: float = 0,
         flatten: float = 0,
         upsample: Upsample = "transposed",
         downsample: Downsample = "stride",
@@ -154,7 +156,7 @@ class BottleneckGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.flatten = Flatten(flatten)
-        self.output = OutputLayer(output, in_channels, out_channels, smoothing)
+        self.output = OutputLayer(output, in_channels, out_channels, smoothing, outlines)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
             "stem": _normalized(Conv2d(in_channels, full, 7, padding=3, padding_mode="reflect"), full),
@@ -173,7 +175,7 @@ class BottleneckGenerator(nn.Module):
         self.decoder = nn.Sequential(OrderedDict(decoder))
         self._middle = (num_blocks + 1) // 2
         self.attention = GatedAttention(quarter) if attention else None
-        self._ends_context = 16 + 3 * (downsample == "blur") + 2 * (upsample == "bilinear") + 2 * smoothing
+        self._ends_context = 16 + 3 * (downsample == "blur") + 2 * (upsample == "bilinear") + self.output.context
         init_weights(self, initialization=initialization)
         self.output.start(self.decoder.head)
 
@@ -247,6 +249,7 @@ class ResnetGenerator(BottleneckGenerator):
         num_blocks: residual blocks.
         output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
         smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
+        outlines: that it may draw over the photograph, their width in pixels, see ``Ink``; 0 for none.
         flatten: of photographs before they are translated, see ``Flatten``; 0 leaves them as they are.
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
@@ -264,6 +267,7 @@ class ResnetGenerator(BottleneckGenerator):
         num_blocks: int = 9,
         output: Output = "tanh",
         smoothing: int = 0,
+        outlines: float = 0,
         flatten: float = 0,
         upsample: Upsample = "transposed",
         downsample: Downsample = "stride",
@@ -278,6 +282,7 @@ class ResnetGenerator(BottleneckGenerator):
             base_channels,
             output,
             smoothing,
+            outlines,
             flatten,
             upsample,
             downsample,
