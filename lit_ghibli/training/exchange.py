@@ -14,7 +14,8 @@ class PhasewiseDDP(DDPStrategy):
 
     PyTorch's ``DistributedDataParallel`` exchanges in every backward pass the gradients of all networks; a GAN's phase
     has several of these passes and uses some of the networks. Networks are not wrapped therefore. The same parameters
-    must have gradients in all processes: what a phase computes depends on the iteration alone.
+    must have gradients in all processes: what a phase computes depends on the iteration alone. A method must optimise
+    manually, as all here do: otherwise Lightning computes the gradients within the optimiser's step.
     """
 
     def configure_ddp(self) -> None:
