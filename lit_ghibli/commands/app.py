@@ -33,12 +33,19 @@ def app(config: DictConfig) -> None:
             raise UserError(f"{key} must be above 0; got {config[key]}")
     Image.MAX_IMAGE_PIXELS = round(config.max_megapixels * 1e6)
     for number in stop_signals():  # all end it as Ctrl-C does: what is open is closed, and the folder deleted
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _stop)
     try:
         with tempfile.TemporaryDirectory(prefix="lit_ghibli_app_") as folder:
             _serve(config, Path(folder))
     except KeyboardInterrupt:
         print("\nstopped")
+
+
+def _stop(number: int, frame: object) -> None:
+    """End the page; signals that come while it ends, as when Ctrl-C is pressed twice, do not break that off."""
+    for each in stop_signals():
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _serve(config: DictConfig, folder: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 from helpers.browser import CHROMIUM, Browser
 from PIL import Image
 
-from lit_ghibli.commands.app import check_address
+from lit_ghibli.commands.app import _stop, check_address
 from lit_ghibli.errors import UserError
+from lit_ghibli.signals import stop_signals
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "lit_ghibli/photographs"
 WITH_GRADIO = importlib.util.find_spec("gradio") is not None
@@ -36,6 +37,18 @@ def test_an_address_that_cannot_be_listened_on_is_refused_before_anything_is_loa
         check_address("127.0.0.1", 70_000)
     with pytest.raises(UserError, match=r"host=192\.0\.2\.1 port=\d+: cannot assign"):  # of no machine: RFC 5737
         check_address("192.0.2.1", port)
+
+
+def test_ctrl_c_pressed_twice_ends_it_once():
+    before = {number: signal.getsignal(number) for number in stop_signals()}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _stop(signal.SIGINT, None)
+        for number in before:
+            os.kill(os.getpid(), number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.skipif(WITH_GRADIO, reason="gradio is there")
