@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+_ESCAPED = {"\n": "\\n", "\t": "\\t"}
+
 
 class UserError(ValueError):
     """Something that the user gave cannot be used; the message says what, where, and what to do.
@@ -25,6 +27,11 @@ def printable(text: str) -> str:
         letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def one_line(text: object) -> str:
+    """A text from outside, such as a file's name, which may hold line breaks too, as :func:`printable` writes it."""
+    return "".join(letter if letter.isprintable() else _ESCAPED.get(letter, letter) for letter in printable(str(text)))
 
 
 def _decode(name: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from lit_ghibli.errors import one_line
+
 if TYPE_CHECKING:  # so that --help answers at once
     from PIL.Image import Image
 
@@ -121,7 +123,7 @@ def explain(error: OSError) -> str:
     room = "; make room, or choose another place" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
     nameless = "standard output, or a file" if room or error.errno in (errno.EPIPE, errno.EIO) else ""
     reason = f"{error.strerror[:1].lower()}{error.strerror[1:]}{room}" if error.strerror else str(error)
-    return ": ".join(filter(None, (error.filename or nameless, reason)))
+    return ": ".join(filter(None, (one_line(error.filename or nameless), reason)))
 
 
 def config_dir() -> str:

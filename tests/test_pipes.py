@@ -13,13 +13,15 @@ from PIL import Image
 from lit_ghibli.callbacks import run_owner
 from lit_ghibli.commands._style_jobs import plan
 from lit_ghibli.commands.mos_score import find_answers
-from lit_ghibli.errors import UserError
+from lit_ghibli.data.image_files import ImageFileError, bullets
+from lit_ghibli.errors import UserError, one_line
+from lit_ghibli.files import explain
 from lit_ghibli.inference.picture_files import plan_outputs
 from lit_ghibli.inference.styles import find_styles
 from lit_ghibli.inference.video import _write_state
 from lit_ghibli.locks import take
 from lit_ghibli.published.reading import read_published
-from lit_ghibli.reports.tables import last_values
+from lit_ghibli.reports.tables import last_values, markdown_table
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +57,17 @@ def test_a_pipe_is_neither_a_style_nor_a_lock():
     assert "pipe" not in find_styles()
     with pytest.raises(OSError, match=r"pipe\.safetensors"):
         take(Path("styles/pipe.safetensors"), None)
+
+
+def test_line_breaks_and_escape_codes_in_names_do_not_break_a_message():
+    name = "a\nb\x1b[31m\t.jpg"
+    assert one_line(name) == r"a\nb\x1b[31m\t.jpg"
+    Path(name).write_text("no picture")
+    error = ImageFileError(name, "is no picture")
+    assert str(error) == r"a\nb\x1b[31m\t.jpg is no picture"
+    assert bullets([str(error), name]).count("\n") == 2
+    assert explain(FileNotFoundError(2, "No such file", name)) == r"a\nb\x1b[31m\t.jpg: no such file"
+    assert markdown_table([{"name": name}]).count("\n") == 3
 
 
 def test_links_in_circles_are_found_with_the_others():

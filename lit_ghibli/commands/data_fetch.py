@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.data.download import Report, fetch
-from lit_ghibli.errors import UserError, did_you_mean, printable
+from lit_ghibli.errors import UserError, did_you_mean, one_line
 
 
 @command("data fetch")
@@ -35,7 +35,7 @@ def data_fetch(config: DictConfig) -> None:
             report=report,
         )
     splits = sorted(path for path in fetched.folder.iterdir() if path.is_dir())
-    counts = (f"{len(list(split.iterdir()))} files in {printable(split.name)}" for split in splits)
+    counts = (f"{len(list(split.iterdir()))} files in {one_line(split.name)}" for split in splits)
     print(f"{fetched.folder}: {', '.join(counts)}")
     if not fetched.fresh:
         print("it was there already, so nothing was downloaded")

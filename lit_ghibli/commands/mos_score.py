@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
-from lit_ghibli.errors import UserError, printable
+from lit_ghibli.errors import UserError, one_line
 from lit_ghibli.files import write_text
 from lit_ghibli.opinion.answers import (
     AnswersError,
@@ -34,7 +34,7 @@ def mos_score(config: DictConfig) -> None:
     inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
     files, others = find_answers([Path(path) for path in inputs], key_file, out)
     raters, listed = select_raters(files, key, Thresholds(**config.unreliable))
-    left_out = [printable(f"  {row['file']}: {row['why_not']}") for row in listed if row["counted"] == "no"]
+    left_out = [one_line(f"  {row['file']}: {row['why_not']}") for row in listed if row["counted"] == "no"]
     if not raters:
         raise UserError("\n".join([f"none of {len(files)} files can be counted:", *left_out]))
     tables = np.stack([score_table(rater, key) for rater in raters])
@@ -47,7 +47,7 @@ def mos_score(config: DictConfig) -> None:
     write_text(out / "summary.tex", latex_table(list(map(without_bounds, results["summary"]))))
     print(f"{len(raters)} of {len(files)} raters counted{', the others not:' if left_out else ''}", *left_out, sep="\n")
     if others:
-        print(f"passed over, {len(others)} files that are not called .json, such as {printable(str(others[0]))}")
+        print(f"passed over, {len(others)} files that are not called .json, such as {one_line(str(others[0]))}")
     print(*(f"\n{markdown_table(results[name])}" for name in ("summary", "agreement")), sep="")
     if note := _note_on_power(len(raters), len(key["methods"])):
         print(note)

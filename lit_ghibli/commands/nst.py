@@ -23,7 +23,7 @@ from lit_ghibli.commands._style_jobs import Job, plan, sheet_rows
 from lit_ghibli.commands._trainer import check_trainer, device_numbers
 from lit_ghibli.commands.train import begin, make_trainer, plain_and_links
 from lit_ghibli.data.image_files import open_image, picture_size
-from lit_ghibli.errors import UserError, printable
+from lit_ghibli.errors import UserError, one_line
 from lit_ghibli.files import write_picture
 from lit_ghibli.inference.picture_metadata import said_of, software_of
 from lit_ghibli.recipes import build
@@ -94,7 +94,7 @@ def nst(config: DictConfig) -> None:
         for number in range(first, len(jobs), step):
             job = jobs[number]
             path = out / f"{job.name}.png"
-            print(printable(f"{number + 1}/{len(jobs)} {path}"), end="", flush=True)
+            print(one_line(f"{number + 1}/{len(jobs)} {path}"), end="", flush=True)
             if path.exists() and not config.overwrite:
                 print(" is there already; overwrite=true paints it again")
                 continue
@@ -102,7 +102,7 @@ def nst(config: DictConfig) -> None:
             started = time.perf_counter()
             prepare(job)(path)
             write_picture(open_image(path), path, exif=said_of(_software(config, job)))
-            print(f"{printable(str(path))}: {time.perf_counter() - started:.1f} s", flush=True)
+            print(f"{one_line(str(path))}: {time.perf_counter() - started:.1f} s", flush=True)
     if in_sheet and step == 1:
         sheet = labelled_grid(sheet_rows(jobs, out, bool(config.pairs)), max_side=config.sheet_side)
         write_picture(sheet, out / "sheet.png")

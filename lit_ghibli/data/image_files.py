@@ -23,7 +23,7 @@ from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.color_profiles import to_srgb
 from lit_ghibli.data.color_spaces import color_codes, high_range, profile_of
 from lit_ghibli.data.heif import HEIC_EXTENSIONS, NO_HEIC, is_heif, register_heif
-from lit_ghibli.errors import UserError, printable
+from lit_ghibli.errors import UserError, one_line
 
 WRITTEN = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 _HEIC_IS_READ = register_heif()
@@ -68,7 +68,7 @@ class ImageFileError(UserError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path} {self.reason}"
+        return one_line(f"{self.path} {self.reason}")
 
 
 class UnsuitablePicture(UserError):
@@ -380,4 +380,4 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
 def bullets(lines: Sequence[str], at_most: int = _LISTED) -> str:
     """Lines as an indented list, cut after ``at_most`` of them."""
     more = [f"... and {len(lines) - at_most} more"] if len(lines) > at_most else []
-    return "".join(f"\n  {printable(line)}" for line in [*lines[:at_most], *more])
+    return "".join(f"\n  {one_line(line)}" for line in [*lines[:at_most], *more])

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_ghibli.errors import UserError, printable
+from lit_ghibli.errors import UserError, one_line
 from lit_ghibli.files import check_plain, write_atomically, write_text
 
 Row = dict[str, Any]
@@ -104,7 +104,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
     names = columns(rows)
     numeric = {name: all(isinstance(row.get(name, 0), int | float | None) for row in rows) for name in names}
     lines = ["| " + " | ".join(names) + " |", "|" + "|".join("--:" if numeric[name] else "---" for name in names) + "|"]
-    texts = [[printable(format_value(row.get(name, ""))).replace("|", "\\|") for name in names] for row in rows]
+    texts = [[one_line(format_value(row.get(name, ""))).replace("|", "\\|") for name in names] for row in rows]
     lines += ["| " + " | ".join(cells) + " |" for cells in texts]
     return "\n".join(lines) + "\n"
 

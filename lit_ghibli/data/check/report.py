@@ -9,7 +9,7 @@ from PIL import Image
 from lit_ghibli.data.check.files import Folder, PictureFile
 from lit_ghibli.data.check.findings import Finding
 from lit_ghibli.data.image_files import open_image
-from lit_ghibli.errors import printable
+from lit_ghibli.errors import one_line
 from lit_ghibli.files import write_text
 from lit_ghibli.reports.contact_sheet import COLUMNS, Entry, contact_sheet, thumbnail
 from lit_ghibli.reports.tables import markdown_table, write_csv, write_table
@@ -61,7 +61,7 @@ def in_words(findings: Sequence[Finding]) -> str:
     lines = []
     for (verdict, kind), found in kinds.items():
         lines.append(f"{VERDICTS[verdict]}: {kind} ({len(found):,}). What to do: {found[0].advice}")
-        lines += [f"    {printable(finding.detail)}" for finding in found[:_LISTED]]
+        lines += [f"    {one_line(finding.detail)}" for finding in found[:_LISTED]]
         lines += [f"    ... and {len(found) - _LISTED:,} more in findings.csv"] if len(found) > _LISTED else []
     if not any(finding.verdict in ("stops", "leaks") for finding in findings):
         lines.append("nothing here stops a training, and no held-out picture is trained on")
