@@ -34,6 +34,14 @@ def one_line(text: object) -> str:
     return "".join(letter if letter.isprintable() else _ESCAPED.get(letter, letter) for letter in printable(str(text)))
 
 
+def with_words_on_one_line(message: str, words: Iterable[str]) -> str:
+    """A message in which what was typed stands on one line, whatever line breaks names have; its own stay."""
+    for word in words:
+        for said in (word, word.partition("=")[2]):
+            message = message.replace(said, one_line(said)) if "\n" in said else message
+    return message
+
+
 def _decode(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

@@ -16,7 +16,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 
 from lit_ghibli.commands import interrupt_told, module_of, split_options, to_overrides
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, with_words_on_one_line
 from lit_ghibli.recipes import as_user_errors, check, config_dir
 
 _OTHER_CONF = ("--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")  # which only Hydra can read
@@ -114,7 +114,8 @@ def _one_message(name: str) -> Iterator[None]:
         with as_user_errors():
             yield
     except UserError as error:
-        raise SystemExit(f"lit-ghibli {name}: {error}") from error
+        message = with_words_on_one_line(str(error), _typed)
+        raise SystemExit(f"lit-ghibli {name}: {message}") from error
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from lit_ghibli.commands._idle import IN_TILES, refuse_idle, refuse_idle_words
 from lit_ghibli.commands._made_by import made_by, refuse_others
 from lit_ghibli.commands._output import check_writable, write_output
 from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, file_kind, open_image, size_of
-from lit_ghibli.errors import UserError, one_line
+from lit_ghibli.errors import UserError, one_line, with_words_on_one_line
 from lit_ghibli.files import config_dir, explain
 from lit_ghibli.inference.clips import WRITTEN as WRITTEN_CLIPS
 from lit_ghibli.inference.clips import is_clip
@@ -296,7 +296,8 @@ def main() -> None:
     try:
         stylize(config)
     except (UserError, OSError) as error:
-        message = explain(error) if isinstance(error, OSError) else error
+        message = explain(error) if isinstance(error, OSError) else str(error)
+        message = with_words_on_one_line(message, sys.argv[1:])
         raise SystemExit(f"lit-ghibli stylize: {message}") from error
 
 

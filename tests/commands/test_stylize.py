@@ -167,6 +167,13 @@ def test_what_cannot_be_done_is_said_in_a_line_and_nothing_is_written(monkeypatc
     assert said in refusal(monkeypatch, *words.split())
 
 
+@pytest.mark.parametrize("words", [["no\nphoto"], ["a.png", "checkpoint=no\nrun"], ["a.png", "style=no\nstyle"]])
+def test_a_line_break_that_was_typed_is_none_of_the_message(monkeypatch, words):
+    monkeypatch.setattr("lit_ghibli.commands._hydra._typed", words)
+    assert r"no\n" in (said := refusal(monkeypatch, *words))
+    assert "\n" not in said
+
+
 def composed(*overrides: str):
     return compose("stylize", list(overrides))
 
