@@ -22,7 +22,7 @@ def style(config: DictConfig) -> None:
     from lit_ghibli.data.image_folders import list_images  # here, so that --help answers at once
     from lit_ghibli.inference.styles import PAINTER, SHIPPED, find_style, find_styles, own_styles
     from lit_ghibli.painter.fitting import as_config, fit, look, require_palette, verdict
-    from lit_ghibli.recipes import build
+    from lit_ghibli.recipes import build, compose
 
     name = str(config.name)
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
@@ -44,6 +44,7 @@ def style(config: DictConfig) -> None:
             f"held_out={config.held_out}: {photos} has {len(pictures)} photographs; at least one has to be held out, "
             "and one to be left"
         )
+    recipe = compose("train", ["experiment=style", *config.overrides])
     out = output_folder(config.out or f"outputs/styles/{name}", [photos])
     painter = build(config.painter)
     print(f"looking at {min(len(paintings), _MOST)} of {len(paintings)} paintings", flush=True)
@@ -54,7 +55,9 @@ def style(config: DictConfig) -> None:
     if warning := verdict(wanted, before):
         print(f"note: {warning}")
     painter = fit(painter, wanted, before, drawn)
-    run = _train(config, painter_words(as_config(painter)), photos, len(pictures), out)
+    shown = config.steps / recipe.method.epochs * recipe.data.batch_size
+    crops = max(round(shown / (len(pictures) - config.held_out)), 1)
+    run = _train(config, [f"data.crops={crops}", *painter_words(as_config(painter))], photos, out)
     _write(config, run, photos, own_styles() / f"{name}.safetensors")
     _show(name, run)
 
@@ -78,13 +81,10 @@ def _opened(paths: list[Path]) -> Iterator[Any]:
         yield to_unit(from_picture(resize(open_image(path))))
 
 
-def _train(config: DictConfig, words: list[str], photos: Path, count: int, out: Path) -> Any:
+def _train(config: DictConfig, words: list[str], photos: Path, out: Path) -> Any:
     from lit_ghibli.commands.train import train_here
     from lit_ghibli.overrides import quote
-    from lit_ghibli.recipes import compose
 
-    recipe = compose("train", ["experiment=style", *config.overrides])
-    pictures = config.steps / recipe.method.epochs * recipe.data.batch_size
     return train_here(
         "experiment=style",
         f"name={config.name}",
@@ -92,7 +92,6 @@ def _train(config: DictConfig, words: list[str], photos: Path, count: int, out: 
         f"data.root={quote(str(photos))}",
         f"data.held_out={config.held_out}",
         f"method.generator.weights={spell(config.start)}",
-        f"data.crops={max(round(pictures / (count - config.held_out)), 1)}",
         *words,
         *config.overrides,
     )

@@ -49,6 +49,8 @@ def here(tmp_path, monkeypatch, rendered) -> Path:
         ("paintings=paintings name=x photos=red", "held_out=4: red has 1 photographs"),
         ("paintings=paintings name=x photos=photos held_out=0", "held_out=0: photos has 3 photographs"),
         ("paintings=paintings name=x steps=0", "steps must be a whole number of at least 1; got 0"),
+        ("paintings=paintings name=x overrides=['tile=3']", "train has no 'tile'"),
+        ("paintings=paintings name=x overrides=['method.epochs=abc']", "method.epochs must be a whole number"),
         ("paintings=paintings name=x start=medow", "style=medow: there is no such style; did you mean meadow?"),
         ("paintings=paintings name=x steps=12.5", "steps must be a whole number"),
         ("paintings=paintings name=meadow", "name=meadow: a style of this name ships"),
