@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from PIL import Image
 
 from lit_ghibli.data.cache import PackedImages
@@ -21,15 +22,24 @@ log = logging.getLogger(__name__)
 
 
 class _Paint:
-    """The painter as a step whose ``repr`` changes with what it paints, not only with its settings."""
+    """The painter as a step whose ``repr`` changes with what it paints, not only with its settings.
+
+    It paints in one thread: several cut a picture in parts, at whose borders some functions round otherwise, and
+    figures against a truth that depends on the number of cores could not stand in one table.
+    """
 
     def __init__(self, painter: Painter) -> None:
         self.painter = painter
         ramp = np.add.outer(np.arange(0, 128, 4), np.arange(0, 128, 4)).astype(np.uint8)
-        self.sample = hashlib.sha256(painter(Image.fromarray(ramp).convert("RGB")).tobytes()).hexdigest()
+        self.sample = hashlib.sha256(self(Image.fromarray(ramp).convert("RGB")).tobytes()).hexdigest()
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        return self.painter(image)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # of the calling thread alone: pictures are decoded in several
+        try:
+            return self.painter(image)
+        finally:
+            torch.set_num_threads(threads)
 
     def __repr__(self) -> str:
         return f"{self.painter} {self.sample}"

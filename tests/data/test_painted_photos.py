@@ -109,6 +109,20 @@ def test_pairs_are_what_the_painter_makes_of_the_resized_photograph(tmp_path):
         assert not torch.equal(photo, painted)
 
 
+def test_pictures_are_painted_in_one_thread_so_that_rounding_does_not_depend_on_cores(root, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(Negative, "__call__", lambda _, photo: seen.append(torch.get_num_threads()) or photo)
+    try:
+        torch.set_num_threads(3)
+        source(root).load()
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert len(seen) > 12
+    assert set(seen) == {1}
+    assert after == 3
+
+
 def test_a_subfolder_test_is_held_out_whatever_the_number(root):
     for number in range(3):
         save(root / "test" / f"{number}.png", 5 + 10 * number)
