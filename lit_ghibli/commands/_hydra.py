@@ -14,6 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from lit_ghibli.commands import interrupt_told, module_of, split_options, to_overrides
 from lit_ghibli.errors import UserError, with_words_on_one_line
@@ -75,12 +76,18 @@ def typed_command(name: str) -> str:
 
 
 def job_overrides() -> list[str]:
-    """What Hydra has composed the current job's configuration with; nothing outside of Hydra's programs."""
+    """What Hydra has composed the current job's configuration with; nothing outside of Hydra's programs.
+
+    Values that follow others are as they were typed, so that a number in quotes does not become a text; but for those
+    that follow from the job itself, which no other job could look up.
+    """
     if not HydraConfig.initialized():
         return []
     config = HydraConfig.get()
     folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
-    return [*(f"--config-dir={folder}" for folder in folders), *config.overrides.task]
+    typed = OmegaConf.to_container(config.overrides.task, resolve=False)
+    words = [of if "${hydra:" in word else word for word, of in zip(typed, config.overrides.task, strict=True)]
+    return [*(f"--config-dir={folder}" for folder in folders), *words]
 
 
 def _arguments(name: str, words: list[str], rewrites: tuple[Callable[[list[str]], list[str]], ...]) -> list[str]:

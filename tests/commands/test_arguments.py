@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lit_ghibli.checkpoints import CheckpointError
 from lit_ghibli.commands import COMMANDS, TEXTS, completion, module_of, to_overrides
+from lit_ghibli.commands._hydra import job_overrides
 from lit_ghibli.commands.train import expand_resume
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import quote
@@ -586,3 +588,15 @@ def test_styles_by_pictures_are_words_of_every_command(command, word, key, expec
     config = compose(module_of(command), to_overrides(command, [word]))
     found = config[key]
     assert (OmegaConf.to_container(found) if OmegaConf.is_config(found) else found) == expected
+
+
+def test_what_a_run_was_composed_with_is_noted_as_it_was_typed():
+    typed = ["+passes=4", "method.epochs=${passes}", "method.decay_epochs='${half:${method.epochs}}'"]
+    config = compose("train", [*typed, "+number='${hydra:job.num}'", "hydra.job.num=3"], return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    try:
+        noted = job_overrides()
+    finally:
+        HydraConfig.instance().cfg = None
+    assert noted == [*typed, "+number='3'"]
+    assert compose("train", noted).method.decay_epochs == 2
