@@ -64,7 +64,7 @@ _MADE_BY = {
         "lit_ghibli.callbacks.csv_log.ContinuedCSVLogger",
         "lit_ghibli.callbacks.tensorboard_log.ContinuedTensorBoardLogger",
     ),
-    "trainer": ("lightning.Trainer",),
+    "trainer": ("lightning.Trainer", "lit_ghibli.training.exchange.PhasewiseDDP"),
 }
 _FOLDERS = ("folder", "save_dir", "result", "default_root_dir")  # what is written into and cleared
 
