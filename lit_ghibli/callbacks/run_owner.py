@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lit_ghibli import cluster, locks
+from lit_ghibli.callbacks import record_file
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import check_plain
 
 FILE = locks.RUN
-RECORD = "record.json"  # of a run that has begun
 _FIRST = 65_536  # bytes of a run's configuration, at most
 _WRITTEN = (".csv", ".lock", ".log")  # files of a run that are opened rather than replaced
 
@@ -123,11 +123,9 @@ def check_new(folder: str | Path) -> None:
     Raises:
         FolderTaken: There are checkpoints, or the run's record says that it was finished.
     """
-    from lit_ghibli.callbacks.run_record import RecordError, read_record  # which imports this module
-
     folder = Path(folder)
-    with contextlib.suppress(RecordError):
-        if read_record(folder)["attempts"][-1].get("state") == "finished":
+    with contextlib.suppress(record_file.RecordError):
+        if record_file.read_record(folder)["attempts"][-1].get("state") == "finished":
             raise _holds_a_run(folder)
     if any(folder.glob("checkpoints/*.ckpt")):
         raise _holds_a_run(folder)
@@ -150,7 +148,7 @@ def release(folder: str | Path) -> None:
     """Own a folder no longer, if this process does, and remove it if it was made for a run that never began."""
     folder = Path(folder).absolute()
     if (held := _held.pop(folder, None)) is not None:
-        if held.made and not (folder / RECORD).exists() and held.lock.is_held():
+        if held.made and not (folder / record_file.FILE).exists() and held.lock.is_held():
             shutil.rmtree(folder, ignore_errors=True)  # refused: what Hydra has noted is of no run
         held.lock.release()
 

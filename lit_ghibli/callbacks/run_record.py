@@ -1,10 +1,4 @@
-"""The record of a run, ``record.json`` in its folder: all that somebody needs to do it again, and how it went.
-
-It holds the resolved ``config``; ``links``, those of its values that follow others, as they were written; the
-``seed``; and ``attempts``, one for the start and one for each time that the run was resumed, with its command and
-overrides, versions, code, machine, data, the file of a generator's first ``weights``, and state (``running``,
-``finished``, ``interrupted``, ``failed``, or ``killed``, as the next attempt finds out).
-"""
+"""Writes a run's record when the run starts, and how it went when it ends."""
 
 import json
 import logging
@@ -19,63 +13,14 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_ghibli import checkpoints
 from lit_ghibli.callbacks import environment, run_owner
+from lit_ghibli.callbacks.record_file import FILE, PLACE, compare, differences, read_record
 from lit_ghibli.data.fingerprint import fingerprint, fingerprint_files
-from lit_ghibli.documents import DocumentError, read_json
-from lit_ghibli.errors import UserError
 from lit_ghibli.files import remove_partials, write_atomically
-from lit_ghibli.overrides import flatten
 from lit_ghibli.trust import signature
 
-FILE = run_owner.RECORD
-PLACE = ("run_dir", "resume", "launcher", "trust")  # parts of a configuration that do not say what a run is
-_ATTEMPT = {
-    "state?": str,
-    "changed?": dict[str, tuple[Any, Any]],
-    "overrides?": list[str],
-    "signature?": str | None,
-}
-_SCHEMA = {"config": dict[str, Any], "links": dict[str, str], "attempts": list[_ATTEMPT]}
 _CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")  # of which people need the beginning only
-_COMPARED = ("versions", "code", "machine", "data", "weights")
 log = logging.getLogger(__name__)
-
-
-class RecordError(UserError):
-    """A record that is missing, damaged, or of another program."""
-
-
-def read_record(run: str | Path) -> dict[str, Any]:
-    """The record of the run in this folder.
-
-    Raises:
-        RecordError: There is none, or it is none of ours.
-    """
-    path = Path(run) / FILE
-    if not path.is_file():
-        raise RecordError(f"{run}: no run that `lit-ghibli train` has recorded, since it has no {FILE}")
-    try:
-        record = read_json(path, _SCHEMA)
-    except DocumentError as error:
-        raise RecordError(f"{error}: no record of a run") from error
-    if not record["attempts"]:
-        raise RecordError(f"{path}: no record of a run: it lists no attempt")
-    known = flatten(config := checkpoints.as_today(record["config"]))
-    gone = flatten(record["config"]).keys() - known.keys()
-    return {**record, "config": config, "links": {k: link for k, link in record["links"].items() if k not in gone}}
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Versions, code, machine and data that two attempts do not share: what each was, and what it is now."""
-    return compare(*({part: attempt.get(part) for part in _COMPARED} for attempt in (before, now)))
-
-
-def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Values of nested mappings that differ, by their dotted keys; None where there is none."""
-    old, new = flatten(before), flatten(now)
-    keys = sorted(old.keys() | new.keys())
-    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
 
 
 class RunRecord(Callback):

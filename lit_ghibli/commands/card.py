@@ -109,7 +109,7 @@ def _of_style(path: Path) -> dict[str, Any]:
 def _of_checkpoint(path: Path) -> dict[str, Any]:
     """What a checkpoint, its run's record and the tables of its measures say."""
     from lit_ghibli import checkpoints
-    from lit_ghibli.callbacks.run_record import FILE, read_record
+    from lit_ghibli.callbacks.record_file import FILE, read_record
     from lit_ghibli.checksums import sha256_of
     from lit_ghibli.inference.importing import PROVENANCE, describe
     from lit_ghibli.trust import trusted_class
@@ -152,7 +152,7 @@ def _validated(values: Mapping[str, float], title: str) -> list[Figures]:
 
 def _with_record(known: dict[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """The same with what a run's record adds."""
-    from lit_ghibli.callbacks.run_record import PLACE
+    from lit_ghibli.callbacks.record_file import PLACE
 
     attempts, data = record["attempts"], record["config"].get("data", {})
     last, limits = attempts[-1], list(known["limits"])

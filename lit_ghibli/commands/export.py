@@ -31,8 +31,8 @@ def export(config: DictConfig) -> None:
     from lit_ghibli.data.image_folders import list_images
     from lit_ghibli.inference.exporting import export_model
     from lit_ghibli.inference.load import open_model
+    from lit_ghibli.inference.picture_batches import to_batch
     from lit_ghibli.inference.profiling import scenes
-    from lit_ghibli.inference.translator import to_batch
 
     photo = to_batch(config.photo, "cpu") if config.photo else scenes(1, _SIDE)
     calibration = list(scenes(_CALIBRATION, _SIDE).split(1)) if config.dtype == "int8" else []

@@ -34,7 +34,8 @@ def rerun(config: DictConfig) -> None:
 
 
 def _rerun(config: DictConfig) -> None:
-    from lit_ghibli.callbacks.run_record import RunRecord, read_record  # here, so that --help answers at once
+    from lit_ghibli.callbacks.record_file import read_record  # here, so that --help answers at once
+    from lit_ghibli.callbacks.run_record import RunRecord
 
     run, record = Path(config.run), read_record(config.run)
     composed = compose_again(record, config.overrides, config.run_dir, config.resume)

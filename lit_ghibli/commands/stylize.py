@@ -230,8 +230,10 @@ def _translator(config: Any) -> "tuple[Translator, str, Translator | None]":
     device = choose_device(config.device)
     if is_by_pictures(style):
         from lit_ghibli.inference.stylization import open_stylization
+        from lit_ghibli.inference.translator import Translator
 
-        return open_stylization(style, device, config.tile, **options), f"style {style}", None
+        stylization = open_stylization(style, device, config.tile, **options)
+        return Translator(stylization, device, tile=0), f"style {style}", None
     refuse_idle("stylize", config, ["tile"], IN_TILES)
     if style == PAINTER:
         from lit_ghibli.recipes import build

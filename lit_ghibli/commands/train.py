@@ -306,7 +306,7 @@ def expand_resume(arguments: list[str]) -> list[str]:
 
 def _words_of(run: Path) -> list[str]:
     """What a run was begun, or last gone on, with: by its record, or, where it has none, by what Hydra has noted."""
-    from lit_ghibli.callbacks.run_record import FILE, read_record
+    from lit_ghibli.callbacks.record_file import FILE, read_record
 
     if (run / FILE).is_file() and (words := read_record(run)["attempts"][-1].get("overrides")) is not None:
         return words
@@ -329,7 +329,7 @@ def is_trusted_now(arguments: Sequence[str]) -> bool:
 
 def _report_differences(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Say which values differ from those that the run started with."""
-    from lit_ghibli.callbacks.run_record import PLACE, compare
+    from lit_ghibli.callbacks.record_file import PLACE, compare
 
     for key, (old, new) in compare(before, now).items():
         if key.split(".")[0] not in PLACE:

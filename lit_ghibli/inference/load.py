@@ -158,7 +158,8 @@ def open_model(
     if is_style_pictures(name):
         from lit_ghibli.inference.stylization import open_stylization, origin_of
 
-        return Model(name, open_stylization(name, chosen, tile, **options), None, origin_of(name))
+        translator = Translator(open_stylization(name, chosen, tile, **options), chosen, tile=0)
+        return Model(name, translator, None, origin_of(name))
     if name != PAINTER:
         return Model(name, load_style(name, chosen, **options), None, find_styles()[name])
     if painter is None:

@@ -12,6 +12,7 @@ from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.image_files import open_image, picture_size
 from lit_ghibli.errors import UserError
 from lit_ghibli.inference.painting import in_colors_of
+from lit_ghibli.inference.picture_batches import Picture, to_batch
 from lit_ghibli.inference.style_pictures import (
     ARBITRARY,
     NUM_STYLES,
@@ -21,7 +22,6 @@ from lit_ghibli.inference.style_pictures import (
     style_number,
 )
 from lit_ghibli.inference.tiling import translate_tiled
-from lit_ghibli.inference.translator import Picture, Translator, to_batch
 from lit_ghibli.networks.arbitrary import ArbitraryStylization, published_weights
 from lit_ghibli.networks.normalization import Recorded
 from lit_ghibli.networks.sizes import translate
@@ -125,23 +125,30 @@ def _resized(images: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def in_style(
-    translator: Translator, style: Picture | Sequence[Picture], weights: Sequence[float] | None = None, **options: Any
-) -> Translator:
-    """A translator that paints in the style of pictures, with the same weights.
+    network: nn.Module,
+    style: Picture | Sequence[Picture],
+    weights: Sequence[float] | None,
+    device: torch.device | str,
+    tile: int = 1024,
+    **options: Any,
+) -> Stylization:
+    """A network that paints in the style of pictures, with the same weights.
 
     Args:
-        translator: Whose network describes styles.
-        style: A picture as :meth:`Translator.__call__` takes it, or several; or a word of
+        network: Which describes styles, or one in a style that is to be another.
+        style: A picture of any kind, or several; or a word of
             :func:`~lit_ghibli.inference.style_pictures.find_style_pictures`; or ``sample:SEED``, one like those
             that a training of VQ-I2I has seen.
         weights: Of several pictures, brought to a sum of 1; None: all equal.
+        device: Where the network is.
+        tile: As for :class:`Stylization`; one in a style keeps its own.
         options: ``strength``, ``keep_colors`` and ``scale`` of :class:`Stylization`.
 
     Raises:
         UserError: The network takes no style, a picture cannot be used, or an option is out of its range.
     """
-    inner, device = translator.network, translator.device
-    network, tile = (inner.network, inner.tile) if isinstance(inner, Stylization) else (inner, translator.tile)
+    if isinstance(network, Stylization):
+        network, tile = network.network, network.tile
     if not hasattr(network, "embed"):
         raise UserError(
             f"{type(network).__name__} takes no style: style pictures are for runs of method=arbitrary and vqi2i"
@@ -150,7 +157,7 @@ def in_style(
         if not hasattr(network, "sample_style"):
             raise UserError(f"style={style}: styles are drawn by runs of method=vqi2i: give checkpoint=<one of these>")
         styles = network.sample_style(torch.Generator().manual_seed(seed))
-        return Translator(Stylization(network, styles, tile=tile, **options), device, tile=0)
+        return Stylization(network, styles, tile=tile, **options)
     if isinstance(style, str | PathLike):
         pictures, weights, nearest = find_style_pictures(str(style))
     else:
@@ -160,7 +167,7 @@ def in_style(
         styles = torch.cat([network.embed(_checked(picture, device)) for picture in pictures])
     if not nearest:
         styles = torch.tensor(weights, device=device)[None] @ styles
-    return Translator(Stylization(network, styles, tile=tile, **options), device, tile=0)
+    return Stylization(network, styles, tile=tile, **options)
 
 
 def _checked(picture: Picture, device: torch.device) -> Tensor:
@@ -175,8 +182,8 @@ def _checked(picture: Picture, device: torch.device) -> Tensor:
     return pixels
 
 
-def open_stylization(word: str, device: torch.device | str, tile: int = 1024, **options: Any) -> Translator:
-    """Magenta's networks with a style as a function on pictures.
+def open_stylization(word: str, device: torch.device | str, tile: int = 1024, **options: Any) -> Stylization:
+    """Magenta's networks with a style.
 
     Args:
         word: For which :func:`~lit_ghibli.inference.style_pictures.is_style_pictures` holds.
@@ -191,15 +198,16 @@ def open_stylization(word: str, device: torch.device | str, tile: int = 1024, **
         network = StyleTransformer((32, 32, 32, 8, 4), 6, NUM_STYLES, "conditional").eval().to(device)
         network.load_state_dict(magenta.multistyle_weights())
         style = F.one_hot(torch.tensor([number], device=device), NUM_STYLES).float()
-        return Translator(Stylization(network, style, tile=tile, **options), device, tile=0)
+        return Stylization(network, style, tile=tile, **options)
     if word != ARBITRARY and sample_seed(word) is None:
         for file in find_style_pictures(word).files:
             if picture_size(file) is None:
                 open_image(file)  # raises: what is wrong with the word is said before networks are asked for
-    network = ArbitraryStylization()
+    network = ArbitraryStylization().eval().to(device)
     network.load_state_dict(published_weights())
-    translator = Translator(Stylization(network, None, tile=tile, **options), device, tile=0)
-    return translator if word == ARBITRARY else in_style(translator, word, **options)
+    if word == ARBITRARY:
+        return Stylization(network, None, tile=tile, **options)
+    return in_style(network, word, None, device, tile, **options)
 
 
 def origin_of(word: str) -> tuple[str, ...]:

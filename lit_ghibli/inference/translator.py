@@ -2,24 +2,19 @@
 
 import copy
 from collections.abc import Sequence
-from os import PathLike
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
-from lit_ghibli.data.image_files import open_image, upright_rgb
 from lit_ghibli.errors import UserError
-from lit_ghibli.images import from_picture, from_picture_uint8, to_picture, to_pixels
+from lit_ghibli.images import to_picture, to_pixels
 from lit_ghibli.inference.finite import check_finite, watching
+from lit_ghibli.inference.picture_batches import Picture, to_batch
 from lit_ghibli.inference.tiling import translate_tiled
 from lit_ghibli.networks.flattening import flattened_before
 from lit_ghibli.networks.sizes import translate
-
-Picture = str | PathLike[str] | Image.Image | NDArray[np.uint8] | Tensor
 
 
 class Translator:
@@ -82,9 +77,10 @@ class Translator:
         Raises:
             UserError: The network takes no style, a picture cannot be used, or an option is out of its range.
         """
-        from lit_ghibli.inference.stylization import in_style  # which is made of translators
+        from lit_ghibli.inference.stylization import in_style  # whose networks other translators do without
 
-        return in_style(self, style, weights, **options)
+        stylization = in_style(self.network, style, weights, self.device, self.tile, **options)
+        return Translator(stylization, self.device, tile=0)
 
     def __call__(self, photo: Picture) -> Any:
         """Translate a photograph; the picture is of the same kind and size.
@@ -138,30 +134,3 @@ class Translator:
 
     def _in_tiles(self, photos: Tensor) -> bool:
         return bool(self.tile) and photos.shape[-2] * photos.shape[-1] > self.tile**2
-
-
-def to_batch(picture: Picture, device: torch.device | str, uint8: bool = False) -> Tensor:
-    """A picture of any kind that :meth:`Translator.__call__` takes as ``(N, 3, H, W)`` in ``[-1, 1]``, in float32.
-
-    With ``uint8`` what is no tensor becomes one of that type, with the levels of the picture.
-
-    Raises:
-        UserError: It is something else, or a file that cannot be read.
-    """
-    if isinstance(picture, str | PathLike):
-        picture = open_image(picture)
-    convert = from_picture_uint8 if uint8 else from_picture
-    if isinstance(picture, Image.Image):
-        return convert(upright_rgb(picture), device)
-    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
-        return convert(picture, device)
-    shape = tuple(getattr(picture, "shape", ()))
-    batch = isinstance(picture, Tensor) and len(shape) in (3, 4) and shape[-3] == 3
-    if not (batch and picture.is_floating_point() and picture.numel() and picture.abs().max() <= 1):
-        values = f" of {picture.dtype} {shape}" if shape else ""
-        unfit = " that is empty or has values beyond [-1, 1]" if batch and picture.is_floating_point() else ""
-        raise UserError(
-            f"a picture is a path, a PIL image, an array (H, W, 3) of uint8, or a float tensor (3, H, W) or "
-            f"(N, 3, H, W) in [-1, 1]; got {type(picture).__name__}{values}{unfit}"
-        )
-    return picture.detach().to(device, torch.float32).reshape(-1, *shape[-3:])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lit_ghibli import checkpoints, locks
-from lit_ghibli.callbacks import run_owner, run_record
+from lit_ghibli.callbacks import record_file, run_owner
 from lit_ghibli.callbacks.run_owner import FILE, FolderTaken
 from lit_ghibli.errors import UserError
 
@@ -91,7 +91,7 @@ def test_further_processes_of_a_run_leave_it_to_the_first(tmp_path, monkeypatch)
 def finish(folder: Path, state: str) -> None:
     folder.mkdir(exist_ok=True)
     record = {"config": {}, "links": {}, "attempts": [{"state": state}]}
-    (folder / run_record.FILE).write_text(json.dumps(record))
+    (folder / record_file.FILE).write_text(json.dumps(record))
 
 
 def test_a_new_run_takes_no_folder_of_another(tmp_path):

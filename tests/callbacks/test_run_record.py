@@ -14,10 +14,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 import lit_ghibli
-from lit_ghibli.callbacks import environment, run_record
+from lit_ghibli.callbacks import environment, record_file, run_record
 from lit_ghibli.callbacks.csv_log import ContinuedCSVLogger
 from lit_ghibli.callbacks.environment import code
-from lit_ghibli.callbacks.run_record import RecordError, RunRecord, compare, differences, read_record
+from lit_ghibli.callbacks.record_file import RecordError, compare, differences, read_record
+from lit_ghibli.callbacks.run_record import RunRecord
 from lit_ghibli.methods.base import Method
 from lit_ghibli.reports.tables import last_values
 
@@ -183,7 +184,7 @@ def test_a_run_that_fails_before_it_is_ready_has_no_record(tmp_path):
 def test_a_resumed_run_adds_an_attempt_and_warns_of_what_changed(folder, monkeypatch, caplog):
     record = read_record(folder)
     record["attempts"][0]["state"] = "running"  # as a killed process leaves it
-    (folder / run_record.FILE).write_text(json.dumps(record))
+    (folder / record_file.FILE).write_text(json.dumps(record))
     real = environment.versions()
     monkeypatch.setattr(environment, "versions", lambda: {**real, "torch": "9.9", "new": "1"})
     monkeypatch.setattr(run_record, "_data_of", lambda *_: {"train": {"images": 4, "sha256": "0123456789abcdef" * 4}})
@@ -267,7 +268,7 @@ def test_differences_are_those_of_what_numbers_depend_on():
     ],
 )
 def test_records_that_are_none(tmp_path, content, message):
-    (tmp_path / run_record.FILE).write_text(content)
+    (tmp_path / record_file.FILE).write_text(content)
     with pytest.raises(RecordError, match=message):
         read_record(tmp_path)
 

@@ -8,7 +8,7 @@ from hydra import compose
 from omegaconf import OmegaConf, read_write
 
 from lit_ghibli import checkpoints
-from lit_ghibli.callbacks import run_owner, run_record
+from lit_ghibli.callbacks import record_file, run_owner
 from lit_ghibli.commands._claim import ClaimFolder
 from lit_ghibli.commands._trainer import check_trainer
 from lit_ghibli.commands.train import _check_length, expand_resume
@@ -99,13 +99,13 @@ def test_a_run_goes_on_with_the_words_of_its_record(tmp_path):
         {"overrides": ["seed=1"]},
         {"overrides": [f"--config-dir={tmp_path}", "seed=2", "name=x", "run_dir=elsewhere", "resume=x.ckpt"]},
     ]
-    (run / run_record.FILE).write_text(json.dumps({"config": {}, "links": {}, "attempts": attempts}))
+    (run / record_file.FILE).write_text(json.dumps({"config": {}, "links": {}, "attempts": attempts}))
     last = run / "checkpoints" / "last.ckpt"
     typed = ["name=y", f'resume="{run}"', "trust=true"]
     words = [f"--config-dir={tmp_path}", "seed=2", "name=y", f'resume="{last}"', f'hydra.run.dir="{run}"']
     assert expand_resume(typed) == words
     assert expand_resume([*typed, "--config-dir", "other"])[:2] == ["seed=2", "name=y"]
-    (run / run_record.FILE).unlink()
+    (run / record_file.FILE).unlink()
     with pytest.raises(UserError, match=r"not a run's folder, since it has no record\.json"):
         expand_resume(typed)
 

@@ -11,7 +11,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from lit_ghibli.callbacks.run_record import FILE, RunRecord, read_record
+from lit_ghibli.callbacks.record_file import FILE, read_record
+from lit_ghibli.callbacks.run_record import RunRecord
 from lit_ghibli.commands import to_overrides
 from lit_ghibli.commands.rerun import _rerun, compare_metrics, compose_again, expand_run, verdict
 from lit_ghibli.commands.train import fit, plain_and_links
