@@ -131,3 +131,8 @@ def config_dir() -> str:
     package = Path(__file__).parent
     inside = package / "conf"
     return str(inside if inside.is_dir() else package.parent / "conf")
+
+
+def default_cache_dir() -> Path:
+    """The folder of what may be made again: ``$LIT_GHIBLI_CACHE``, or ``~/.cache/lit_ghibli``."""
+    return Path(os.environ.get("LIT_GHIBLI_CACHE") or "~/.cache/lit_ghibli").expanduser()

@@ -23,9 +23,9 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from lit_ghibli.data.cache import default_cache_dir
 from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
+from lit_ghibli.files import default_cache_dir
 from lit_ghibli.networks.weights import without_fetching
 from lit_ghibli.recipes import as_user_errors, build, parse
 

@@ -1,6 +1,7 @@
 """Who may import whom, read from the sources themselves."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,20 @@ def test_nothing_imports_from_its_right(path):
     # The modules of one part, and those of parts on one level, may use each other.
     to_the_right = {name for name in own(imports_of(path)) if LEVEL[name] > LEVEL[part(path)]}
     assert not to_the_right
+
+
+def test_no_imports_run_in_a_circle():
+    """Neither those of modules, the ones inside functions included, nor those of the parts that they make up."""
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in SOURCES}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph, parts = {}, {}
+    for name, path in modules.items():
+        names = imports_of(path)
+        graph[name] = (names | {each.rpartition(".")[0] for each in names}) & modules.keys() - {name, "lit_ghibli"}
+        if name != "lit_ghibli":
+            parts.setdefault(part(path), set()).update(own(names) - {part(path)})
+    assert len(list(TopologicalSorter(graph).static_order())) == len(graph)  # raises a CycleError that names them
+    assert len(list(TopologicalSorter(parts).static_order())) == len(parts)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,8 @@ import lit_ghibli
 import lit_ghibli.networks.resnet
 from lit_ghibli import checkpoints
 from lit_ghibli.commands import profile
-from lit_ghibli.data.cache import default_cache_dir
 from lit_ghibli.errors import UserError
-from lit_ghibli.files import config_dir, write_picture
+from lit_ghibli.files import config_dir, default_cache_dir, write_picture
 from lit_ghibli.inference.load import choose_device, load_translator
 from lit_ghibli.recipes import compose
 from lit_ghibli.trust import (

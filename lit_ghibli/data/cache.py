@@ -32,7 +32,7 @@ from lit_ghibli.data.file_checksums import checksums
 from lit_ghibli.data.image_files import FolderError, OnBadFile, decode_all, require_images
 from lit_ghibli.data.transforms import Step
 from lit_ghibli.documents import conform, parse_json
-from lit_ghibli.files import remove_partials, write_atomically
+from lit_ghibli.files import default_cache_dir, remove_partials, write_atomically
 
 Storage = Literal["disk", "ram"]
 Picture = tuple[str, NDArray[np.uint8]]  # name, pixels (H, W, 3)
@@ -202,11 +202,6 @@ def cached_renders(
         return ((f"{number:06d}", pixels) for number, pixels in enumerate(rendered))
 
     return _load_or_build(("renders", key), pictures, count, cache_dir, storage)
-
-
-def default_cache_dir() -> Path:
-    """Return the folder of packed files: ``$LIT_GHIBLI_CACHE``, or ``~/.cache/lit_ghibli``."""
-    return Path(os.environ.get("LIT_GHIBLI_CACHE") or "~/.cache/lit_ghibli").expanduser()
 
 
 def _cache_dir(given: str | os.PathLike | None) -> Path:

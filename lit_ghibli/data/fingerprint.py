@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_ghibli.data.cache import default_cache_dir
 from lit_ghibli.data.file_checksums import checksum, checksums
 from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.data.sources import Folders, SceneSource
+from lit_ghibli.files import default_cache_dir
 from lit_ghibli.scenes.scene import render_pair
 
 _FOLDERS = ("train", "test", "pair")  # first words of the fields that name folders

@@ -18,7 +18,7 @@ from lit_ghibli.inference.picture_files import plan_outputs, save_like
 from lit_ghibli.inference.style_pictures import ARBITRARY
 from lit_ghibli.inference.styles import DEFAULT, PAINTER, find_styles
 from lit_ghibli.inference.translator import Translator
-from lit_ghibli.published import magenta
+from lit_ghibli.networks.pretrained import magenta
 
 PICTURE, RUN = "a picture", "a run"  # choices beside the styles with names
 EXAMPLE = Path(__file__).parents[1] / "photographs" / "mountains.jpg"

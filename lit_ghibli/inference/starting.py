@@ -15,9 +15,9 @@ from lit_ghibli.inference.load import load_translator
 from lit_ghibli.inference.styles import find_styles, read_style
 from lit_ghibli.networks.arbitrary import ArbitraryStylization, published_weights
 from lit_ghibli.networks.painting import PaintingNetwork
+from lit_ghibli.networks.pretrained.magenta import TRANSFORM, find_file
 from lit_ghibli.overrides import spell
 from lit_ghibli.published.families import import_published
-from lit_ghibli.published.magenta import TRANSFORM, find_file
 from lit_ghibli.published.reading import sha256_of_weights
 
 MAGENTA = "magenta"

@@ -24,9 +24,9 @@ from lit_ghibli.inference.style_pictures import (
 from lit_ghibli.inference.tiling import translate_tiled
 from lit_ghibli.networks.arbitrary import ArbitraryStylization, published_weights
 from lit_ghibli.networks.normalization import Recorded
+from lit_ghibli.networks.pretrained import magenta
 from lit_ghibli.networks.sizes import translate
 from lit_ghibli.networks.style_transformer import StyleTransformer
-from lit_ghibli.published import magenta
 
 SMALLEST = 32  # pixels of a style picture's shorter side
 _CONTRAST = 0.01  # standard deviation that a style picture has at least, in [-1, 1]: about one level of 256

@@ -16,7 +16,7 @@ from torchmetrics.functional.image import (
 )
 
 import lit_ghibli
-from lit_ghibli.data.cache import default_cache_dir
+from lit_ghibli.files import default_cache_dir
 from lit_ghibli.images import to_unit
 from lit_ghibli.metrics import perceptual, protocol
 from lit_ghibli.metrics.bootstrap import bootstrap_means, interval

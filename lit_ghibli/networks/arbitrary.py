@@ -77,7 +77,7 @@ def published_weights() -> dict[str, Tensor]:
     Raises:
         UserError: They are not there.
     """
-    from lit_ghibli.published.magenta import mobilenet_weights, transformer_weights
+    from lit_ghibli.networks.pretrained.magenta import mobilenet_weights, transformer_weights
 
     parts = {"predictor": mobilenet_weights(), "transformer": transformer_weights()}
     weights = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}

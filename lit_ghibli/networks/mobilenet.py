@@ -136,7 +136,7 @@ class MobileNetFeatures(nn.Module):
         with seeded(seed):
             self.trunk = MobileNetV2()
         if weights == "magenta":
-            from lit_ghibli.published.magenta import mobilenet_weights
+            from lit_ghibli.networks.pretrained.magenta import mobilenet_weights
 
             prefix = "trunk."
             loaded = mobilenet_weights("take another network's features, such as vgg19").items()

@@ -14,8 +14,8 @@ from torch import Tensor
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
 from lit_ghibli.files import check_plain
+from lit_ghibli.networks.pretrained.protobuf import DamagedError
 from lit_ghibli.networks.weights import read_weights
-from lit_ghibli.published.protobuf import DamagedError
 from lit_ghibli.published.tensorflow import read_tensors
 
 # Under which a program keeps its generator's weights, beside optimisers and counters.

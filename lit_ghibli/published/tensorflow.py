@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_ghibli.published.protobuf import DamagedError, fields_of, varint
+from lit_ghibli.networks.pretrained.protobuf import DamagedError, fields_of, varint
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48  # bytes: two places, padding, magic number

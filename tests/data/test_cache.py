@@ -13,10 +13,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, StackDataset
 
 from lit_ghibli.data import cache
-from lit_ghibli.data.cache import cached_renders, default_cache_dir
+from lit_ghibli.data.cache import cached_renders
 from lit_ghibli.data.image_files import FolderError
 from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.data.transforms import AtLeast, Grayscale, Half, Resize
+from lit_ghibli.files import default_cache_dir
 
 
 def cached_folder(folder: Path, **options) -> cache.PackedImages:

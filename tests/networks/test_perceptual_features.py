@@ -11,8 +11,8 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.metrics.features import load_extractor
 from lit_ghibli.networks.mobilenet import MobileNetFeatures
 from lit_ghibli.networks.perceptual_features import PerceptualFeatures
+from lit_ghibli.networks.pretrained import magenta
 from lit_ghibli.networks.vgg import VggFeatures
-from lit_ghibli.published import magenta
 from lit_ghibli.recipes import config_dir
 
 

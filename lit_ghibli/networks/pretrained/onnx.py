@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.published.protobuf import DamagedError, fields_of
+from lit_ghibli.networks.pretrained.protobuf import DamagedError, fields_of
 
 _TYPES = {1: "<f4", 3: "i1", 6: "<i4", 7: "<i8"}
 _Node = tuple[str, list[str]]  # operator and inputs

