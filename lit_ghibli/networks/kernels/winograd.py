@@ -46,6 +46,7 @@ def _in_2d(matrix: list[list[float]]) -> Tensor:
 
 
 _B, _G, _A = _in_2d(_INPUT_1D), _in_2d(_KERNEL_1D), _in_2d(_OUTPUT_1D)  # (36, 36), (36, 9), (16, 36)
+_EVERYWHERE = 7  # the product that A adds to all outputs of a tile alike
 
 # Transformed tiles of one chunk, in bytes: larger ones fall out of the caches, smaller ones make the
 # matrix products too thin.
@@ -53,23 +54,41 @@ _CHUNK_BYTES = 10 * 2**20
 _MINIMUM_CHUNK_TILES = 128
 
 
-def _pad(x: Tensor, padding: int, padding_mode: str) -> Tensor:
-    """Pad (N, C, H, W) as the convolution asks, then with zeros to a whole number of tiles."""
-    if padding_mode == "reflect" and padding:
-        x, padding = F.pad(x, [padding] * 4, mode="reflect"), 0
-    height, width = x.shape[2] + 2 * padding, x.shape[3] + 2 * padding
-    return F.pad(x, [padding, padding + (2 - width) % 4, padding, padding + (2 - height) % 4])
+def _inside(band: Tensor, image: Tensor, first: int, padding: int) -> tuple[Tensor, Tensor, int, int]:
+    """What a band, padded rows from ``first`` on, and an image share, as views of both; its rows within the band."""
+    height, width = image.shape[1:]
+    begin, end = max(padding - first, 0), min(padding - first + height, band.shape[1])
+    begins_at = first - padding + begin
+    return band[:, begin:end, padding : padding + width], image[:, begins_at : begins_at + end - begin], begin, end
 
 
-def _unpad_gradient(gradient: Tensor, x: Tensor, padding: int, padding_mode: str) -> Tensor:
-    """Transpose of `_pad`: (N, C, H', W') -> the shape of x."""
-    height, width = x.shape[2] + 2 * padding, x.shape[3] + 2 * padding
-    gradient = gradient[:, :, :height, :width]
-    if not padding:
-        return gradient.contiguous()
-    if padding_mode == "reflect":
-        return torch.ops.aten.reflection_pad2d_backward(gradient.contiguous(), x, [padding] * 4)
-    return gradient[:, :, padding:-padding, padding:-padding].contiguous()
+def _fill(band: Tensor, image: Tensor, first: int, padding: int, padding_mode: str) -> None:
+    """Make a band (C, H', W') padded rows of one image (C, H, W) from ``first`` on; beyond the padding it is zero."""
+    inside, shown, begin, end = _inside(band, image, first, padding)
+    width = padding + image.shape[2]
+    for outside in (band[:, :begin], band[:, end:], band[:, :, :padding], band[:, :, width:]):
+        outside.zero_()
+    inside.copy_(shown)
+    if padding and padding_mode == "reflect":
+        band[:, :, 0], band[:, :, width] = band[:, :, 2], band[:, :, width - 2]
+        if begin:
+            band[:, 0] = band[:, 2]
+        if end < band.shape[1]:
+            band[:, end] = band[:, end - 2]
+
+
+def _add(band: Tensor, image: Tensor, first: int, padding: int, padding_mode: str) -> None:
+    """Transpose of `_fill`: add a band of gradients to those of an image; the band is changed."""
+    inside, shown, begin, end = _inside(band, image, first, padding)
+    width = padding + image.shape[2]
+    if padding and padding_mode == "reflect":
+        if end < band.shape[1]:
+            band[:, end - 2] += band[:, end]
+        if begin:
+            band[:, 2] += band[:, 0]
+        band[:, :, width - 2] += band[:, :, width]
+        band[:, :, 2] += band[:, :, 0]
+    shown += inside
 
 
 _kept = threading.local()
@@ -93,9 +112,10 @@ class _Chunks:
 
     def __init__(self, images: int, channels: int, rows: int, columns: int, num_buffers: int) -> None:
         tiles = max(_CHUNK_BYTES // (channels * 36 * 4), _MINIMUM_CHUNK_TILES)
-        self.images, self.rows, self.columns = images, rows, columns
+        self.images, self.rows = images, rows
         self.step = min(max(tiles // columns, 1), rows)
-        self.buffers = _workspace("tiles", num_buffers, channels * 36 * self.step * columns)
+        elements = channels * max(36 * self.step * columns, 16 * (self.step + 1) * (columns + 1))  # tiles, or a band
+        self.buffers = _workspace("tiles", num_buffers, elements)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Image, first and last + 1 row of tiles of each chunk."""
@@ -108,7 +128,7 @@ class _Chunks:
 
 
 def _transform_inputs(band: Tensor, chunks: _Chunks, scratch: int, result: int) -> Tensor:
-    """B x for every tile of a band of padded rows: (C, 4R + 2, 4Q + 2) -> (36, C, R * Q)."""
+    """B x for every tile of a band of padded rows: (C, 4R + 2, 4Q + 2) -> (36, C, R * Q); it may lie in the result."""
     channels = len(band)
     windows = band.unfold(1, 6, 4).unfold(2, 6, 4).permute(0, 3, 4, 1, 2)
     tiles = chunks.buffer(scratch, *windows.shape).copy_(windows).view(channels, 36, -1)
@@ -117,9 +137,9 @@ def _transform_inputs(band: Tensor, chunks: _Chunks, scratch: int, result: int) 
 
 
 def _as_tiles(outputs: Tensor, first: int, last: int) -> Tensor:
-    """View of rows of output tiles of one image: (C, 4R, 4Q) -> (C, 4, 4, last - first, Q)."""
+    """View of rows of output tiles of one image: (C, 4R, 4Q) -> (4, 4, C, last - first, Q)."""
     tiles = outputs.view(len(outputs), outputs.shape[1] // 4, 4, -1, 4)[:, first:last]
-    return tiles.permute(0, 2, 4, 1, 3)
+    return tiles.permute(2, 4, 0, 1, 3)
 
 
 def _transform_kernels(weight: Tensor) -> Tensor:
@@ -131,38 +151,43 @@ def _transform_kernels(weight: Tensor) -> Tensor:
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, padding_mode: str) -> Tensor:
     height, width = x.shape[2] + 2 * padding - 2, x.shape[3] + 2 * padding - 2
     rows, columns = -(-height // 4), -(-width // 4)
-    out_channels = len(weight)
-    padded, kernels = _pad(x, padding, padding_mode), _transform_kernels(weight)
-    offset = x.new_zeros(out_channels) if bias is None else bias
+    out_channels, in_channels = weight.shape[:2]
+    kernels = _transform_kernels(weight)
     y = x.new_empty(len(x), out_channels, 4 * rows, 4 * columns)
     chunks = _Chunks(len(x), max(weight.shape[:2]), rows, columns, num_buffers=2)
     for image, first, last in chunks:
-        inputs = _transform_inputs(padded[image, :, 4 * first : 4 * last + 2], chunks, scratch=0, result=1)
+        band = chunks.buffer(1, in_channels, 4 * (last - first) + 2, 4 * columns + 2)
+        _fill(band, x[image], 4 * first, padding, padding_mode)
+        inputs = _transform_inputs(band, chunks, scratch=0, result=1)
         products = torch.bmm(kernels, inputs, out=chunks.buffer(0, 36, out_channels, inputs.shape[2]))
-        tiles = chunks.buffer(1, 16, out_channels * inputs.shape[2])
-        torch.mm(_A, products.flatten(1), out=tiles)
-        tiles = tiles.view(4, 4, out_channels, last - first, columns).permute(2, 0, 1, 3, 4)
-        torch.add(tiles, offset.view(-1, 1, 1, 1, 1), out=_as_tiles(y[image], first, last))
+        if bias is not None:
+            products[_EVERYWHERE] += bias.unsqueeze(1)
+        tiles = torch.mm(_A, products.flatten(1), out=chunks.buffer(1, 16, out_channels * inputs.shape[2]))
+        outputs = _as_tiles(y[image], first, last)
+        outputs.copy_(tiles.view(outputs.shape))
     return y if (height, width) == y.shape[2:] else y[:, :, :height, :width].contiguous()
 
 
-def _add_overlapping(gradient: Tensor, tiles: Tensor, first: int, last: int) -> None:
-    """Add 6x6 tiles (36, C, R * Q), four apart, into rows of one image's (C, 4R' + 4, 4Q + 4)."""
-    channels = len(gradient)
-    view = gradient.view(channels, gradient.shape[1] // 4, 4, -1, 4)
-    tiles = tiles.view(6, 6, channels, last - first, -1).permute(2, 3, 0, 4, 1)
-    view[:, first:last, :, :-1] += tiles[:, :, :4, :, :4]
-    view[:, first:last, :, 1:, :2] += tiles[:, :, :4, :, 4:]
-    view[:, first + 1 : last + 1, :2, :-1] += tiles[:, :, 4:, :, :4]
-    view[:, first + 1 : last + 1, :2, 1:, :2] += tiles[:, :, 4:, :, 4:]
+def _add_overlapping(tiles: Tensor, band: Tensor, chunks: _Chunks, scratch: int) -> Tensor:
+    """Sum 6x6 tiles (36, C, R * Q), four apart, in a band (C, 4R + 4, 4Q + 4)."""
+    channels, height, width = band.shape
+    tiles = tiles.view(6, 6, channels, height // 4 - 1, -1)
+    phases = chunks.buffer(scratch, 4, 4, channels, height // 4, width // 4)  # positions of the same place in a tile
+    phases[..., -1, :] = 0
+    phases[..., -1] = 0
+    phases[..., :-1, :-1] = tiles[:4, :4]
+    phases[:, :2, :, :-1, 1:] += tiles[:4, 4:]
+    phases[:2, :, :, 1:, :-1] += tiles[4:, :4]
+    phases[:2, :2, :, 1:, 1:] += tiles[4:, 4:]
+    _as_tiles(band, 0, height // 4).copy_(phases)
+    return band
 
 
 def _transform_grad_outputs(grad_tiles: Tensor, chunks: _Chunks, scratch: int, result: int) -> Tensor:
-    """Transpose of the output transform: (K, 4, 4, R, Q) -> (36, K, R * Q)."""
-    channels = len(grad_tiles)
-    tiles = chunks.buffer(scratch, *grad_tiles.shape).copy_(grad_tiles).view(channels, 16, -1)
-    transformed = chunks.buffer(result, channels, 36, tiles.shape[2])
-    return torch.bmm(_A.t().expand(channels, -1, -1), tiles, out=transformed).transpose(0, 1)
+    """Transpose of the output transform: (4, 4, K, R, Q) -> (36, K, R * Q)."""
+    tiles = chunks.buffer(scratch, *grad_tiles.shape).copy_(grad_tiles).view(16, -1)
+    transformed = chunks.buffer(result, 36, tiles.shape[1])
+    return torch.mm(_A.t(), tiles, out=transformed).view(36, grad_tiles.shape[2], -1)
 
 
 def _backward(
@@ -170,23 +195,28 @@ def _backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients to the input and to the weight, where needed."""
     rows, columns = -(-grad_y.shape[2] // 4), -(-grad_y.shape[3] // 4)
-    grad_y = F.pad(grad_y, [0, 4 * columns - grad_y.shape[3], 0, 4 * rows - grad_y.shape[2]]).contiguous()
-    padded = _pad(x, padding, padding_mode) if needs[1] else None
+    if grad_y.shape[2:] != (4 * rows, 4 * columns):
+        grad_y = F.pad(grad_y, [0, 4 * columns - grad_y.shape[3], 0, 4 * rows - grad_y.shape[2]])
+    grad_y = grad_y.contiguous()
+    in_channels = x.shape[1]
     kernels = _transform_kernels(weight).transpose(1, 2) if needs[0] else None
-    grad_padded = x.new_zeros(*x.shape[:2], 4 * rows + 4, 4 * columns + 4) if needs[0] else None
-    grad_kernels = x.new_zeros(36, *weight.shape[:2]) if needs[1] else None
+    grad_x = torch.zeros_like(x, memory_format=torch.contiguous_format) if needs[0] else None
+    grad_kernels = _workspace("gradients", 36, *weight.shape[:2]).zero_() if needs[1] else None
     chunks = _Chunks(len(x), max(weight.shape[:2]), rows, columns, num_buffers=3)
     for image, first, last in chunks:
+        position = 4 * first, padding, padding_mode
         grad_products = _transform_grad_outputs(_as_tiles(grad_y[image], first, last), chunks, 0, 1)
         if needs[0]:
-            shape = 36, x.shape[1], grad_products.shape[2]
+            shape = 36, in_channels, grad_products.shape[2]
             grad_inputs = torch.bmm(kernels, grad_products, out=chunks.buffer(0, *shape)).flatten(1)
             grad_tiles = torch.mm(_B.t(), grad_inputs, out=chunks.buffer(2, *grad_inputs.shape))
-            _add_overlapping(grad_padded[image], grad_tiles, first, last)
+            band = chunks.buffer(2, in_channels, 4 * (last - first) + 4, 4 * columns + 4)
+            _add(_add_overlapping(grad_tiles, band, chunks, scratch=0), grad_x[image], *position)
         if needs[1]:
-            inputs = _transform_inputs(padded[image, :, 4 * first : 4 * last + 2], chunks, 0, 2)
+            band = chunks.buffer(2, in_channels, 4 * (last - first) + 2, 4 * columns + 2)
+            _fill(band, x[image], *position)
+            inputs = _transform_inputs(band, chunks, 0, 2)
             grad_kernels.baddbmm_(grad_products, inputs.transpose(1, 2))
-    grad_x = _unpad_gradient(grad_padded, x, padding, padding_mode) if needs[0] else None
     grad_weight = (_G.t() @ grad_kernels.flatten(1)).t().contiguous().view(weight.shape) if needs[1] else None
     return grad_x, grad_weight
 

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lit_ghibli.networks.kernels import winograd
 from lit_ghibli.networks.kernels.winograd import winograd_conv3x3
@@ -78,6 +79,33 @@ def test_only_the_input_and_the_weight_are_kept_for_the_backward_pass():
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda t: t):
         winograd_conv3x3(x, weight, padding=1, padding_mode="reflect")
     assert {tensor.data_ptr() for tensor in kept} == {x.data_ptr(), weight.data_ptr()}
+
+
+class Storages(TorchDispatchMode):
+    """Addresses of the memory that results of operations lie in, from some number of bytes."""
+
+    def __init__(self, least):
+        super().__init__()
+        self.least, self.addresses = least, set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.untyped_storage().nbytes() >= self.least:
+            self.addresses.add(result.untyped_storage().data_ptr())
+        return result
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+def test_no_copy_of_a_large_picture_is_made(monkeypatch, padding_mode):
+    monkeypatch.setattr(winograd, "_kept", threading.local())
+    monkeypatch.setattr(winograd, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(winograd, "_MINIMUM_CHUNK_TILES", 1)
+    x, weight = torch.randn(1, 4, 128, 64, requires_grad=True), torch.randn(4, 4, 3, 3, requires_grad=True)
+    with Storages(least=x.nbytes) as held:
+        y = winograd_conv3x3(x, weight, None, 1, padding_mode)
+        grad_x, _ = torch.autograd.grad(y, (x, weight), torch.ones_like(y).detach())
+    given = {x.data_ptr(), grad_x.data_ptr(), y.data_ptr()}
+    assert len(held.addresses - given) == 1  # the gradient to the output
 
 
 def test_memory_first_used_in_inference_mode_serves_training_too(monkeypatch):
