@@ -23,6 +23,7 @@ from lit_ghibli.studies.report import REPORT, title, write_report
 from lit_ghibli.studies.runner import LOG, Runner, Step, progress
 from lit_ghibli.studies.schedulers import Local, Scheduler, Slurm
 from lit_ghibli.studies.search import JOURNAL
+from lit_ghibli.studies.stamps import cells_apart
 from lit_ghibli.studies.steps import collect, steps_of, training
 from lit_ghibli.studies.study import SEED, Cell, Study
 from lit_ghibli.trust import check_words
@@ -68,6 +69,8 @@ def run_study(config: DictConfig, study: Study, words: list[str], out: Path) -> 
         if config.dry_run:
             forecast(ledger, study, source, config.forecast_steps, config.jobs)
             return
+        if config.retry:
+            _measure_again(ledger, study, source)
         stopped = _run(ledger, study, source, config.jobs, config.trust, scheduler)
         _report(study, source, out, config.num_images, stopped)
     if stopped:
@@ -154,6 +157,15 @@ def _run(ledger: Ledger, study: Study, source: Source, jobs: int, trust: bool, s
     return runner.stopped
 
 
+def _measure_again(ledger: Ledger, study: Study, source: Source) -> None:
+    """Let cells whose numbers cannot stand beside the others' be evaluated once more."""
+    apart = cells_apart(study, source.entries(), ledger.folder)
+    for entry in source.entries():
+        if entry.name in apart:
+            entry.state, entry.evaluated_by = "waiting", None
+    ledger.save()
+
+
 def _runner(
     ledger: Ledger,
     plan: Callable[[Entry], Callable[[Entry, Path], Iterator[Step]]],
@@ -199,15 +211,16 @@ def _train_before(ledger: Ledger, study: Study, trust: bool, scheduler: Schedule
 
 
 def _report(study: Study, source: Source, out: Path, num_images: int, stopped: bool) -> None:
-    """Write what there is to see, and say which cells failed and why.
+    """Write what there is to see, and say which cells failed, or cannot stand beside the others, and why.
 
     Raises:
-        SystemExit: Some did, or the page of comparisons, which has said why.
+        SystemExit: There are such, or the page of comparisons failed, which has said why.
     """
     entries = source.entries()
     failed = [entry for entry in entries if entry.state == "failed"]
-    if any(entry.state == "done" for entry in entries):
-        write_report(study, source, out, typed_command("sweep"), num_images)
+    apart = cells_apart(study, entries, out)
+    if any(entry.state == "done" and entry.name not in apart for entry in entries):
+        write_report(study, source, out, typed_command("sweep"), num_images, apart)
         if study.compare is not None and not stopped and not failed:
             first = [entry for entry in entries if entry.checkpoint and entry.levels[SEED] == str(study.seeds[0])]
             # No name may look like a word of Hydra's.
@@ -217,6 +230,10 @@ def _report(study: Study, source: Source, out: Path, num_images: int, stopped: b
                 raise SystemExit(status)
     for entry in failed:
         print(f"\nfailed: {entry.name} (all of it: {out / entry.folder / LOG})\n  " + "\n  ".join(entry.error))
-    if failed:
-        advice = "; --retry runs them again" * bool(study.grid)
-        raise SystemExit(f"{len(failed)} of {source.total} cells failed{advice}")
+    for name, why in apart.items():
+        print(f"\nleft out of the table: {name}: {why}")
+    if failed or apart:
+        counts = [f"{len(failed)} of {source.total} cells failed"] * bool(failed)
+        counts += [f"{len(apart)} of {source.total} cells left out of the table"] * bool(apart)
+        advice = f"; --retry {'runs' if failed else 'measures'} them again" * bool(study.grid)
+        raise SystemExit(f"{', '.join(counts)}{advice}")

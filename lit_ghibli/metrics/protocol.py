@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,6 +61,31 @@ def check_one_protocol(rows: Sequence[Mapping[str, Any]]) -> None:
             + "\n".join(lines)
             + "\nmeasure all of them alike: on the same held-out pictures, at the same size, with the same metrics"
         )
+
+
+def measured_apart(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """Which rows must not stand in one column with the others, and what differs.
+
+    Args:
+        rows: As for :func:`check_one_protocol`.
+
+    Returns:
+        By their number, from 0, those of another protocol than most rows have, or, of two that equally many have, than
+        the one that comes first; and those without a stamp.
+    """
+    protocols = [tuple(json.dumps(row.get(field)) for field in COMPARED) for row in rows]
+    counts = Counter(each for each, row in zip(protocols, rows, strict=True) if "protocol_version" in row)
+    usual = max(counts, key=counts.__getitem__, default=None)
+    apart = {}
+    for number, (row, own) in enumerate(zip(rows, protocols, strict=True)):
+        if "protocol_version" not in row:
+            apart[number] = "does not say how it was measured"
+        elif own != usual:
+            differing = zip(COMPARED, own, usual, strict=True)
+            apart[number] = ", ".join(
+                f"{name}={one}, elsewhere {other}" for name, one, other in differing if one != other
+            )
+    return apart
 
 
 def _title(row: Mapping[str, Any]) -> str:

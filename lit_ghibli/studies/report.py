@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from lit_ghibli.files import write_picture, write_text
-from lit_ghibli.metrics.protocol import check_one_protocol
 from lit_ghibli.reports.effects import summarize_seeds
 from lit_ghibli.reports.grids import labelled_grid
 from lit_ghibli.reports.tables import Row, markdown_table, write_csv, write_table
@@ -24,29 +23,26 @@ _WIDEST = 1800  # pixels of a grid of pictures
 _SIDES = 96, 256  # pixels that the longer side of one picture in it may have, at least and at most
 
 
-def write_report(study: Study, source: Source, out: Path, typed: str, num_images: int) -> None:
+def write_report(
+    study: Study, source: Source, out: Path, typed: str, num_images: int, apart: Mapping[str, str]
+) -> None:
     """Write ``report.md`` and what it shows into ``<out>/report``.
 
     Args:
         study: Whose results these are.
-        source: Its cells, at least one of them done.
+        source: Its cells, at least one of them done and not apart.
         out: The study's folder.
         typed: The command line.
         num_images: Rows in the grid of pictures.
-
-    Raises:
-        UserError: Two cells were measured by different protocols.
+        apart: Of :func:`~lit_ghibli.studies.stamps.cells_apart`; ``cells.csv`` alone has their numbers.
     """
     entries, folder = source.entries(), out / REPORT
     folder.mkdir(parents=True, exist_ok=True)
-    done = [entry for entry in entries if entry.state == "done"]
-    if study.evaluate is not None or study.command == "evaluate":
-        rows = [read_rows(out / entry.folder, study.command, evaluated=True)[0] for entry in done]
-        check_one_protocol([{**row, "name": entry.name} for row, entry in zip(rows, done, strict=True)])
+    measured = [entry for entry in entries if entry.state == "done"]
+    done = [entry for entry in measured if entry.name not in apart]
     factors = list(done[0].levels)[:-1]  # the last one is the seed
-    cells = [{**{key: _number(level) for key, level in entry.levels.items()}, **entry.metrics} for entry in done]
-    costs = [{**{f"{step}_seconds": s for step, s in each.seconds.items()}, "folder": each.folder} for each in done]
-    write_csv([{**row, **cost} for row, cost in zip(cells, costs, strict=True)], folder / "cells.csv")
+    write_csv([{**_numbers(entry), **_costs(entry, apart)} for entry in measured], folder / "cells.csv")
+    cells = [_numbers(entry) for entry in done]
     metrics = list(dict.fromkeys(itertools.chain.from_iterable(entry.metrics for entry in done)))
     table = summarize_seeds(cells, factors, metrics)
     if len(study.seeds) == 1:  # without what only several have
@@ -57,9 +53,20 @@ def write_report(study: Study, source: Source, out: Path, typed: str, num_images
         side = min(max(_WIDEST // len(rows[0]), _SIDES[0]), _SIDES[1])
         write_picture(labelled_grid([list(row.items()) for row in rows], max_side=side), folder / "pictures.png")
         figures.append("pictures.png")
-    text = _markdown(study, entries, table, figures, typed)
+    text = _markdown(study, entries, table, figures, typed, apart)
     write_text(folder / "report.md", text)
     print(f"\n{markdown_table(table)}\nreport: {folder / 'report.md'}")
+
+
+def _numbers(entry: Entry) -> Row:
+    """What a cell is, and what came of it."""
+    return {**{key: _number(level) for key, level in entry.levels.items()}, **entry.metrics}
+
+
+def _costs(entry: Entry, apart: Mapping[str, str]) -> Row:
+    """What a cell took, where it is, and, where any is, why it is not in the table."""
+    took = {f"{step}_seconds": seconds for step, seconds in entry.seconds.items()}
+    return {**took, "folder": entry.folder, **({"left_out": apart.get(entry.name, "")} if apart else {})}
 
 
 def _number(level: str) -> str | int | float:
@@ -148,7 +155,14 @@ def title(entry: Entry) -> str:
     return " ".join(named)
 
 
-def _markdown(study: Study, entries: Sequence[Entry], table: Sequence[Row], figures: Sequence[str], typed: str) -> str:
+def _markdown(
+    study: Study,
+    entries: Sequence[Entry],
+    table: Sequence[Row],
+    figures: Sequence[str],
+    typed: str,
+    apart: Mapping[str, str],
+) -> str:
     """The page."""
     from lit_ghibli.inference.load import choose_device  # here, so that --help answers at once
     from lit_ghibli.inference.profiling import machine
@@ -168,4 +182,5 @@ def _markdown(study: Study, entries: Sequence[Entry], table: Sequence[Row], figu
     for state in ("failed", "interrupted", "waiting"):
         if names := [entry.name for entry in entries if entry.state == state]:
             parts.append(f"{state.capitalize()}: " + "; ".join(names) + ".")
+    parts += [f"Left out of the table: {name}: {why}." for name, why in apart.items()]
     return "\n\n".join(parts) + "\n"

@@ -1,7 +1,7 @@
 import pytest
 
 from lit_ghibli.errors import UserError
-from lit_ghibli.metrics.protocol import COMPARED, VERSION, check_one_protocol, digest
+from lit_ghibli.metrics.protocol import COMPARED, VERSION, check_one_protocol, digest, measured_apart
 
 STAMP = {"protocol_version": VERSION, "split": "test", "n_real": 10, "n_fake": 12, "extractor": "inception"}
 
@@ -37,3 +37,14 @@ def test_what_differs_is_named():
 def test_a_row_without_a_stamp_is_named():
     with pytest.raises(UserError, match=r"row 2 \(old\) does not say how it was measured: evaluate it again"):
         check_one_protocol([STAMP, {"name": "old", "fid": 3.0}])
+
+
+def test_rows_of_another_protocol_than_most_are_apart_and_so_are_those_without_a_stamp():
+    other = {**STAMP, "n_fake": 500}
+    assert measured_apart([]) == {}
+    assert measured_apart([STAMP, {**STAMP, "fid": 3.0}]) == {}
+    assert measured_apart([other, STAMP, {"fid": 3.0}, STAMP]) == {
+        0: "n_fake=500, elsewhere 12",
+        2: "does not say how it was measured",
+    }
+    assert measured_apart([STAMP, other]) == {1: "n_fake=500, elsewhere 12"}  # of equally many, the first ones stay
