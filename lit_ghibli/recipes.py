@@ -246,6 +246,19 @@ def parse(text: str, loader: ConfigLoader | None = None) -> Override:
     return override
 
 
+def typed_path(word: str) -> str | None:
+    """The path that an override gives, as its configuration has it: what quoting has escaped is itself again.
+
+    Raises:
+        UserError: It cannot be read, or is no path.
+    """
+    override = parse(word)
+    if override.is_sweep_override() or not isinstance(value := override.value(), str | None):
+        raise UserError(f"{word}: {override.key_or_group} is one path")
+    with as_user_errors():
+        return OmegaConf.to_container(OmegaConf.create([value]), resolve=True)[0]
+
+
 def _check_choice(override: Override, options: Callable[[str], list[str]]) -> None:
     """Refuse a choice that its group does not have."""
     if override.value() is None and not override.is_delete():

@@ -16,7 +16,7 @@ from lit_ghibli.commands.train import expand_resume, fit, plain_and_links
 from lit_ghibli.documents import conform
 from lit_ghibli.errors import UserError, did_you_mean
 from lit_ghibli.overrides import flatten, quote
-from lit_ghibli.recipes import parse, wanted
+from lit_ghibli.recipes import parse, typed_path, wanted
 from lit_ghibli.reports.tables import Row, last_values, markdown_table
 from lit_ghibli.trust import check_run
 
@@ -116,7 +116,7 @@ def expand_run(arguments: list[str]) -> list[str]:
         if changed := [argument for argument in arguments if argument.startswith("overrides=")]:
             raise UserError(f"a rerun goes on with the values that it has begun with; got {changed[0]}")
         return [*expand_resume(arguments), *(argument for argument in arguments if argument.startswith("trust="))]
-    runs = {argument: str(parse(argument).value()) for argument in arguments if argument.startswith("run=")}
+    runs = {argument: str(typed_path(argument)) for argument in arguments if argument.startswith("run=")}
     paths = {argument: str(Path(run).expanduser().resolve()) for argument, run in runs.items()}
     return [f"run={quote(paths[argument])}" if argument in paths else argument for argument in arguments]
 

@@ -20,7 +20,7 @@ from lit_ghibli.commands._trainer import check_trainer
 from lit_ghibli.documents import read_yaml
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import flatten, quote
-from lit_ghibli.recipes import as_user_errors, build, compose, parse
+from lit_ghibli.recipes import as_user_errors, build, compose, parse, typed_path
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -280,8 +280,8 @@ def expand_resume(arguments: list[str]) -> list[str]:
         CheckpointError: There is no such run, or nothing was saved in it.
         UserError: Its command line does what a stranger's must not, without ``trust=true``, or trust is neither.
     """
-    given = [parse(argument).value() for argument in arguments if argument.startswith("resume=")]
-    if not given or any(argument.startswith("hydra.run.dir=") for argument in arguments):
+    given = [typed_path(argument) for argument in arguments if argument.startswith("resume=")]
+    if not given or given[-1] is None or any(argument.startswith("hydra.run.dir=") for argument in arguments):
         return arguments  # nothing to resume, or a further process of a DDP run that has it expanded already
     from lit_ghibli import checkpoints
     from lit_ghibli.trust import check_words, is_own

@@ -44,8 +44,8 @@ def steps_of(
 
 
 def training(trust: bool, entry: Entry, folder: Path) -> Iterator[Step]:
-    """What is left of a training, with ``trust`` one of anything."""
-    if "train" not in entry.finished:
+    """What is left of a training, with ``trust`` one of anything; all of it where somebody has removed its folder."""
+    if "train" not in entry.finished or not (folder / "metrics.csv").is_file():
         place = quote(str(folder.resolve()))
         begun = (folder / "checkpoints" / "last.ckpt").is_file()
         words = [f"resume={place}", *["trust=true"] * trust] if begun else [*entry.overrides, f"hydra.run.dir={place}"]

@@ -22,10 +22,11 @@ from omegaconf import OmegaConf
 from lit_ghibli.checkpoints import CheckpointError
 from lit_ghibli.commands import COMMANDS, TEXTS, completion, module_of, to_overrides
 from lit_ghibli.commands._hydra import job_overrides
+from lit_ghibli.commands.rerun import expand_run
 from lit_ghibli.commands.train import expand_resume
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import quote
-from lit_ghibli.recipes import check, config_dir, parse
+from lit_ghibli.recipes import check, config_dir, parse, typed_path
 from lit_ghibli.recipes import compose as compose_checked
 
 CONF = Path(config_dir())
@@ -517,6 +518,25 @@ def test_resume_takes_a_checkpoint_of_the_run(tmp_path):
     epoch = run / "checkpoints" / "epoch_0001.ckpt"
     epoch.touch()
     assert expand_resume([f"resume={epoch}"]) == [f'resume="{epoch}"', f'hydra.run.dir="{run}"']
+
+
+@pytest.mark.parametrize(
+    "name", ["my run (1), [v2] = x", "it's ${data.root}", 'the "good" one', "a\\${b}\\", "5", "null "]
+)
+def test_a_run_may_be_called_like_a_word_of_the_grammar(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    last = made_run(tmp_path / name) / "checkpoints" / "last.ckpt"
+    resume, folder = expand_resume(to_overrides("train", [f"resume={name}"]))
+    config = compose("train", [resume, folder, "name=x", "run_dir=y"], return_hydra_config=True)
+    assert (config.resume, config.hydra.run.dir) == (str(last), str(last.parents[1]))
+    assert typed_path(expand_run(to_overrides("rerun", [name]))[-1]) == str(tmp_path / name)
+
+
+def test_nothing_to_resume_is_a_new_run_and_what_is_no_path_is_refused():
+    assert expand_resume(["resume=null", "seed=1"]) == ["resume=null", "seed=1"]
+    for word in ("resume=[a,b]", "resume={a: b}", "resume=a,b", "resume=5"):
+        with pytest.raises(UserError, match=rf"^{re.escape(word)}: resume is one path$"):
+            expand_resume([word])
 
 
 def test_resume_leaves_values_that_follow_others_as_they_were_typed(tmp_path):
