@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lit_ghibli.networks.kernels.channels_last import convolve_strided, convolve_transposed
+from lit_ghibli.networks.kernels.columns import convolve_by_columns
 from lit_ghibli.networks.kernels.enlarging import convolve_enlarged
-from lit_ghibli.networks.kernels.products import (
-    convolve_as_product,
-    convolve_by_columns,
-    convolve_transposed_as_product,
-)
+from lit_ghibli.networks.kernels.products import convolve_as_product, convolve_transposed_as_product
 from lit_ghibli.networks.kernels.winograd import winograd_conv3x3
 
-# Below these the transforms of Winograd cost more than its products save.
+# Below these the transforms of Winograd cost more than its products save. They are of both sides, the products of one
+# side times the other: on one side half as many channels will do, in large pictures.
 _MINIMUM_WINOGRAD_CHANNELS = 128
 _MINIMUM_WINOGRAD_POSITIONS = 32 * 32
+_MINIMUM_NARROW_WINOGRAD_CHANNELS = 64
+_MINIMUM_NARROW_WINOGRAD_POSITIONS = 128 * 128
 
 # Positions of a batch from which channels_last pays: below, to reorder the weights costs more than it saves.
 _MINIMUM_CHANNELS_LAST_POSITIONS = 32 * 32
@@ -52,8 +52,9 @@ def _product_pays(weight: Tensor, positions: int) -> bool:
 class Conv2d(nn.Conv2d):
     """``nn.Conv2d`` by the quickest route.
 
-    - Stride 1: Winograd's algorithm for 3x3 kernels, 128 channels and 32x32 pixels up; by columns for wide kernels to
-      at most 4 channels, fewer than they come from, such as the last layer of a generator.
+    - Stride 1: Winograd's algorithm for 3x3 kernels, 128 channels and 32x32 pixels up, or between 64 and 128 channels
+      from 128x128 pixels; by columns for wide kernels to at most 4 channels, fewer than they come from, such as the
+      last layer of a generator.
     - Stride 2 or more: a product for few positions; for many the gradient in channels_last.
     """
 
@@ -77,12 +78,16 @@ class Conv2d(nn.Conv2d):
         return super()._conv_forward(input, weight, bias)
 
     def _winograd_pays(self, input: Tensor) -> bool:
+        fewer, more = sorted((self.in_channels, self.out_channels))
+        wide = fewer >= _MINIMUM_WINOGRAD_CHANNELS
+        positions = _MINIMUM_WINOGRAD_POSITIONS if wide else _MINIMUM_NARROW_WINOGRAD_POSITIONS
         return (
             self.kernel_size == (3, 3)
             and self.padding in ((0, 0), (1, 1))
             and self.padding_mode in ("zeros", "reflect")
-            and min(self.in_channels, self.out_channels) >= _MINIMUM_WINOGRAD_CHANNELS
-            and input.shape[2] * input.shape[3] >= _MINIMUM_WINOGRAD_POSITIONS
+            and fewer >= _MINIMUM_NARROW_WINOGRAD_CHANNELS
+            and more >= _MINIMUM_WINOGRAD_CHANNELS
+            and input.shape[2] * input.shape[3] >= positions
         )
 
 

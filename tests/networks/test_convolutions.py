@@ -144,6 +144,25 @@ def test_products_are_for_few_positions_and_many_weights_or_few_channels(monkeyp
     assert any(routes) == pays
 
 
+@pytest.mark.parametrize(
+    ("channels", "size", "pays"),
+    [
+        ((128, 128), (32, 32), True),
+        ((128, 128), (31, 33), False),
+        ((64, 128), (128, 128), True),
+        ((128, 64), (128, 128), True),
+        ((127, 128), (127, 128), False),
+        ((63, 128), (128, 128), False),
+        ((64, 127), (128, 128), False),
+    ],
+)
+def test_winograd_is_for_many_channels_or_half_as_many_on_one_side_in_large_pictures(monkeypatch, channels, size, pays):
+    calls = taken(monkeypatch, "winograd_conv3x3")
+    with torch.no_grad():
+        Conv2d(*channels, 3, padding=1)(torch.randn(1, channels[0], *size))
+    assert bool(calls) == pays
+
+
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
 def test_winograd_layer(monkeypatch, padding_mode):
     torch.manual_seed(0)

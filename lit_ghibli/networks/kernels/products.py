@@ -1,4 +1,4 @@
-"""Convolutions as one matrix product, or by columns, where PyTorch's CPU kernels waste most of their work."""
+"""Convolutions as one matrix product, where PyTorch's CPU kernels waste most of their work."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,17 +26,3 @@ def convolve_transposed_as_product(
     size = [(length - 1) * step - 2 * pad + taps + extra for length, step, pad, taps, extra in lengths]
     y = F.fold(windows, size, weight.shape[2:], padding=padding, stride=stride)
     return y if bias is None else y + bias.view(-1, 1, 1)
-
-
-def convolve_by_columns(padded: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(N, C, H, W), padded already, -> (N, K, H', W') for small K and a wide kernel, such as a generator's last.
-
-    PyTorch's kernels compute 16 output channels at a time, however few there are. Here the columns of the kernel
-    become output channels, ``K * width`` of them, whose results are then shifted and summed.
-    """
-    channels, _, _, taps = weight.shape
-    columns = F.conv2d(padded, weight.permute(3, 0, 1, 2).flatten(0, 1).unsqueeze(-1))
-    columns = columns.unflatten(1, (taps, channels))
-    width = columns.shape[-1] - taps + 1
-    shifted = sum(columns[:, tap, :, :, tap : tap + width] for tap in range(taps))
-    return shifted if bias is None else shifted + bias.view(-1, 1, 1)
