@@ -9,12 +9,17 @@ _ESCAPED = {"\n": "\\n", "\t": "\\t"}
 class UserError(ValueError):
     """Something that the user gave cannot be used; the message says what, where, and what to do.
 
-    The commands print the message alone, without a traceback.
+    The commands print the message alone, without a traceback. Each argument is one line of it.
     """
 
     def __str__(self) -> str:
-        """The message, which may quote files and servers, without what a terminal would obey."""
-        return printable(super().__str__())
+        """The message, which may quote names, files and servers: none of them breaks a line or moves a terminal."""
+        return "\n".join(map(one_line, self.args))
+
+    @property
+    def lines(self) -> list[str]:
+        """The message line by line, for another that quotes it."""
+        return str(self).split("\n")
 
 
 def printable(text: str) -> str:
@@ -34,12 +39,9 @@ def one_line(text: object) -> str:
     return "".join(letter if letter.isprintable() else _ESCAPED.get(letter, letter) for letter in printable(str(text)))
 
 
-def with_words_on_one_line(message: str, words: Iterable[str]) -> str:
-    """A message in which what was typed stands on one line, whatever line breaks names have; its own stay."""
-    for word in words:
-        for said in (word, word.partition("=")[2]):
-            message = message.replace(said, one_line(said)) if "\n" in said else message
-    return message
+def say(*lines: object) -> None:
+    """Print lines, in which names of files and the like break none and move no terminal."""
+    print(*map(one_line, lines), sep="\n", flush=True)
 
 
 def _decode(name: str) -> str:

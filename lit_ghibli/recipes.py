@@ -140,7 +140,7 @@ def as_user_errors() -> Iterator[None]:
         if not isinstance(cause, ValueError | TypeError | ImportError) and not _is_of_lightning(cause):
             raise
         if isinstance(cause, UserError):
-            raise UserError(str(cause)) from error
+            raise UserError(*cause.lines) from error
         where = re.search(r"full_key: (.+)", str(error))  # a value out of range, of a wrong type, or that is not there
         raise UserError(f"{where[1]}: {_first_line(cause)}" if where else str(cause)) from error
     except HydraException as error:
@@ -239,8 +239,8 @@ def parse(text: str, loader: ConfigLoader | None = None) -> Override:
     except HydraException as error:
         key = text.partition("=")[0]
         raise UserError(
-            f"{text}: cannot be read: {_first_line(error)}\n"
-            f"text with special characters is quoted for Hydra and for the shell, as in {key}='\"...\"'"
+            f"{text}: cannot be read: {_first_line(error)}",
+            f"text with special characters is quoted for Hydra and for the shell, as in {key}='\"...\"'",
         ) from error
     override.config_loader = loader  # by which the choices of glob(...) are found
     return override
@@ -274,8 +274,8 @@ def _check_choice(override: Override, options: Callable[[str], list[str]]) -> No
             there = [option for option in options(parent) if not option.startswith("_")]
             if last.removesuffix(".yaml") not in (*there, "null", "None"):
                 raise UserError(
-                    f"{override.key_or_group}={last}: there is no such choice{did_you_mean(last, there)}\n"
-                    f"{override.key_or_group} is one of {', '.join(there)}"
+                    f"{override.key_or_group}={last}: there is no such choice{did_you_mean(last, there)}",
+                    f"{override.key_or_group} is one of {', '.join(there)}",
                 )
 
 

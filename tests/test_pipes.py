@@ -65,7 +65,7 @@ def test_line_breaks_and_escape_codes_in_names_do_not_break_a_message():
     Path(name).write_text("no picture")
     error = ImageFileError(name, "is no picture")
     assert str(error) == r"a\nb\x1b[31m\t.jpg is no picture"
-    assert bullets([str(error), name]).count("\n") == 2
+    assert bullets([str(error), name]) == ["  a\\nb\\x1b[31m\\t.jpg is no picture", "  a\\nb\\x1b[31m\\t.jpg"]
     assert explain(FileNotFoundError(2, "No such file", name)) == r"a\nb\x1b[31m\t.jpg: no such file"
     assert markdown_table([{"name": name}]).count("\n") == 3
 

@@ -12,7 +12,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from lit_ghibli import checkpoints, cluster, signals
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, one_line
 from lit_ghibli.files import remove_partials
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class RunCheckpoints(Checkpoint):
         """Stop, on all ranks; the first one has the job requeued before if that is asked for."""
         requeue = wish == _Wish.REQUEUE
         how = "the job is requeued" if requeue else f"go on with: {self.go_on.format(run=self.folder.parent)}"
-        trainer.print(f"saved {self.last}; {how}")
+        trainer.print(one_line(f"saved {self.last}; {how}"))
         if not requeue and trainer.is_global_zero:
             raise KeyboardInterrupt
         if requeue and trainer.is_global_zero:

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from lit_ghibli.callbacks.loggers import log_image
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, one_line
 from lit_ghibli.files import write_picture
 from lit_ghibli.images import to_picture
 from lit_ghibli.inference.clips import write_frames
@@ -68,7 +68,7 @@ class Frames(Callback):
         write_picture(to_picture(pl_module.picture()), result)
         if self.animation:
             self._animate(result)
-        trainer.print(f"picture: {result}")
+        trainer.print(one_line(f"picture: {result}"))
 
     def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
         frame = to_picture(pl_module.picture())

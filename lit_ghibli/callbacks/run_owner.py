@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from lit_ghibli import cluster, locks
 from lit_ghibli.callbacks import record_file
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import check_plain
 
 FILE = locks.RUN
@@ -160,7 +160,7 @@ def _release_all() -> None:
 
 
 def _watching(folder: Path) -> Callable[[str], None]:
-    return lambda who: print(f"{folder}: looking whether {who} is still at work here", flush=True)
+    return lambda who: say(f"{folder}: looking whether {who} is still at work here")
 
 
 def _holds_a_run(folder: Path) -> FolderTaken:

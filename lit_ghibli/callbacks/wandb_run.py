@@ -77,8 +77,9 @@ class RunWandbLogger(WandbLogger):
             run = super().experiment
         except (wandb.errors.Error, ValueError) as error:
             raise UserError(
-                f"Weights & Biases: {shorten(str(error), 300)}\nlogger.wandb.offline=true does without login and "
-                "network, and writes files for a later `wandb sync`; logger=csv does without W&B"
+                f"Weights & Biases: {shorten(str(error), 300)}",
+                "logger.wandb.offline=true does without login and network, and writes files for a later `wandb sync`; "
+                "logger=csv does without W&B",
             ) from error
         run.config.update({"lit_ghibli_version": lit_ghibli.__version__}, allow_val_change=True)
         if run.offline and rows:

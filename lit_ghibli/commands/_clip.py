@@ -11,7 +11,7 @@ import numpy as np
 
 from lit_ghibli.commands._output import check_writable
 from lit_ghibli.data.image_files import FolderError
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.extras import packages
 from lit_ghibli.inference.clips import WRITTEN, Clip, inspect_clip, is_clip
 from lit_ghibli.inference.picture_files import check_collisions
@@ -105,10 +105,10 @@ def _stylize(clip: Clip, path: Path, config: Any, translator: "Translator", what
         done = frames_done(folder)
         frames = f"{clip.frames} frames of {clip.width}x{clip.height}, {clip.seconds:.1f} s"
         goes_on = f"; goes on at frame {done + 1}" if done else ""
-        print(f"{clip.path}: {frames}, with {what} on {translator.device}{goes_on}", flush=True)
+        say(f"{clip.path}: {frames}, with {what} on {translator.device}{goes_on}")
         shown = partial(_shown, total=clip.frames, done=done)
         errors = paint_clip(clip, path, folder, translator, config.smooth, config.quality, shown, software)
-    print(f"{path}, {time.perf_counter() - started:.1f} s{_flicker(errors, config.smooth)}")
+    say(f"{path}, {time.perf_counter() - started:.1f} s{_flicker(errors, config.smooth)}")
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -17,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from lit_ghibli.commands import interrupt_told, module_of, split_options, to_overrides
-from lit_ghibli.errors import UserError, with_words_on_one_line
+from lit_ghibli.errors import UserError, one_line, printable
 from lit_ghibli.recipes import as_user_errors, check, config_dir
 
 _OTHER_CONF = ("--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")  # which only Hydra can read
@@ -30,6 +31,18 @@ _typed: list[str] = []  # the program's arguments before any was rewritten
 warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
 # Frozen networks are in eval mode on purpose.
 warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
+
+
+class _Printable(logging.LogRecord):
+    """What is logged: paths and texts in it, which may be of files, break no line and move no terminal."""
+
+    def getMessage(self) -> str:
+        if isinstance(self.args, tuple):
+            self.args = tuple(one_line(each) if isinstance(each, str | Path) else each for each in self.args)
+        return printable(super().getMessage())
+
+
+logging.setLogRecordFactory(_Printable)
 
 
 class FailedRun(UserError, CompactHydraException):
@@ -121,8 +134,7 @@ def _one_message(name: str) -> Iterator[None]:
         with as_user_errors():
             yield
     except UserError as error:
-        message = with_words_on_one_line(str(error), _typed)
-        raise SystemExit(f"lit-ghibli {name}: {message}") from error
+        raise SystemExit(f"lit-ghibli {name}: {error}") from error
 
 
 @contextmanager
@@ -132,4 +144,4 @@ def _one_message_of_several() -> Iterator[None]:
             yield
     except UserError as error:
         log.error("run %s failed, the others go on: %s", HydraConfig.get().job.num, error)
-        raise FailedRun(str(error)) from error
+        raise FailedRun(*error.lines) from error

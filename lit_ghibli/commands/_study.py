@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import typed_command
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.recipes import compose
 from lit_ghibli.studies.cells import GridSource, SearchSource, Source, enter
 from lit_ghibli.studies.forecast import forecast
@@ -65,7 +65,7 @@ def run_study(config: DictConfig, study: Study, words: list[str], out: Path) -> 
             source: Source = GridSource(ledger, study, identify, retry=config.retry)
         else:
             source = SearchSource(ledger, study, identify)
-        print(f"{study.name}: {study.question}\n{source.overview}; ledger: {ledger.path}", flush=True)
+        say(f"{study.name}: {study.question}", f"{source.overview}; ledger: {ledger.path}")
         if config.dry_run:
             forecast(ledger, study, source, config.forecast_steps, config.jobs)
             return
@@ -120,7 +120,7 @@ def _composed(cell: Cell) -> str:
         config = compose("train", list(cell.overrides))
         return OmegaConf.to_yaml(OmegaConf.masked_copy(config, _DECIDING), sort_keys=True)
     except UserError as error:
-        raise UserError(f"{cell.name}: {error}") from error
+        raise UserError(f"{cell.name}: {error.lines[0]}", *error.lines[1:]) from error
 
 
 def _run(ledger: Ledger, study: Study, source: Source, jobs: int, trust: bool, scheduler: Scheduler | None) -> bool:
@@ -147,7 +147,7 @@ def _run(ledger: Ledger, study: Study, source: Source, jobs: int, trust: bool, s
 
     def report(key: str) -> None:
         source.ended(key)
-        print(progress(ledger.entries[key], source.entries(), source.total, jobs), flush=True)
+        say(progress(ledger.entries[key], source.entries(), source.total, jobs))
 
     def plan(entry: Entry) -> Callable[[Entry, Path], Iterator[Step]]:
         return partial(steps_of, study, trained, trust, source.pruned(entry))
@@ -204,9 +204,10 @@ def _train_before(ledger: Ledger, study: Study, trust: bool, scheduler: Schedule
     entry = ledger.entries[key]
     if entry.state != "done":
         runner = _runner(ledger, lambda _: partial(training, trust), lambda *_: None, 1, scheduler)
-        runner.run(iter([key, None]).__next__, lambda _: print(f"{entry.name}: {entry.state}", flush=True))
+        runner.run(iter([key, None]).__next__, lambda _: say(f"{entry.name}: {entry.state}"))
     if entry.state != "done":
-        raise SystemExit("\n".join([*entry.error, f"{entry.name}: {entry.state}; the same command goes on"]))
+        say(*entry.error)
+        raise SystemExit(f"{entry.name}: {entry.state}; the same command goes on")
     return str((ledger.folder / entry.folder).resolve())
 
 
@@ -229,9 +230,9 @@ def _report(study: Study, source: Source, out: Path, num_images: int, stopped: b
             if status := subprocess.run([sys.executable, "-m", "lit_ghibli", *words], check=False).returncode:
                 raise SystemExit(status)
     for entry in failed:
-        print(f"\nfailed: {entry.name} (all of it: {out / entry.folder / LOG})\n  " + "\n  ".join(entry.error))
+        say("", f"failed: {entry.name} (all of it: {out / entry.folder / LOG})", *(f"  {line}" for line in entry.error))
     for name, why in apart.items():
-        print(f"\nleft out of the table: {name}: {why}")
+        say("", f"left out of the table: {name}: {why}")
     if failed or apart:
         counts = [f"{len(failed)} of {source.total} cells failed"] * bool(failed)
         counts += [f"{len(apart)} of {source.total} cells left out of the table"] * bool(apart)

@@ -101,7 +101,8 @@ def _inputs(inputs: Sequence[str], out: Path, by_name: bool) -> list[Pair]:
         if alone:
             raise FolderError(
                 f"{len(alone)} pictures without a partner; rename or remove them, or list pairs in a file, "
-                f"pairs=pairs.csv:{bullets(alone)}"
+                "pairs=pairs.csv:",
+                *bullets(alone),
             )
         return [(content, (style,)) for content, style in pairs]
     if any(path.is_dir() for path in rest) and len(rest) > 1:

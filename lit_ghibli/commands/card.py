@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import check_writable
 from lit_ghibli.documents import read_json
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import write_text
 from lit_ghibli.reports.model_card import Figures, ModelCard, render_card, without_folders
 from lit_ghibli.reports.tables import last_values
@@ -36,7 +36,7 @@ def card(config: DictConfig) -> None:
         print(text, end="")
     else:
         write_text(out, text)
-        print(f"card: {out}")
+        say(f"card: {out}")
 
 
 def weights_of(word: str) -> Path:

@@ -14,7 +14,7 @@ from lit_ghibli.commands._idle import refuse_idle
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands.evaluate import merged, new_suite, opened
 from lit_ghibli.commands.profile import check_settings, measure_apart
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import write_text
 from lit_ghibli.inference.subjects import COMPARISON, INPUT, TARGET, UNTOUCHED, find_subjects, is_model, of_epochs
 from lit_ghibli.metrics import protocol
@@ -132,8 +132,8 @@ def compare(config: DictConfig) -> None:
         footer=f"Made by lit-ghibli compare {__version__}. This file needs nothing besides itself.",
     )
     write_text(out / "compare.html", render_page(page))
-    print(readable, *origins, *raters, sep="\n")
-    print(f"page: {out / 'compare.html'}")
+    print(readable)
+    say(*origins, *raters, f"page: {out / 'compare.html'}")
 
 
 def data_config(config: DictConfig, of_run: Data | None) -> Data:

@@ -6,6 +6,7 @@ from rich.progress import track
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
+from lit_ghibli.errors import say
 from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build
 from lit_ghibli.reports.tables import markdown_table
@@ -48,7 +49,7 @@ def data_check(config: DictConfig) -> None:
     title = f"{source.root}: {len(files):,} files, {len(findings):,} findings"
     if sheet := draw_sheet(title, findings, compared, folders, files, config.samples):
         write_picture(sheet, out / "sheet.png")
-    print(f"tables and sheet: {out}")
+    say(f"tables and sheet: {out}")
     if any(finding.verdict in ("stops", "leaks") for finding in findings):
         raise SystemExit(1)
 

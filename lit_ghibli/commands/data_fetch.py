@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.data.download import Report, fetch
-from lit_ghibli.errors import UserError, did_you_mean, one_line
+from lit_ghibli.errors import UserError, did_you_mean, one_line, say
 
 
 @command("data fetch")
@@ -36,11 +36,11 @@ def data_fetch(config: DictConfig) -> None:
         )
     splits = sorted(path for path in fetched.folder.iterdir() if path.is_dir())
     counts = (f"{len(list(split.iterdir()))} files in {one_line(split.name)}" for split in splits)
-    print(f"{fetched.folder}: {', '.join(counts)}")
+    say(f"{fetched.folder}: {', '.join(counts)}")
     if not fetched.fresh:
         print("it was there already, so nothing was downloaded")
     if fetched.sha256:
-        print(f"sha256 of its archive, noted in {fetched.folder}.sha256: {fetched.sha256}")
+        say(f"sha256 of its archive, noted in {fetched.folder}.sha256: {fetched.sha256}")
 
 
 def _no_such_name(name: str | None, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands.train import Prepared, expand_resume, prepare
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.recipes import build
 from lit_ghibli.reports.tables import markdown_table, write_table
 
@@ -33,7 +33,7 @@ def estimate(config: DictConfig) -> None:
     print(markdown_table([{"of this training": name, "": value} for name, value in _readable(figures).items()]))
     if config.out:
         write_table([figures], config.out, "estimate")
-        print(f"tables: {config.out}")
+        say(f"tables: {config.out}")
 
 
 def dry_run(config: DictConfig) -> dict[str, Any] | None:

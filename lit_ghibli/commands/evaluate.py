@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import write_picture
 from lit_ghibli.inference.subjects import AS_TRAINED, INPUT, TARGET, UNTOUCHED
 from lit_ghibli.recipes import build
@@ -86,7 +86,7 @@ def evaluate(config: DictConfig) -> None:
         rows.append({**outcome.row({"pictures": run.name}, {}, origin), **beside})
     origin = {key: rows[0][key] for key in ("checkpoint", "checkpoint_sha256")}
     print(write_measures([*rows, untouched.row({"pictures": UNTOUCHED}, {}, origin)], out))
-    print(f"tables and pictures: {out}")
+    say(f"tables and pictures: {out}")
 
 
 def _of_input(scores: dict[str, float]) -> dict[str, float]:

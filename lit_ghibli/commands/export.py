@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._idle import refuse_idle
 from lit_ghibli.commands._output import check_writable
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import named
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def export(config: DictConfig) -> None:
     with named(path):
         card = export_model(model, path, photo, calibration, config)
     finish = "; load and stylize add its resizing and finish, other programs have to" if card["pixels"] else ""
-    print(f"{path}: {card['network']}, {card['input']} -> {card['output']}, sides multiples of {card['size_multiple']}")
+    say(f"{path}: {card['network']}, {card['input']} -> {card['output']}, sides multiples of {card['size_multiple']}")
     levels = ""
     if config.dtype != "float32":
         largest, mean = (card[key] * 127.5 for key in ("largest_difference", "mean_difference"))

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
+from lit_ghibli.errors import say
 
 
 @command("import")
@@ -21,7 +22,7 @@ def import_(config: DictConfig) -> None:
     options = OmegaConf.to_container(config.generator, resolve=True)
     provenance, generator = import_weights(file, out, config.family, options, config.overwrite)
     arguments = ", ".join(f"{key}={value}" for key, value in generator.items() if key != "_target_")
-    print(f"{describe(provenance)}\n{generator['_target_'].rpartition('.')[2]}: {arguments}\ncheckpoint: {out}")
+    say(describe(provenance), f"{generator['_target_'].rpartition('.')[2]}: {arguments}", f"checkpoint: {out}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import write_text
 from lit_ghibli.opinion.page import MODES, Checks, ImageSet, Wording, embed, make_study
 
@@ -47,9 +47,9 @@ def mos_build(config: DictConfig) -> None:
     write_text(out / PAGE, study.page)
     print(f"{len(sets)} of the {count} photographs of which every method has a picture")
     if unequal:
-        print(f"note: the methods' pictures differ in size, which may tell them apart: {', '.join(unequal)}")
-    print(f"for the raters: {out / PAGE} ({(out / PAGE).stat().st_size / 1e6:.1f} MB, works without internet)")
-    print(f"for you alone: {out / KEY}, which says whose picture is whose")
+        say(f"note: the methods' pictures differ in size, which may tell them apart: {', '.join(unequal)}")
+    say(f"for the raters: {out / PAGE} ({(out / PAGE).stat().st_size / 1e6:.1f} MB, works without internet)")
+    say(f"for you alone: {out / KEY}, which says whose picture is whose")
 
 
 def _of_folders(config: DictConfig, methods: Mapping[str, Path]) -> tuple[int, Shown]:

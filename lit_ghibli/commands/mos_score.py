@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
-from lit_ghibli.errors import UserError, one_line
+from lit_ghibli.errors import UserError, one_line, say
 from lit_ghibli.files import write_text
 from lit_ghibli.opinion.answers import (
     AnswersError,
@@ -36,7 +36,7 @@ def mos_score(config: DictConfig) -> None:
     raters, listed = select_raters(files, key, Thresholds(**config.unreliable))
     left_out = [one_line(f"  {row['file']}: {row['why_not']}") for row in listed if row["counted"] == "no"]
     if not raters:
-        raise UserError("\n".join([f"none of {len(files)} files can be counted:", *left_out]))
+        raise UserError(f"none of {len(files)} files can be counted:", *left_out)
     tables = np.stack([score_table(rater, key) for rater in raters])
     scores = score_rows(tables, key)
     results = {"summary": summary_rows(scores, key), "scores": scores, "pairs": pair_rows(tables, key, config.seed)}
@@ -51,7 +51,7 @@ def mos_score(config: DictConfig) -> None:
     print(*(f"\n{markdown_table(results[name])}" for name in ("summary", "agreement")), sep="")
     if note := _note_on_power(len(raters), len(key["methods"])):
         print(note)
-    print(f"tables, pairs of methods among them: {out}")
+    say(f"tables, pairs of methods among them: {out}")
 
 
 def find_answers(inputs: Sequence[Path], key_file: Path, out: Path) -> tuple[list[Path], list[Path]]:

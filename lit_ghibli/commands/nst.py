@@ -23,7 +23,7 @@ from lit_ghibli.commands._style_jobs import Job, plan, sheet_rows
 from lit_ghibli.commands._trainer import check_trainer, device_numbers
 from lit_ghibli.commands.train import begin, make_trainer, plain_and_links
 from lit_ghibli.data.image_files import open_image, picture_size
-from lit_ghibli.errors import UserError, one_line
+from lit_ghibli.errors import UserError, one_line, say
 from lit_ghibli.files import write_picture
 from lit_ghibli.inference.picture_metadata import said_of, software_of
 from lit_ghibli.recipes import build
@@ -106,7 +106,7 @@ def nst(config: DictConfig) -> None:
     if in_sheet and step == 1:
         sheet = labelled_grid(sheet_rows(jobs, out, bool(config.pairs)), max_side=config.sheet_side)
         write_picture(sheet, out / "sheet.png")
-        print(f"sheet: {out / 'sheet.png'}")
+        say(f"sheet: {out / 'sheet.png'}")
 
 
 def _software(config: DictConfig, job: Job) -> str:

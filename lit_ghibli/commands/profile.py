@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._idle import refuse_idle
 from lit_ghibli.commands._output import output_folder
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.recipes import build, compose
 from lit_ghibli.reports.tables import markdown_table, write_table
 from lit_ghibli.trust import is_trusting, trusted_class
@@ -36,7 +36,7 @@ def profile(config: DictConfig) -> None:
         rows = [measure_apart({"name": name, "checkpoint": str(path), **settings}) for name, path in measured]
     write_table(rows, out, "profile")
     print(markdown_table(rows))
-    print(f"tables: {out}")
+    say(f"tables: {out}")
 
 
 def measure(settings: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def measure_apart(settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: It failed.
     """
-    print(f"measuring {settings['name']}", flush=True)
+    say(f"measuring {settings['name']}")
     command = [sys.executable, "-m", "lit_ghibli.commands.profile", _MEASURE]
     command.append(json.dumps({**settings, "trust": is_trusting()}))
     # In a group of its own: Ctrl-C is for this process, which ends that one.
@@ -87,7 +87,7 @@ def _fresh(name: str, config: DictConfig, path: Path) -> Path:
         composed = compose("train", [f"method={name}", f"seed={config.seed}", *config.overrides])
     except UserError as error:
         of = "" if str(error).startswith(f"method={name}:") else f"method={name}: "
-        raise UserError(f"{of}{error}") from error
+        raise UserError(f"{of}{error.lines[0]}", *error.lines[1:]) from error
     method_config = OmegaConf.to_container(composed.method, resolve=True)
     method_class = trusted_class(method_config)
     if not hasattr(method_class, "translator"):

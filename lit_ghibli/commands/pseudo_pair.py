@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._idle import IN_TILES, refuse_idle, refuse_idle_words
 from lit_ghibli.commands._output import output_folder
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import write_picture
 from lit_ghibli.recipes import build
 from lit_ghibli.reports.contact_sheet import Entry, contact_sheet, thumbnail
@@ -49,7 +49,7 @@ def pseudo_pair(config: DictConfig) -> None:
         segment = Segmentation(config.segmentation).to(translator.device)
     whose = "" if teacher.config else f"{teacher.name} "
     records = Records(out / "records.jsonl", teacher=f"{whose}sha256:{teacher.sha256}", tile=config.tile)
-    print(f"{len(photos)} photographs with {teacher.name} on {translator.device}")
+    say(f"{len(photos)} photographs with {teacher.name} on {translator.device}")
     rows = make_pairs(translator, photos, out, records, thresholds, segment)
     _draw_sheets(rows, photos, out)
     _print_summary(rows, out)
@@ -76,7 +76,7 @@ def _print_summary(rows: list[dict[str, Any]], out: Path) -> None:
     summary = f"{kept} of {len(rows)} pairs kept, {dropped} dropped{f': {reasons}' if reasons else ''}"
     if not kept:
         raise UserError(f"{summary}; see {out / 'manifest.csv'} and dropped.png, then train longer or ask for less")
-    print(f"{summary}\npairA, pairB, manifest.csv and sheets of both: {out}")
+    say(summary, f"pairA, pairB, manifest.csv and sheets of both: {out}")
 
 
 def _draw_sheets(rows: list[dict[str, Any]], photos: dict[str, Path], out: Path) -> None:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands.card import card_of, weights_of
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import named
 from lit_ghibli.reports.model_card import render_card
 
@@ -38,7 +38,7 @@ def push(config: DictConfig) -> None:
                 text = Path(config.card).expanduser().read_text(encoding="utf-8")
         pushed = hub.push(file, text, address, public=config.public, message=config.message)
         size = file.stat().st_size
-    print(f"{address}: {size / 1e6:.1f} MB and its card, {pushed.url}")
+    say(f"{address}: {size / 1e6:.1f} MB and its card, {pushed.url}")
     print(
         f'{"everybody" if pushed.public else "you alone, and whom you let in,"} can see it; load("{address}") takes it'
     )

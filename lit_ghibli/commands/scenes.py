@@ -6,6 +6,7 @@ from rich.progress import track
 
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import output_folder
+from lit_ghibli.errors import say
 from lit_ghibli.files import write_picture
 from lit_ghibli.scenes.scene import render_pair
 
@@ -19,7 +20,7 @@ def scenes(config: DictConfig) -> None:
     for index in track(range(config.first, config.first + config.count), description="Rendering"):
         for folder, pixels in zip(folders, render_pair(config.seed, index, config.size), strict=True):
             write_picture(Image.fromarray(pixels), folder / f"{index:06d}.png")
-    print(f"{config.count} scenes in {folders[0]}/ and {folders[1]}/")
+    say(f"{config.count} scenes in {folders[0]}/ and {folders[1]}/")
 
 
 if __name__ == "__main__":

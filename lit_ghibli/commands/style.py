@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command, typed_command
 from lit_ghibli.commands._output import output_folder
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.overrides import flatten, spell
 
 _MOST = 60  # pictures of a folder that are looked at
@@ -112,7 +112,7 @@ def _write(config: DictConfig, run: Any, photos: Path, path: Path) -> None:
         figures={name: value for name, value in run.metrics.items() if name.startswith("val/")},
     )
     write_style(path, translator.network, card)
-    print(f"style {config.name}: {path}")
+    say(f"style {config.name}: {path}")
 
 
 def _show(name: str, run: Any) -> None:

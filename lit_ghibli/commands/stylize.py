@@ -25,7 +25,7 @@ from lit_ghibli.commands._idle import IN_TILES, refuse_idle, refuse_idle_words
 from lit_ghibli.commands._made_by import made_by, refuse_others
 from lit_ghibli.commands._output import check_writable, write_output
 from lit_ghibli.data.image_files import WRITTEN, FolderError, ImageFileError, file_kind, open_image, size_of
-from lit_ghibli.errors import UserError, one_line, with_words_on_one_line
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import config_dir, explain
 from lit_ghibli.inference.clips import WRITTEN as WRITTEN_CLIPS
 from lit_ghibli.inference.clips import is_clip
@@ -94,23 +94,23 @@ def stylize(config: Any) -> None:
     for folder in {path.parent for path in plan.values()}:
         check_writable(folder)
     translator, what, as_trained = _translator(config)
-    print(f"{len(plan)} photograph{'s' * (len(plan) > 1)} with {what} on {translator.device}")
+    say(f"{len(plan)} photograph{'s' * (len(plan) > 1)} with {what} on {translator.device}")
     started = time.perf_counter()
     good, bad = _translate(plan, translator, config.quality, software())
     if good:
         common = Path(os.path.commonpath([path.parent for path in plan.values()]))
         where = plan[good[0]] if len(plan) == 1 else f"{len(good)} pictures in {common}/"
-        print(one_line(f"{where}, {time.perf_counter() - started:.1f} s"))
+        say(f"{where}, {time.perf_counter() - started:.1f} s")
     if good and as_trained:
         from lit_ghibli.inference.measure import describe_solver
 
         difference = describe_solver(translator, as_trained, open_image(good[0]))
-        print(one_line(f"{good[0]} (only the first, to save time): {difference}"))
+        say(f"{good[0]} (only the first, to save time): {difference}")
     if bad:
-        message = f"{len(bad)} of {len(plan)} files could not be translated:\n" + "\n".join(f"  {line}" for line in bad)
+        lines = [f"{len(bad)} of {len(plan)} files could not be translated:", *(f"  {line}" for line in bad)]
         if config.on_bad_file == "error":
-            raise FolderError(message)
-        print(message)
+            raise FolderError(*lines)
+        say(*lines)
 
 
 def _software(config: Any, *more: str) -> str:
@@ -299,7 +299,6 @@ def main() -> None:
         stylize(config)
     except (UserError, OSError) as error:
         message = explain(error) if isinstance(error, OSError) else str(error)
-        message = with_words_on_one_line(message, sys.argv[1:])
         raise SystemExit(f"lit-ghibli stylize: {message}") from error
 
 

@@ -18,7 +18,7 @@ from lit_ghibli.commands._output import refuse_among_data
 from lit_ghibli.commands._processes import quiet_further_processes, run_of_its_own
 from lit_ghibli.commands._trainer import check_trainer
 from lit_ghibli.documents import read_yaml
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, one_line
 from lit_ghibli.overrides import flatten, quote
 from lit_ghibli.recipes import as_user_errors, build, compose, parse, typed_path
 
@@ -157,7 +157,7 @@ def fit(config: DictConfig, record: Any) -> Any:
         for logger in trainer.loggers:
             logger.log_hyperparams(run.resolved)
         trainer.fit(run.method, run.datamodule, ckpt_path=run.checkpoint)
-    trainer.print(f"trained: {config.run_dir}" if record.began else _nothing_left(config.run_dir, trainer))
+    trainer.print(one_line(f"trained: {config.run_dir}" if record.began else _nothing_left(config.run_dir, trainer)))
     return trainer
 
 

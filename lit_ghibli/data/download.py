@@ -36,7 +36,7 @@ from lit_ghibli import __version__
 from lit_ghibli.checksums import sha256_of
 from lit_ghibli.data.archives import ArchiveError, limit, megabytes, unpack
 from lit_ghibli.documents import DocumentError, read_json
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import write_text
 from lit_ghibli.locks import Taken, is_free, take
 
@@ -230,7 +230,7 @@ def _alone(lock: Path) -> Iterator[None]:
         DownloadError: One is doing so.
     """
     try:
-        held = take(lock, lambda who: print(f"{lock.parent}: looking whether {who} still fetches this", flush=True))
+        held = take(lock, lambda who: say(f"{lock.parent}: looking whether {who} still fetches this"))
     except Taken as error:
         raise DownloadError(f"{lock.parent}: {error} fetches this: wait for it") from error
     with held:

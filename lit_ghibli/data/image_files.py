@@ -218,8 +218,8 @@ def decode_all(
         counts = f"{len(bad)} of {good + len(bad)} images cannot be used"
         listed = bullets([str(error) for error in bad], at_most=len(bad))
         if on_bad_file == "error":
-            raise FolderError(f"{counts}; repair or remove them, or set data.on_bad_file=skip:{listed}")
-        _logger.warning("%s and are skipped:%s", counts, listed)
+            raise FolderError(f"{counts}; repair or remove them, or set data.on_bad_file=skip:", *listed)
+        _logger.warning("\n".join([f"{counts} and are skipped:", *listed]))
     require_images(good, min_images, of=good + len(bad))
 
 
@@ -377,7 +377,7 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def bullets(lines: Sequence[str], at_most: int = _LISTED) -> str:
-    """Lines as an indented list, cut after ``at_most`` of them."""
+def bullets(lines: Sequence[str], at_most: int = _LISTED) -> list[str]:
+    """Lines of an indented list, cut after ``at_most`` of them."""
     more = [f"... and {len(lines) - at_most} more"] if len(lines) > at_most else []
-    return "".join(f"\n  {one_line(line)}" for line in [*lines[:at_most], *more])
+    return [f"  {one_line(line)}" for line in [*lines[:at_most], *more]]

@@ -139,7 +139,8 @@ def check_disjoint(train: Sequence[Path], test: Sequence[Path]) -> None:
     if same:
         raise FolderError(
             f"test images were seen in training ({len(same)} of {len(test)}), which makes every score "
-            f"too good; remove them from one of the two:{bullets(sorted(same), at_most=len(same))}"
+            f"too good; remove them from one of the two:",
+            *bullets(sorted(same), at_most=len(same)),
         )
 
 

@@ -89,9 +89,10 @@ class PairFolders(Folders):
         listed = bullets(lines, at_most=len(lines))  # all of them: a shifted numbering shows only in the whole
         if self.on_bad_file == "error":
             raise FolderError(
-                f"{len(lines)} files or pairs with {what}; repair or remove them, or set data.on_bad_file=skip:{listed}"
+                f"{len(lines)} files or pairs with {what}; repair or remove them, or set data.on_bad_file=skip:",
+                *listed,
             )
-        log.warning("%d files or pairs with %s are skipped:%s", len(lines), what, listed)
+        log.warning("\n".join([f"{len(lines)} files or pairs with {what} are skipped:", *listed]))
 
 
 @dataclass(kw_only=True)

@@ -26,7 +26,7 @@ def load_pictures(paths: Sequence[str | Path]) -> list[Tensor]:
         except ImageFileError as error:
             bad.append(str(error))
     if bad:
-        raise FolderError(f"{len(bad)} of {len(paths)} pictures cannot be used:{bullets(bad)}")
+        raise FolderError(f"{len(bad)} of {len(paths)} pictures cannot be used:", *bullets(bad))
     return pictures
 
 

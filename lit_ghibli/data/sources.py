@@ -161,9 +161,9 @@ def try_all(attempts: Iterable[Callable[[], Any]]) -> list[Any]:
         try:
             results.append(attempt())
         except FolderError as error:
-            errors.append(str(error))
+            errors += error.lines
     if errors:
-        raise FolderError("\n".join(dict.fromkeys(errors)))
+        raise FolderError(*dict.fromkeys(errors))
     return results
 
 

@@ -297,7 +297,8 @@ def read_network(
     try:
         network.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        raise checkpoints.CheckpointError(f"{path}: its weights do not fit its configuration: {error}") from error
+        why = " ".join(str(error).split())
+        raise checkpoints.CheckpointError(f"{path}: its weights do not fit its configuration: {why}") from error
     return prefix[:-1], network, config
 
 
@@ -325,8 +326,9 @@ def load_onnx(path: Path, tile: int) -> Translator:
     """
     from lit_ghibli.inference.onnx_model import OnnxNetwork
     from lit_ghibli.inference.painting import Painting
+    from lit_ghibli.painter.finish import Finish
 
     network = OnnxNetwork(path)
     if network.interface.pixels:
-        return Translator(Painting(network, network.interface.pixels, finish=True), "cpu", 0, str(path))
+        return Translator(Painting(network, network.interface.pixels, Finish(network.interface.outlines)), "cpu", 0, str(path))
     return Translator(network, "cpu", 0 if network.interface.whole else tile, str(path))

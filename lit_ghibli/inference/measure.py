@@ -154,13 +154,14 @@ def match_folders(
         if not matched:
             raise FolderError(
                 f"{folder}: no picture is named like any of the {len(inputs)} held-out inputs, which are "
-                f"{', '.join(inputs[:3])}, ...; files must be named alike but for their extensions:"
-                f"{bullets(complaints, at_most=3)}"
+                f"{', '.join(inputs[:3])}, ...; files must be named alike but for their extensions:",
+                *bullets(complaints, at_most=3),
             )
     if wrong and on_bad_file == "error":
         raise FolderError(
             f"folders and held-out inputs do not match in {len(wrong)} places; mend them, or give on_bad_file=skip, "
-            f"which leaves inputs without a picture out for all methods:{bullets(wrong)}"
+            f"which leaves inputs without a picture out for all methods:",
+            *bullets(wrong),
         )
     if not any(all(name in subject.paths for subject in subjects) for name in inputs):
         raise FolderError(f"no held-out input has a picture in each of {', '.join(map(str, folders.values()))}")

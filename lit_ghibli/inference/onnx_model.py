@@ -20,6 +20,7 @@ from lit_ghibli.inference.painting import Painting
 from lit_ghibli.inference.stylization import Stylization
 from lit_ghibli.networks.flattening import Flatten
 from lit_ghibli.networks.normalization import Norm, Recorded
+from lit_ghibli.painter.painter import Outlines
 
 INPUT, OUTPUT = "photo", "picture"
 METADATA = "lit_ghibli"  # key of the interface
@@ -36,6 +37,7 @@ class Interface:
         whole: Whether attention looks at the whole photograph, so that tiles would have seams. (Of norms ONNX Runtime
             can tell what they measure.)
         pixels: Of a style: how many a photograph has when it is given; 0 for any number.
+        outlines: Of a style: those that its pictures are finished with, if there are any.
         flatten: Weight of the L0 smoothing that a photograph has had when it is given; 0 for none.
         values: The range of photograph and picture.
     """
@@ -45,6 +47,7 @@ class Interface:
     context: int
     whole: bool
     pixels: float = 0
+    outlines: Outlines | None = None
     flatten: float = 0
     values: str = "[-1, 1]"
 

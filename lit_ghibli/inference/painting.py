@@ -11,7 +11,7 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8, to_uint8, to_unit
 from lit_ghibli.networks.sizes import pad_to_multiple
 from lit_ghibli.painter.filters import blur, derivatives, pixel_grid
-from lit_ghibli.painter.l0 import l0_smooth
+from lit_ghibli.painter.finish import Finish
 from lit_ghibli.painter.oklab import from_oklab, to_oklab
 
 PIXELS = 400_000  # that styles paint: somewhat more than the 640x480 of their training, for finer strokes
@@ -19,8 +19,6 @@ _LARGEST_ENLARGEMENT = 2.0  # of small photographs: beyond, there is nothing to 
 _STRIP = 256  # rows that are enlarged at a time, which bounds the memory
 _SHARPENING = 5.0  # pixels of the painted picture per unit of the gradient's gradient
 _FURTHEST = 0.6  # pixels of the painted picture: edges are drawn together from no further
-# Of the L0 smoothing of a network's picture. Few rounds leave gradients as they are: a sky gets no bands.
-_FLATNESS, _GROWTH, _BETA_MAX = 0.003, 6.0, 5e3
 
 
 class Painting(nn.Module):
@@ -29,8 +27,7 @@ class Painting(nn.Module):
     Args:
         paint: From ``(N, 3, h, w)`` in ``[-1, 1]``, sides multiples of 4, to the same.
         pixels: How many the picture has that is painted.
-        finish: Draw edges together and lay fills flat: a network that has learned the mean of many possible strokes
-            leaves both softer than the painter does.
+        finish: Of a network's picture in ``[0, 1]``, whose edges are drawn together before; None for a painter's.
         strength: From 0, the photograph, to 1.
         keep_colors: Take only lightness from the picture, and the colors of the photograph.
         stroke: How broad the strokes are, 1 as the style was made.
@@ -46,7 +43,7 @@ class Painting(nn.Module):
         self,
         paint: Callable[[Tensor], Tensor],
         pixels: int,
-        finish: bool = False,
+        finish: Finish | None = None,
         strength: float = 1.0,
         keep_colors: bool = False,
         stroke: float = 1.0,
@@ -72,7 +69,7 @@ class Painting(nn.Module):
         padded = pad_to_multiple(small, 4).contiguous(memory_format=torch.channels_last)
         picture = self.paint(padded)[..., : size[0], : size[1]].clamp(-1, 1)
         if self.finish:
-            picture = lay_flat(sharpen(picture, *size))
+            picture = self.finish(to_unit(sharpen(picture, *size))) * 2 - 1
         if self.keep_colors:
             picture = in_colors_of(small, picture)
         result = torch.empty_like(photo)
@@ -91,11 +88,6 @@ def in_colors_of(photo: Tensor, picture: Tensor) -> Tensor:
     """The lightness of a picture with the colors of a photograph, both ``(N, 3, H, W)`` in ``[-1, 1]``."""
     lightness, colors = to_oklab(to_unit(picture))[:, :1], to_oklab(to_unit(photo))[:, 1:]
     return from_oklab(torch.cat([lightness, colors], dim=1)) * 2 - 1
-
-
-def lay_flat(picture: Tensor) -> Tensor:
-    """Smooth the remains of texture in a painted picture ``(N, 3, h, w)`` in ``[-1, 1]`` into flat fills."""
-    return l0_smooth(to_unit(picture), _FLATNESS, _GROWTH, _BETA_MAX).clamp(0, 1) * 2 - 1
 
 
 def enlarge(picture: Tensor, height: int, width: int) -> Tensor:

@@ -55,7 +55,7 @@ def find_photos(photos: str | Path, out: Path) -> dict[str, Path]:
     counts = Counter(map(stem, found))
     alike = [name for name in found if counts[stem(name)] > 1]
     if alike:
-        raise FolderError(f"photographs must differ in more than their extension; rename some of:{bullets(alike)}")
+        raise FolderError("photographs must differ in more than their extension; rename some of:", *bullets(alike))
     return found
 
 
@@ -122,7 +122,8 @@ def _require_recorded(photos: Photos, records: Records) -> None:
     if gone:
         raise FolderError(
             f"the set was begun with other photographs, for {len(gone)} of {len(list(records))} on record are missing "
-            f"or have changed: give the same ones to go on, or another folder with out=:{bullets(gone)}"
+            f"or have changed: give the same ones to go on, or another folder with out=:",
+            *bullets(gone),
         )
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 
 from lit_ghibli.documents import conform, parse_json
-from lit_ghibli.errors import UserError, did_you_mean
+from lit_ghibli.errors import UserError, did_you_mean, one_line
 from lit_ghibli.files import write_atomically
 from lit_ghibli.inference.painting import Painting
 from lit_ghibli.inference.translator import Translator
 from lit_ghibli.networks.painting import PaintingNetwork
+from lit_ghibli.painter.finish import Finish
+from lit_ghibli.painter.painter import Outlines
 
 DEFAULT = "meadow"
 PAINTER = "painter"  # the chain of filters itself
@@ -33,6 +35,7 @@ class Card:
         description: What its pictures look like, in one line.
         pixels: How many the picture has that it paints, whatever the photograph has.
         network: Arguments of :class:`PaintingNetwork`, which :func:`write_style` notes.
+        outlines: Of the painter that it has learned from, with which its pictures are finished; None: without any.
         data: What it was trained on.
         licence: Of the weights.
         recipe: The command that made it.
@@ -43,6 +46,7 @@ class Card:
     description: str
     pixels: int
     network: dict[str, Any] = field(default_factory=dict)
+    outlines: Outlines | None = None
     data: str = ""
     licence: str = ""
     recipe: str = ""
@@ -67,7 +71,7 @@ def describe_styles() -> str:
     lines = {PAINTER: "the chain of filters that the others learned from: slower, at full quality"}
     lines = {name: _describe(path) for name, path in find_styles().items()} | lines
     width = max(map(len, lines))
-    return "\n".join(f"  {name:<{width}}  {line}" for name, line in lines.items())
+    return "\n".join(one_line(f"  {name:<{width}}  {line}") for name, line in lines.items())
 
 
 def _describe(path: Path) -> str:
@@ -108,7 +112,7 @@ def _read(path: Path) -> tuple[PaintingNetwork, Card]:
             network = PaintingNetwork(**card.network)
         network.load_state_dict({key: value.float() for key, value in load_file(path).items()}, assign=True)
     except (RuntimeError, TypeError) as error:
-        raise StyleError(f"{path}: its weights do not fit its card: {error}") from error
+        raise StyleError(f"{path}: its weights do not fit its card: {' '.join(str(error).split())}") from error
     return network, card
 
 
@@ -141,7 +145,7 @@ def open_style(path: Path, device: torch.device | str, title: str, **options: An
     """
     network, card = _read(path)
     network = network.eval().to(device, memory_format=torch.channels_last)
-    return Translator(Painting(network, card.pixels, finish=True, **options), device, 0, title)
+    return Translator(Painting(network, card.pixels, Finish(card.outlines), **options), device, 0, title)
 
 
 def read_card(path: Path) -> Card:

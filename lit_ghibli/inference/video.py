@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from lit_ghibli.data.image_files import open_image
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import named, replacing, write_picture, write_text
 from lit_ghibli.inference.clips import Clip, Writer, container_of, join, read_frames, times_of
 from lit_ghibli.inference.smoothing import smoothing
@@ -45,7 +45,7 @@ def work_folder(path: Path, settings: Mapping[str, Any], *, overwrite: bool) -> 
         # Beside the folder, which is removed while the lock is held.
         lock = take(
             path.with_name(f".{path.name}.lock"),
-            lambda who: print(f"{path}: looking whether {who} still paints it", flush=True),
+            lambda who: say(f"{path}: looking whether {who} still paints it"),
         )
     except Taken as error:
         raise UserError(f"{path}: {error} paints it: wait for it") from error

@@ -57,9 +57,9 @@ def check_one_protocol(rows: Sequence[Mapping[str, Any]]) -> None:
     if differing:
         lines = [f"  {_title(row)}: " + ", ".join(f"{name}={row.get(name)}" for name in differing) for row in rows]
         raise UserError(
-            f"numbers of different protocols cannot stand in one column; they differ in {', '.join(differing)}:\n"
-            + "\n".join(lines)
-            + "\nmeasure all of them alike: on the same held-out pictures, at the same size, with the same metrics"
+            f"numbers of different protocols cannot stand in one column; they differ in {', '.join(differing)}:",
+            *lines,
+            "measure all of them alike: on the same held-out pictures, at the same size, with the same metrics",
         )
 
 

@@ -71,6 +71,19 @@ class Fills:
         ranges = {"weight": (1e-5, 1), "texture": (0, 100), "texture_contrast": (1e-6, 1), "calm": (1e-6, 1)}
         _check("fills", self, ranges | {"growth": (1.1, 10), "beta_max": (1, 1e8)})
 
+    def lay(self, picture: Tensor, forms: Flow, unit: float = 1.0) -> Tensor:
+        """Lay a picture (1, 3, H, W) in [0, 1] with this flow flat; lengths are multiplied by ``unit``."""
+        contrast = blur((picture - blur(picture, 2 * unit)).abs().mean(1, keepdim=True), 8 * unit)
+        texture = (contrast / self.texture_contrast).clamp(0, 1)
+        # A hundredth at least: without any price the solver's first step would not be small enough.
+        weight = self.weight * (1 + self.texture * texture) * self.unrest(forms, unit).clamp_min(0.01)
+        return l0_smooth(picture, weight, self.growth, self.beta_max).clamp(0, 1)
+
+    def unrest(self, forms: Flow, unit: float = 1.0) -> Tensor:
+        """From 0, where an area is calm, to 1 (B, 1, H, W)."""
+        change = blur(forms.energy.clamp_min(0), 6 * unit).clamp_min(0).sqrt() * unit
+        return (change / (change + self.calm)) ** 2
+
 
 @dataclass(frozen=True)
 class Outlines:
@@ -98,6 +111,18 @@ class Outlines:
         ranges = {"width": (0.1, 20), "threshold": (0, 1), "gain": (0, 1e4), "length": (0, 100), "crowding": (0, 100)}
         _check("outlines", self, ranges | {"darkness": (0, 1), "opacity": (0, 1)})
 
+    def ink(self, picture: Tensor, forms: Flow, unit: float = 1.0) -> Tensor:
+        """How much ink the outlines of a picture (B, 3, H, W) in [0, 1] with this flow take, (B, 1, H, W) from 0 to 1.
+
+        Lengths are multiplied by ``unit``.
+        """
+        width = max(self.width * unit, _THINNEST)
+        return outlines(picture, forms, width, self.threshold, self.gain, self.length * unit, self.crowding)
+
+    def darken(self, lightness: Tensor, ink: Tensor) -> Tensor:
+        """Lightness (B, 1, H, W) under so much ink."""
+        return lightness * (1 - self.opacity * (1 - self.darkness) * ink)
+
 
 @dataclass(frozen=True)
 class Painter:
@@ -122,32 +147,18 @@ class Painter:
         return torch.cat([self._paint(each, unit) for each in photo.split(1)])
 
     def _paint(self, photo: Tensor, unit: float) -> Tensor:
-        strokes, lines = self.strokes, self.outlines
+        strokes = self.strokes
         photo = blur(photo, strokes.denoise * unit)
         forms = flow(photo, strokes.flow * unit)
         picture = kuwahara(photo, forms, strokes.radius * unit, strokes.sharpness)
-        picture = l0_smooth(picture, self._flatness(picture, forms, unit), self.fills.growth, self.fills.beta_max)
-        picture = picture.clamp(0, 1)
+        picture = self.fills.lay(picture, forms, unit)
         lab = self.palette(to_oklab(picture))
-        lab[:, :1] *= 1 - lines.opacity * (1 - lines.darkness) * self.ink(picture, unit)
+        lab[:, :1] = self.outlines.darken(lab[:, :1], self.ink(picture, unit))
         return from_oklab(lab)
 
     def ink(self, picture: Tensor, unit: float = 1.0) -> Tensor:
         """How much ink the outlines of a picture (B, 3, H, W) in [0, 1] take, (B, 1, H, W) from 0 to 1."""
-        lines = self.outlines
-        forms = flow(picture, self.strokes.flow * unit)
-        width = max(lines.width * unit, _THINNEST)
-        return outlines(picture, forms, width, lines.threshold, lines.gain, lines.length * unit, lines.crowding)
-
-    def _flatness(self, picture: Tensor, forms: Flow, unit: float) -> Tensor:
-        """Lambda of every pixel (B, 1, H, W): little in calm areas, more in dense texture."""
-        fills = self.fills
-        change = blur(forms.energy.clamp_min(0), 6 * unit).clamp_min(0).sqrt() * unit
-        calm = (change / (change + fills.calm)) ** 2
-        contrast = blur((picture - blur(picture, 2 * unit)).abs().mean(1, keepdim=True), 8 * unit)
-        texture = (contrast / fills.texture_contrast).clamp(0, 1)
-        # A hundredth at least: without any price the solver's first step would not be small enough.
-        return fills.weight * (1 + fills.texture * texture) * calm.clamp_min(0.01)
+        return self.outlines.ink(picture, flow(picture, self.strokes.flow * unit), unit)
 
 
 def _check(part: str, settings: Any, ranges: dict[str, tuple[float, float]]) -> None:

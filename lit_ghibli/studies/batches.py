@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lit_ghibli.documents import read_json
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import write_atomically
 from lit_ghibli.locks import Taken, take
 from lit_ghibli.overrides import spell
@@ -56,7 +56,7 @@ def search_in_batches(
     chosen = directions_of([metrics] if isinstance(metrics, str) else list(metrics), directions)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock = take(folder / LOCK, lambda who: print(f"{folder}: looking whether {who} still searches here"))
+        lock = take(folder / LOCK, lambda who: say(f"{folder}: looking whether {who} still searches here"))
     except Taken as error:
         raise UserError(
             f"hydra.sweep.dir={folder}: another search is at work here, {error} wait for it, or give another"
@@ -83,7 +83,7 @@ def search_in_batches(
         write_results(search, folder)  # an earlier program may have been killed before it could
     if search.best() is None:
         raise UserError(f"nothing came of any trial: see {folder / 'search.md'}")
-    print(f"search: {folder / 'search.md'}")
+    say(f"search: {folder / 'search.md'}")
 
 
 def run_trial(folder: Path, overrides: list[str], train: Callable[[], Any]) -> Any:

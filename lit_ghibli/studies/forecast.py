@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.overrides import quote
 from lit_ghibli.reports.tables import markdown_table
 from lit_ghibli.studies.cells import Source
@@ -43,7 +43,7 @@ def forecast(ledger: Ledger, study: Study, source: Source, steps: int, jobs: int
         pending.append(Entry("any trial", {}, list(study.common), ""))
     for number, entry in enumerate(pending, start=1):
         if _key(entry) not in ledger.forecasts:
-            print(f"forecast {number}/{len(pending)}: {entry.name}", flush=True)
+            say(f"forecast {number}/{len(pending)}: {entry.name}")
             ledger.forecasts[_key(entry)] = _try(entry, steps)
             ledger.save()
     shown = [*entries, *pending[len(pending) - bool(new) :]]
@@ -69,7 +69,8 @@ def _try(entry: Entry, steps: int) -> dict[str, Any]:
         words = ["estimate", *entry.overrides, f"steps={steps}", f"warm_up={steps // 4}", f"out={quote(folder)}"]
         done = subprocess.run([sys.executable, "-m", "lit_ghibli", *words], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise UserError(f"{entry.name} cannot begin:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+            said = f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            raise UserError(f"{entry.name} cannot begin:", *said.splitlines())
         figures = json.loads((Path(folder) / "estimate.json").read_text(encoding="utf-8"))[0]
     return {name: figures[name] for name in _KEPT}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.signals import leave_terminal, stop_signals
 from lit_ghibli.studies.cell_job import CellJob
 from lit_ghibli.studies.ledger import CellLedger, Entry, Ledger
@@ -95,7 +95,7 @@ class Launcher:
                 signal.signal(number, handler)
         if self._under_way:
             names = ", ".join(job.name for job in self._under_way.values())
-            print(f"not waited for, and asked to save and end: {names}", flush=True)
+            say(f"not waited for, and asked to save and end: {names}")
 
     def _submit(self, take: Callable[[], str | None]) -> None:
         """Submit as many jobs as there is room for, and take over those that an earlier program has submitted."""
@@ -126,7 +126,7 @@ class Launcher:
             self._under_way[key] = _Job(name, entry.attempt, self._saved(entry))
         self.ledger.save()
         for key, name in zip(new, names, strict=True):
-            print(f"{self.ledger.entries[key].name}: {' '.join(name.split()[:2])}", flush=True)
+            say(f"{self.ledger.entries[key].name}: {' '.join(name.split()[:2])}")
 
     def _job(self, key: str) -> CellJob:
         entry = self.ledger.entries[key]
@@ -165,7 +165,7 @@ class Launcher:
             entry.state, entry.error = "failed", [*why, f"{job.name}: its job ended ({told}) and left nothing new"]
         else:
             self._again.append(key)
-            print(f"{entry.name}: its job ended ({told}) and is submitted again", flush=True)
+            say(f"{entry.name}: its job ended ({told}) and is submitted again")
 
     def _cancel(self) -> None:
         """End all jobs of the ledger's, also those of an earlier program that were not taken over yet."""

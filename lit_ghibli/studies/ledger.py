@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from lit_ghibli.documents import DocumentError, read_json
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.files import remove_partials, write_atomically
 from lit_ghibli.locks import Taken, take
 
@@ -100,7 +100,7 @@ class Ledger:
         self.folder, self.path = folder, folder / FILE
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock = take(folder / LOCK, lambda who: print(f"{folder}: looking whether {who} still sweeps here"))
+            self._lock = take(folder / LOCK, lambda who: say(f"{folder}: looking whether {who} still sweeps here"))
         except Taken as error:
             raise UserError(
                 f"{folder}: another `lit-ghibli sweep` is at work here, {error} wait for it, see how far it is with "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lit_ghibli.errors import say
 from lit_ghibli.files import write_picture, write_text
 from lit_ghibli.reports.effects import summarize_seeds
 from lit_ghibli.reports.grids import labelled_grid
@@ -55,7 +56,8 @@ def write_report(
         figures.append("pictures.png")
     text = _markdown(study, entries, table, figures, typed, apart)
     write_text(folder / "report.md", text)
-    print(f"\n{markdown_table(table)}\nreport: {folder / 'report.md'}")
+    print(f"\n{markdown_table(table)}")
+    say(f"report: {folder / 'report.md'}")
 
 
 def _numbers(entry: Entry) -> Row:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lit_ghibli.cluster import without_job
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.locks import RUN, Lock, wait_for
 from lit_ghibli.reports.tables import format_value
 from lit_ghibli.signals import leave_terminal, stop_signals
@@ -108,7 +108,7 @@ class Runner:
         folder.mkdir(parents=True, exist_ok=True)
 
         def tell(who: str) -> None:
-            print(f"{entry.name}: {who} may still be at work here, and is waited for", flush=True)
+            say(f"{entry.name}: {who} may still be at work here, and is waited for")
 
         if (lock := wait_for(folder / LOCK, self._ending, tell)) is None:
             return
@@ -176,7 +176,7 @@ class Runner:
                     process.wait(timeout=1)
                 for line in lines:  # that a training has said since the last look
                     if said := news(line):
-                        print(f"  {entry.name}: {said}", flush=True)
+                        say(f"  {entry.name}: {said}")
             self._processes.discard(process)
             lock.holds_for(None)
         return process.returncode

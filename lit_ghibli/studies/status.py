@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from lit_ghibli.errors import UserError
+from lit_ghibli.errors import UserError, say
 from lit_ghibli.locks import Taken, is_free, owner_of
 from lit_ghibli.reports.tables import markdown_table
 from lit_ghibli.studies import runner
@@ -28,11 +28,11 @@ def print_status(folder: Path) -> None:
     entries = [_as_it_is(folder, key, entry) for key, entry in read_ledger(path)[0].items()]
     print(markdown_table([_row(folder, entry) for entry in entries]))
     owner = None if is_free(folder / LOCK) else owner_of(folder / LOCK)
-    print("nobody sweeps here now" if owner is None else f"sweeps here: {str(Taken(owner, LOCK)).rstrip(',')}")
+    say("nobody sweeps here now" if owner is None else f"sweeps here: {str(Taken(owner, LOCK)).rstrip(',')}")
     print(count_states(entries, len(entries)))
     for entry in entries:
         if entry.state == "failed":
-            print(f"failed: {entry.name} ({folder / entry.folder / runner.LOG}): {(entry.error or [''])[-1]}")
+            say(f"failed: {entry.name} ({folder / entry.folder / runner.LOG}): {(entry.error or [''])[-1]}")
 
 
 def _as_it_is(folder: Path, key: str, entry: Entry) -> Entry:
