@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from lit_ghibli.commands._hydra import command
 from lit_ghibli.commands._output import check_writable
 from lit_ghibli.documents import read_json
-from lit_ghibli.errors import UserError, say
+from lit_ghibli.errors import UserError, printable, say
 from lit_ghibli.files import write_text
 from lit_ghibli.reports.model_card import Figures, ModelCard, render_card, without_folders
 from lit_ghibli.reports.tables import last_values
@@ -33,7 +33,7 @@ def card(config: DictConfig) -> None:
             raise UserError(f"{out} exists already: overwrite=true replaces it")
     text = render_card(card_of(str(config.model), config))
     if out is None:
-        print(text, end="")
+        print(printable(text), end="")
     else:
         write_text(out, text)
         say(f"card: {out}")

@@ -8,12 +8,14 @@ from typing import Any
 
 from lightning import LightningDataModule
 from PIL import Image
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
 from lit_ghibli.data.image_files import FolderError, ImageFileError, bullets, open_image
 from lit_ghibli.data.image_folders import list_images
 from lit_ghibli.data.sources import near_twins, partner_indices, stem
+from lit_ghibli.errors import one_line
 from lit_ghibli.files import write_picture, write_text
 from lit_ghibli.images import from_picture, from_uint8, resample, to_picture, to_uint8
 from lit_ghibli.inference.nearest_training import Signature, signature
@@ -281,7 +283,8 @@ def measure(
     """
     outcome = Outcome(images=len(held_out))
     written: set[Path] = set()
-    for name, photo, target in track(held_out.inputs(), total=len(held_out), description=f"Measuring {subject.name}"):
+    measuring = escape(one_line(f"Measuring {subject.name}"))  # in which brackets are no markup
+    for name, photo, target in track(held_out.inputs(), total=len(held_out), description=measuring):
         output = from_uint8(to_uint8(subject.picture(name, photo)))
         suite.update_fake(output)
         suite.update_photo(output, photo)

@@ -121,6 +121,12 @@ def test_every_translated_picture_is_saved(tmp_path):
         assert np.array_equal(np.array(picture), to_uint8(from_uint8(photo) - 0.06).numpy())
 
 
+def test_a_subject_may_be_called_anything(capsys):
+    name = "[/red]a\nb\x1b[31m"
+    assert outcome_of(run=Run(name, Translator(Darker()))).metrics == outcome_of().metrics
+    assert r"Measuring [/red]a\nb\x1b[31m" in capsys.readouterr().out
+
+
 def test_names_that_differ_in_their_extensions_get_pictures_of_their_own(tmp_path):
     outcome_of(tmp_path, ["a.jpg", "a.png", "b.png"])
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.png.png", "b.png"}
