@@ -10,6 +10,7 @@ from lit_ghibli import checkpoints
 from lit_ghibli.inference.load import load_translator
 from lit_ghibli.inference.painting import PIXELS
 from lit_ghibli.inference.styles import SHIPPED, Card, write_style
+from lit_ghibli.recipes import build
 from lit_ghibli.reports.tables import last_values
 
 DESCRIPTIONS = {
@@ -20,11 +21,12 @@ DESCRIPTIONS = {
 
 for name, description in DESCRIPTIONS.items():
     run = Path(sys.argv[1]) / name
-    translator, _ = load_translator(checkpoints.find(run), "cpu", 0)
+    translator, config = load_translator(checkpoints.find(run), "cpu", 0)
     metrics = last_values(run / "metrics.csv")
     card = Card(
         description=description,
         pixels=PIXELS,
+        outlines=build(config["data"]["painter"]["outlines"]),
         data="26 photographs with free licences (experiments/styles/README.md), painted; 12 others held out",
         licence="Apache-2.0",
         recipe=f"lit-ghibli train experiment=style name={name} painter@data.painter={name} data.root=PHOTOGRAPHS",

@@ -58,7 +58,7 @@ def style(config: DictConfig) -> None:
     shown = config.steps / recipe.method.epochs * recipe.data.batch_size
     crops = max(round(shown / (len(pictures) - config.held_out)), 1)
     run = _train(config, [f"data.crops={crops}", *painter_words(as_config(painter))], photos, out)
-    _write(config, run, photos, own_styles() / f"{name}.safetensors")
+    _write(config, run, photos, painter.outlines, own_styles() / f"{name}.safetensors")
     _show(name, run)
 
 
@@ -97,7 +97,7 @@ def _train(config: DictConfig, words: list[str], photos: Path, out: Path) -> Any
     )
 
 
-def _write(config: DictConfig, run: Any, photos: Path, path: Path) -> None:
+def _write(config: DictConfig, run: Any, photos: Path, outlines: Any, path: Path) -> None:
     from lit_ghibli import checkpoints
     from lit_ghibli.inference.load import load_translator
     from lit_ghibli.inference.painting import PIXELS
@@ -107,6 +107,7 @@ def _write(config: DictConfig, run: Any, photos: Path, path: Path) -> None:
     card = Card(
         description=f"from the paintings in {Path(config.paintings).name}",
         pixels=PIXELS,
+        outlines=outlines,
         data=f"{photos.name}, painted",
         recipe=typed_command("style"),
         figures={name: value for name, value in run.metrics.items() if name.startswith("val/")},

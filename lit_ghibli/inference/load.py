@@ -330,5 +330,7 @@ def load_onnx(path: Path, tile: int) -> Translator:
 
     network = OnnxNetwork(path)
     if network.interface.pixels:
-        return Translator(Painting(network, network.interface.pixels, Finish(network.interface.outlines)), "cpu", 0, str(path))
+        return Translator(
+            Painting(network, network.interface.pixels, Finish(network.interface.outlines)), "cpu", 0, str(path)
+        )
     return Translator(network, "cpu", 0 if network.interface.whole else tile, str(path))

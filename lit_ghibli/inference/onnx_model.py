@@ -74,16 +74,18 @@ def network_of(network: nn.Module) -> tuple[nn.Module, Interface]:
     Raises:
         UserError: It is the painter, or its style is not one for all photographs.
     """
-    pixels = 0.0
+    style: dict[str, Any] = {}
     if isinstance(network, Painting):
-        network, pixels = network.paint, network.pixels
+        style = {"pixels": network.pixels, "outlines": network.finish and network.finish.outlines}
+        network = network.paint
     elif isinstance(network, Stylization):
         network = network.in_one_style()
     if not (isinstance(network, nn.Module) and hasattr(network, "context")):
         raise UserError(f"{type(network).__name__} is no network of photographs alone, and cannot be exported")
     whole = any(isinstance(layer, Recorded) and not isinstance(layer, Norm) for layer in network.modules())
     flatten = network.flatten.weight if hasattr(network, "flatten") else 0
-    return network, Interface(network.size_multiple, network.minimum_size, network.context, whole, pixels, flatten)
+    sizes = (network.size_multiple, network.minimum_size, network.context)
+    return network, Interface(*sizes, whole, flatten=flatten, **style)
 
 
 def write_onnx(path: Path, network: nn.Module, interface: Interface, opset: int) -> None:

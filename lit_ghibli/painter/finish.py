@@ -2,7 +2,7 @@
 
 A network that has learned the mean of many possible strokes leaves fills and outlines softer than its painter does, and
 what is out of focus in a photograph has no edges that could be painted. Source of the steps: Winnemoeller, Olsen and
-Gooch, Real-time video abstraction (2006), section 3.3; here they fade where a picture is calm, so that skies get no bands.
+Gooch, Real-time video abstraction (2006), section 3.3; they fade where a picture is calm, so that skies get no bands.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lit_ghibli.painter.flow import flow
+from lit_ghibli.painter.flow import flow, unrest
+from lit_ghibli.painter.l0 import l0_smooth
 from lit_ghibli.painter.oklab import from_oklab, to_oklab
-from lit_ghibli.painter.painter import Fills, Outlines
+from lit_ghibli.painter.painter import Outlines
 
 _FLOW = 2.0  # pixels: sigma of the structure tensor
-# Less of it than the painter has, and also where an area is nearly calm; few rounds are enough.
-_FILLS = Fills(weight=0.005, texture=0.0, texture_contrast=0.03, calm=0.004, growth=4.0, beta_max=2e4)
+_CALM = 0.004  # change per pixel of what is left as it is
+_FLATNESS, _GROWTH, _BETA_MAX = 0.005, 6.0, 1e4  # of the L0 smoothing: less than a painter's, and in fewer rounds
 _STEPS = 10  # of lightness from black to white
 _SHARPNESS = 8.0  # of their edges
 
@@ -37,11 +38,12 @@ class Finish:
 
     def _finish(self, picture: Tensor) -> Tensor:
         forms = flow(picture, _FLOW)
-        picture = _FILLS.lay(picture, forms)
+        restless = unrest(forms, _CALM)
+        picture = l0_smooth(picture, _FLATNESS * restless, _GROWTH, _BETA_MAX).clamp(0, 1)
         lab = to_oklab(picture)
-        lightness = lab[:, :1].lerp(in_steps(lab[:, :1]), _FILLS.unrest(forms))
+        lightness = lab[:, :1].lerp(in_steps(lab[:, :1]), restless)
         if self.outlines is not None:
-            lightness = self.outlines.darken(lightness, self.outlines.ink(picture, flow(picture, _FLOW)))
+            lightness = self.outlines.darken(lightness, self.outlines.ink(picture, forms))
         return from_oklab(torch.cat([lightness, lab[:, 1:]], dim=1))
 
 

@@ -35,3 +35,16 @@ def flow(picture: Tensor, sigma: float) -> Flow:
     angle = 0.5 * torch.atan2(2 * xy, xx - yy)
     along = torch.cat([-torch.sin(angle), torch.cos(angle)], dim=1)
     return Flow(along, root / trace.clamp_min(1e-12), 0.5 * (trace + root))
+
+
+def unrest(forms: Flow, calm: float, unit: float = 1.0) -> Tensor:
+    """From nearly 0, where an area is calm as a sky is, to 1 in contours and texture, (B, 1, H, W).
+
+    Args:
+        forms: The flow of the picture.
+        calm: Change per pixel at which it is a quarter.
+        unit: What lengths are multiplied by.
+    """
+    change = blur(forms.energy.clamp_min(0), 6 * unit).clamp_min(0).sqrt() * unit
+    # A hundredth at least: as a price of the L0 smoothing, which needs one for its first step to be small enough.
+    return ((change / (change + calm)) ** 2).clamp_min(0.01)

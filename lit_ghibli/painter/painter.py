@@ -16,7 +16,7 @@ from torch import Tensor
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_picture, to_picture, to_unit
 from lit_ghibli.painter.filters import blur
-from lit_ghibli.painter.flow import Flow, flow
+from lit_ghibli.painter.flow import Flow, flow, unrest
 from lit_ghibli.painter.kuwahara import kuwahara
 from lit_ghibli.painter.l0 import l0_smooth
 from lit_ghibli.painter.oklab import from_oklab, to_oklab
@@ -75,14 +75,8 @@ class Fills:
         """Lay a picture (1, 3, H, W) in [0, 1] with this flow flat; lengths are multiplied by ``unit``."""
         contrast = blur((picture - blur(picture, 2 * unit)).abs().mean(1, keepdim=True), 8 * unit)
         texture = (contrast / self.texture_contrast).clamp(0, 1)
-        # A hundredth at least: without any price the solver's first step would not be small enough.
-        weight = self.weight * (1 + self.texture * texture) * self.unrest(forms, unit).clamp_min(0.01)
+        weight = self.weight * (1 + self.texture * texture) * unrest(forms, self.calm, unit)
         return l0_smooth(picture, weight, self.growth, self.beta_max).clamp(0, 1)
-
-    def unrest(self, forms: Flow, unit: float = 1.0) -> Tensor:
-        """From 0, where an area is calm, to 1 (B, 1, H, W)."""
-        change = blur(forms.energy.clamp_min(0), 6 * unit).clamp_min(0).sqrt() * unit
-        return (change / (change + self.calm)) ** 2
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8, to_uint8, to_unit
 from lit_ghibli.inference import painting
-from lit_ghibli.inference.painting import Painting, enlarge, lay_flat
+from lit_ghibli.inference.painting import Painting, enlarge
 from lit_ghibli.inference.translator import Translator
 from lit_ghibli.painter.oklab import to_oklab
 
@@ -84,25 +84,6 @@ def test_levels_become_those_of_the_painted_numbers(monkeypatch, size, strength)
     assert torch.equal(torch.from_numpy(Translator(network)(pixels)), network(levels)[0].permute(1, 2, 0))
 
 
-# --- flat fills ---------------------------------------------------------------
-
-
-def test_remains_of_texture_go_and_a_step_and_a_sky_stay():
-    noise = torch.rand(1, 3, 48, 60, generator=torch.Generator().manual_seed(0)) * 0.06 - 0.03
-    step = torch.where(torch.arange(60) < 30, -0.5, 0.5).expand(1, 3, 48, 60)
-    flat = lay_flat(step + noise)
-    assert (flat - step).abs().mean() < 0.3 * noise.abs().mean()
-    assert (flat[..., 30] - flat[..., 29]).min() > 0.95
-    sky = torch.linspace(-0.2, 0.2, 200)[:, None].expand(1, 3, 200, 60)
-    inside = lay_flat(sky)[..., 40:-40, :]  # its ends are joined
-    assert inside.diff(dim=-2).abs().max() < 2.5 * 0.4 / 199, "no bands"
-
-
-def test_fills_of_a_batch_are_laid_alike():
-    pair = torch.cat([blobs(20, 24), blobs(20, 24, 1)])
-    torch.testing.assert_close(lay_flat(pair)[1:], lay_flat(pair[1:]))
-
-
 # --- painting ------------------------------------------------------------------
 
 
@@ -141,6 +122,11 @@ def test_a_network_that_changes_nothing_gives_the_photograph():
     torch.testing.assert_close(Painting(lambda picture: picture, 48 * 64)(photo), photo)
     enlarged = Painting(lambda picture: picture, 48 * 64)(blobs(144, 192))
     assert (enlarged - blobs(144, 192)).abs().mean() < 0.02
+
+
+def test_what_is_painted_is_finished():
+    grey = Painting(Watched(), 48 * 64, lambda picture: 0 * picture + 0.25)(blobs(96, 128))
+    torch.testing.assert_close(grey, torch.full((1, 3, 96, 128), -0.5))
 
 
 def test_strength_blends_with_the_photograph():

@@ -1,10 +1,12 @@
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.styles import OUTLINES, TINY
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -14,9 +16,9 @@ from lit_ghibli.errors import UserError
 from lit_ghibli.inference import styles
 from lit_ghibli.inference.styles import SHIPPED, Card, StyleError, find_styles, load_style, read_card, write_style
 from lit_ghibli.networks.painting import PaintingNetwork
+from lit_ghibli.recipes import build_painter
 
-TINY = {"channels": 4, "deep_channels": 4, "dilations": [1]}
-CARD = Card("small", 32 * 32, TINY, data="none", licence="CC0-1.0", figures={"val/l1": 0.5})
+CARD = Card("small", 32 * 32, TINY, OUTLINES, data="none", licence="CC0-1.0", figures={"val/l1": 0.5})
 
 
 @pytest.fixture
@@ -87,8 +89,24 @@ def test_a_run_that_is_given_as_a_style_is_told(own, tmp_path):
         lambda path: damaged(path, {"description": "", "pixels": 4, "network": {**TINY, "width": 3}}),
         lambda path: damaged(path, {"description": "", "pixels": 4, "network": {**TINY, "channels": 8}}),
         lambda path: damaged(path, {"description": "", "pixels": 4, "network": TINY}, x=torch.zeros(3)),
+        lambda path: damaged(path, {"description": "", "pixels": 4, "network": TINY, "outlines": {"width": 1}}),
+        lambda path: damaged(
+            path, {"description": "", "pixels": 4, "network": TINY, "outlines": asdict(OUTLINES) | {"length": 1e9}}
+        ),
     ],
-    ids=["cut", "empty", "text", "no card", "half a card", "newer card", "argument", "width", "weights"],
+    ids=[
+        "cut",
+        "empty",
+        "text",
+        "no-card",
+        "half-a-card",
+        "newer-card",
+        "argument",
+        "width",
+        "weights",
+        "half-outlines",
+        "endless-outlines",
+    ],
 )
 def test_damaged_and_foreign_files_are_named(own, network, damage):
     path = own / "mine.safetensors"
@@ -98,6 +116,15 @@ def test_damaged_and_foreign_files_are_named(own, network, damage):
         load_style("mine")
     assert "Traceback" not in str(error.value)
     assert "meadow" in styles.describe_styles(), "the others are there all the same"
+
+
+def test_pictures_have_the_outlines_of_the_card(own, network):
+    for name, card in (("drawn", CARD), ("bare", replace(CARD, outlines=None))):
+        write_style(own / f"{name}.safetensors", network, card)
+    photo = torch.where(torch.arange(32) < 16, -0.5, 0.5).expand(1, 3, 32, 32)
+    drawn, bare = (load_style(name).translate(photo) for name in ("drawn", "bare"))
+    assert (bare - drawn).max() > 0.1
+    assert (drawn - bare).max() < 1e-5
 
 
 def test_a_style_that_is_written_anew_replaces_the_old_one(own, network):
@@ -120,6 +147,7 @@ def test_styles_that_ship_are_small_and_paint(path, own, tmp_path):
     assert path.stat().st_size <= 700_000
     card = read_card(path)
     assert card.description
+    assert card.outlines == build_painter(path.stem).outlines
     style = load_style(path.stem)
     assert sum(weight.numel() for weight in style.network.paint.parameters()) <= 300_000
     photo = open_image(SHIPPED.parent / "photographs/cat.jpg")

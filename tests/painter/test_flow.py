@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lit_ghibli.painter.filters import blur, derivatives, pixel_grid
-from lit_ghibli.painter.flow import flow
+from lit_ghibli.painter.flow import flow, unrest
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -66,3 +66,12 @@ def test_a_quarter_turn_of_the_picture_turns_the_flow():
 def test_tiny_pictures_have_a_flow(size):
     found = flow(noise(1, 3, *size), 2.0)
     assert all(part.isfinite().all() and part.shape[-2:] == size for part in found)
+
+
+@pytest.mark.parametrize(("slope", "unit"), [(0.001, 1.0), (0.01, 1.0), (0.002, 3.0)])
+def test_unrest_is_that_of_the_slope(slope, unit):
+    ramp = slope * pixel_grid(torch.zeros(1, 1, 90, 300, dtype=torch.float64))[0][None].expand(1, 3, 90, 300)
+    inside = unrest(flow(ramp, 2.0), 0.004, unit)[..., 60:-60]
+    change = math.sqrt(3) * slope * unit  # of three channels
+    torch.testing.assert_close(inside, torch.full_like(inside, (change / (change + 0.004)) ** 2))
+    assert unrest(flow(0 * ramp, 2.0), 0.004).eq(0.01).all()
