@@ -66,6 +66,7 @@ _MADE_BY = {
     ),
     "trainer": ("lightning.Trainer", "lit_ghibli.training.exchange.PhasewiseDDP"),
 }
+_LOGGERS = ("csv", "tensorboard", "none")  # choices of the group that make those
 _FOLDERS = ("folder", "save_dir", "result", "default_root_dir")  # what is written into and cleared
 
 
@@ -307,6 +308,8 @@ def _why_refused(word: str, folder: Path) -> str:
         return "says whom to trust"
     if key in ("out", "run_dir", "resume"):
         return "says where to write" if key == "out" or not _is_below(str(override.value()), folder) else ""
+    if key == "logger" and any(choice not in _LOGGERS for _, choice in leaves(override.value())):
+        return "sends pictures away"
     for name, value in leaves(override.value(), last):
         if name == "_target_" and not _may_make(part, str(value)):
             return "makes what is no part of the suite's own trainings"

@@ -305,7 +305,7 @@ def test_caches_that_are_there_and_places_of_the_user_are_taken(tmp_path, monkey
 
 WORDS = [
     "method=cyclegan",
-    "logger=[csv,wandb]",
+    "logger=[csv,tensorboard]",
     "seed=1",
     "~callbacks.doctor",
     "data.root=/a/b",
@@ -364,6 +364,8 @@ def test_words_that_a_training_consists_of_may_come_from_a_file(tmp_path):
         ("logger.csv.save_dir='~'", "names no place below"),
         ("callbacks.pruning.journal=/tmp/x", "names no place below"),
         ("launcher.partition=a\nb", "holds more than text"),
+        ("logger=wandb", "sends pictures away"),
+        ("logger=[csv,wandb]", "sends pictures away"),
         ("trust=true", "says whom to trust"),
     ],
 )

@@ -19,6 +19,8 @@ def sweep(config: DictConfig) -> None:
     for name, least in (("jobs", 1), ("forecast_steps", 0), ("num_images", 0)):
         if not isinstance(config[name], int) or config[name] < least:
             raise UserError(f"{name} must be a whole number of at least {least}; got {config[name]!r}")
+    if config.status and (config.retry or config.dry_run):
+        raise UserError("--status only looks at a study: leave out --retry and --dry-run, or --status")
     launcher = [word for word in config.overrides if word.lstrip("+").startswith("launcher")]
     written = read_study(config.study, config.study_preset)
     study = written.with_overrides([word for word in config.overrides if word not in launcher])

@@ -261,6 +261,8 @@ def _distribution(key: str, given: Mapping[str, Any]) -> BaseDistribution:
         if "choices" in given:
             return CategoricalDistribution([spell(value) for value in given["choices"]])
         low, high, step, log = given["low"], given["high"], given.get("step"), bool(given.get("log", False))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError("low and high must be finite numbers.")
         if given.get("int", False):
             return IntDistribution(low, high, log=log, step=1 if step is None else step)
         return FloatDistribution(low, high, log=log, step=step)

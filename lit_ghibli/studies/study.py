@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -176,6 +176,7 @@ def _study(path: Path, written: _Written, preset: str | None) -> Study:
         raise ValueError(f"a search has trials and space, and may have {sorted(_OF_SEARCH)}; got {sorted(search)}")
     if (cells := math.prod(map(len, grid.values())) * len(seeds)) > _MOST_CELLS:
         raise ValueError(f"the grid has {cells:,} cells, and may have {_MOST_CELLS:,}; search: tries some of so many")
+    _check_acts(values, command)
     names = shortest_names(list(grid))
     if SEED in names.values():
         raise ValueError(f"grid: '{SEED}' is no factor; list seeds as seeds: [0, 1]")
@@ -193,6 +194,37 @@ def _study(path: Path, written: _Written, preset: str | None) -> Study:
         metrics=metrics,
         compare=_overrides(values, "compare"),
     )
+
+
+def _check_acts(values: Mapping[str, Any], command: str) -> None:
+    """Refuse what would do nothing, or something else than a study does.
+
+    Raises:
+        ValueError: Saying what, and why.
+    """
+    levels = [words for levels in (values.get("grid") or {}).values() for words in _written_out(levels)]
+    of_cells = [*(values.get("common") or ()), *levels]
+    trained, evaluate = values.get("trained"), values.get("evaluate")
+    if command == "train" and trained is not None:
+        raise ValueError("trained is for cells that evaluate or estimate; what trains does so in its cells")
+    if command != "train" and (
+        key := next((key for key in ("evaluate", "compare") if values.get(key) is not None), "")
+    ):
+        raise ValueError(f"{key} follows trainings, and cells of this study {command}")
+    if (trained is not None) != any("{trained}" in word for word in of_cells):
+        raise ValueError("trained says what to train before all cells, whose words name its folder as {trained}")
+    for word in (*of_cells, *(trained or ())):
+        if _key(word).split(".")[0] == "launcher":
+            raise ValueError(f"{word}: a launcher is typed, as in lit-ghibli sweep STUDY launcher=slurm")
+    for word in evaluate or ():
+        if _key(word) in ("checkpoint", "style", "out"):
+            raise ValueError(f"evaluate: {word}: each cell's own checkpoint is evaluated, into its own folder")
+
+
+def _written_out(levels: Mapping[Any, Sequence[str] | None] | Sequence[Any]) -> Iterator[str]:
+    """Overrides of a factor's levels that the file writes out."""
+    if isinstance(levels, Mapping):
+        yield from itertools.chain.from_iterable(words or () for words in levels.values())
 
 
 def _merge(written: _Written, preset: _Preset) -> dict[str, Any]:
@@ -215,7 +247,10 @@ def _levels(factor: str, levels: dict[Any, list[str] | None] | list[Any]) -> dic
         raise ValueError(f"grid: {factor} must list values, or map labels to lists of overrides; got {levels!r}")
     if isinstance(levels, dict):
         return {str(name): tuple(overrides or ()) for name, overrides in levels.items()}
-    return {str(value): (override(factor, value),) for value in levels}
+    named = {str(value): (override(factor, value),) for value in levels}
+    if len(named) < len(levels):
+        raise ValueError(f"grid: {factor} lists a value twice; got {levels!r}")
+    return named
 
 
 def shortest_names(keys: Sequence[str]) -> dict[str, str]:

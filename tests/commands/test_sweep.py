@@ -185,3 +185,4 @@ def test_mistakes_in_overrides_are_told_before_anything_runs(study, cli):
     assert wrong.returncode == 1
     assert "cycle=5, seed=0: method.no_such=1: " in wrong.stderr
     assert cli("sweep", "mine", "preset=huge", cwd=folder).stderr.endswith("no preset 'huge'; there are []\n")
+    assert cli("sweep", "mine", "--status", "--retry", cwd=folder).stderr.endswith("or --status\n")

@@ -1,5 +1,6 @@
 """A search is asked and told; its journal outlives the programs that do so."""
 
+import math
 import os
 import random
 import signal
@@ -308,6 +309,8 @@ MISTAKES = [
     ({"space": {"a": {"low": 1}}}, r"a must be \{choices"),
     ({"space": {"a": {"choices": []}}}, "search space: a: "),
     ({"space": {"a": {"low": 2, "high": 1}}}, "search space: a: "),
+    ({"space": {"a": {"low": 1, "high": math.inf}}}, "low and high must be finite"),
+    ({"space": {"a": {"low": math.nan, "high": 1}}}, "low and high must be finite"),
     ({"space": {"a": {"low": 0, "high": 1, "log": True}}}, "search space: a: "),
     ({"space": {"a": {"low": 0, "high": 1, "steps": 2}}}, "a has an unknown 'steps'"),
     ({"directions": {}}, "directions must give min or max"),
