@@ -1,12 +1,13 @@
 """Progress of a run in lines: what it is about to do, how far it is, and when it will end."""
 
 import time
-from datetime import timedelta
 from itertools import accumulate
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Timer
+
+from lit_ghibli.reports.tables import duration
 
 
 class RunProgress(Callback):
@@ -67,7 +68,7 @@ class RunProgress(Callback):
             if name not in times
         )
         trainer.print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} in {_duration(elapsed)}, {seconds:.3f} s/it, "
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} in {duration(elapsed)}, {seconds:.3f} s/it, "
             f"{waiting:.1%} of it waiting for data, {self._remaining(trainer, seconds)} to go | {values}"
         )
 
@@ -90,13 +91,9 @@ class RunProgress(Callback):
         total = _total_batches(trainer)
         end = next((end for end in ends if done < end), total)
         limits = [timer.time_remaining() or 0.0 for timer in trainer.callbacks if isinstance(timer, Timer)]
-        span = _duration(max(min((end - done) * seconds, *limits, float("inf")), 0))
+        span = duration(max(min((end - done) * seconds, *limits, float("inf")), 0))
         return span if end == total else f"{span} and {total - end:,} iterations of another cost"
 
 
 def _total_batches(trainer: Trainer) -> int:
     return int(trainer.num_training_batches * max(trainer.max_epochs, 0))
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

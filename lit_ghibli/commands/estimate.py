@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from datetime import timedelta
 from math import inf
 from typing import Any
 
@@ -13,7 +12,7 @@ from lit_ghibli.commands._output import output_folder
 from lit_ghibli.commands.train import Prepared, expand_resume, prepare
 from lit_ghibli.errors import UserError, say
 from lit_ghibli.recipes import build
-from lit_ghibli.reports.tables import markdown_table, write_table
+from lit_ghibli.reports.tables import duration, markdown_table, write_table
 
 _KEPT = ("progress_bar", "doctor")  # of a run's callbacks, those that leave nothing behind
 _OWN = ("steps", "warm_up", "validation_pictures", "out")  # values that a training does not have
@@ -203,7 +202,7 @@ def _readable(figures: dict[str, Any]) -> dict[str, str]:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+    return f"{seconds:.2g} s" if seconds < 60 else duration(seconds)
 
 
 if __name__ == "__main__":

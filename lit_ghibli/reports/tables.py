@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from lit_ghibli.errors import UserError, one_line
 from lit_ghibli.files import check_plain, write_atomically, write_text
 
 Row = dict[str, Any]
+
+_YEAR = 31_557_600  # seconds
 
 _LOWER = ("mse", "l1", "swd", "fid", "kid", "lpips", "peak_mib", "parameters_m", "tflop", "nfe")
 _LOWER += ("seconds", "host_peak_mib", "content", "style", "flicker")
@@ -119,6 +122,12 @@ def format_value(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """A time for people, as ``1 day, 2:03:04``; in years from a thousand of them on, as of epochs without end."""
+    years = seconds / _YEAR
+    return str(timedelta(seconds=round(seconds))) if years < 1000 else f"{years:.2g} years"
 
 
 def direction(column: str) -> int:

@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from lit_ghibli.errors import UserError, say
 from lit_ghibli.overrides import quote
-from lit_ghibli.reports.tables import markdown_table
+from lit_ghibli.reports.tables import duration, markdown_table
 from lit_ghibli.studies.cells import Source
 from lit_ghibli.studies.ledger import Entry, Ledger
 from lit_ghibli.studies.study import SEED, Study
@@ -51,7 +50,7 @@ def forecast(ledger: Ledger, study: Study, source: Source, steps: int, jobs: int
     left = [max(ledger.forecasts[_key(entry)]["total_seconds"] - sum(entry.seconds.values()), 0.0) for entry in pending]
     seconds = sum(left) + max(new - 1, 0) * (left[-1] if left else 0.0)
     count = len(pending) + max(new - 1, 0)
-    print(f"{count} cells to run: about {timedelta(seconds=round(seconds / jobs))} with jobs={jobs}")
+    print(f"{count} cells to run: about {duration(seconds / jobs)} with jobs={jobs}")
 
 
 def _key(entry: Entry) -> str:
@@ -79,7 +78,7 @@ def _row(entry: Entry, forecast: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"cell": entry.name, "state": entry.state}
     if forecast:
         row |= {"s/iteration": forecast["seconds_per_iteration"], "peak MiB": forecast["host_peak_mib"]}
-        row |= {"time": str(timedelta(seconds=round(forecast["total_seconds"])))}
+        row |= {"time": duration(forecast["total_seconds"])}
     if entry.seconds:
-        row |= {"spent": str(timedelta(seconds=round(sum(entry.seconds.values()))))}
+        row |= {"spent": duration(sum(entry.seconds.values()))}
     return row

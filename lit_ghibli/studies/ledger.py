@@ -18,6 +18,8 @@ FILE = "ledger.json"
 LOCK = "sweep.lock"
 CELL = "cell.json"  # in the folder of a cell
 
+_LONGEST = 1e10  # seconds that a cell may have taken: three centuries
+
 _Forecast = {"seconds_per_iteration": float, "host_peak_mib": float | None, "total_seconds": float}
 
 
@@ -60,14 +62,17 @@ class Entry:
     attempt: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse places outside of the study's folder.
+        """Refuse places outside of the study's folder, that folder itself, and times that nobody has.
 
         Raises:
             ValueError: A ledger from elsewhere names one.
         """
-        for path in (self.folder, self.checkpoint or ""):
-            if PurePath(path).is_absolute() or ".." in PurePath(path).parts or "\0" in path:
+        for path in (self.folder, *([] if self.checkpoint is None else [self.checkpoint])):
+            parts = PurePath(path).parts
+            if PurePath(path).is_absolute() or ".." in parts or not parts or "\0" in path:
                 raise ValueError(f"{path!r} is no place in the study's folder")
+        if not all(0 <= seconds < _LONGEST for seconds in self.seconds.values()):
+            raise ValueError(f"seconds must be 0 ... {_LONGEST:.0e}; got {self.seconds}")
 
     def take_over(self, said: "Entry") -> None:
         """Take over what a job has done of the cell, but not what came of it."""

@@ -9,14 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lit_ghibli.cluster import without_job
 from lit_ghibli.errors import UserError, say
 from lit_ghibli.locks import RUN, Lock, wait_for
-from lit_ghibli.reports.tables import format_value
+from lit_ghibli.reports.tables import duration, format_value
 from lit_ghibli.signals import leave_terminal, stop_signals
 from lit_ghibli.studies.ledger import CellLedger, Entry, Ledger
 
@@ -216,13 +215,13 @@ def progress(entry: Entry, entries: Sequence[Entry], total: int, jobs: int) -> s
         jobs: How many run at the same time.
     """
     ended = sum(each.ended for each in entries)
-    took = timedelta(seconds=round(sum(entry.seconds.values())))
+    took = duration(sum(entry.seconds.values()))
     parts = [f"[{ended}/{total}] {entry.name}: {entry.state} in {took}"]
     if entry.metrics:
         parts.append(" ".join(f"{name}={format_value(value)}" for name, value in entry.metrics.items()))
     done = [sum(each.seconds.values()) for each in entries if each.state == "done"]
     if done and total > ended:
-        parts.append(f"about {timedelta(seconds=round((total - ended) * sum(done) / len(done) / jobs))} to go")
+        parts.append(f"about {duration((total - ended) * sum(done) / len(done) / jobs)} to go")
     return " | ".join(parts)
 
 

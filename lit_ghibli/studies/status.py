@@ -1,12 +1,11 @@
 """How far a study is, from its files alone: whoever works on it, and wherever, is not disturbed."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from lit_ghibli.errors import UserError, say
 from lit_ghibli.locks import Taken, is_free, owner_of
-from lit_ghibli.reports.tables import markdown_table
+from lit_ghibli.reports.tables import duration, markdown_table
 from lit_ghibli.studies import runner
 from lit_ghibli.studies.ledger import FILE, LOCK, CellLedger, Entry, count_states, read_ledger
 
@@ -47,7 +46,7 @@ def _as_it_is(folder: Path, key: str, entry: Entry) -> Entry:
 
 def _row(folder: Path, entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {"cell": entry.name, "state": entry.state, "job": " ".join((entry.job or "").split()[:2])}
-    row["spent"] = str(timedelta(seconds=round(sum(entry.seconds.values())))) if entry.seconds else ""
+    row["spent"] = duration(sum(entry.seconds.values())) if entry.seconds else ""
     return {**row, "at": "" if entry.ended else _news(folder / entry.folder / runner.LOG)}
 
 

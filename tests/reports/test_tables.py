@@ -8,6 +8,7 @@ import pytest
 from lit_ghibli.reports.tables import (
     best_rows,
     direction,
+    duration,
     escape,
     label,
     latex_table,
@@ -150,3 +151,11 @@ def test_a_reference_moves_to_the_top_and_every_row_has_all_cells():
     body = [line for line in latex_table(rows, besides={2}).splitlines() if line.endswith(r"\\")]
     assert [line.split(" &")[0] for line in body] == ["Method", "ref", "a", "b"]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {2}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0:00:00"), (93784.0, "1 day, 2:03:04"), (1e13, "3.2e+05 years"), (math.inf, "inf years")],
+)
+def test_a_time_is_said_however_long_it_is(seconds, said):
+    assert duration(seconds) == said

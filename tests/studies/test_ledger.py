@@ -54,6 +54,11 @@ def with_cell(**changes) -> str:
         (with_cell(folder="../elsewhere"), "'../elsewhere' is no place in the study's folder"),
         (with_cell(folder="/tmp/elsewhere"), "'/tmp/elsewhere' is no place in the study's folder"),
         (with_cell(checkpoint="cells/../../last.ckpt"), "is no place in the study's folder"),
+        (with_cell(folder=""), "'' is no place in the study's folder"),
+        (with_cell(folder="./."), "'./.' is no place in the study's folder"),
+        (with_cell(checkpoint=""), "'' is no place in the study's folder"),
+        (with_cell(seconds={"train": 1e300}), r"seconds must be 0 \.\.\. 1e\+10"),
+        (with_cell(seconds={"train": float("nan")}), r"seconds must be 0 \.\.\. 1e\+10"),
     ],
 )
 def test_what_is_no_ledger_is_refused(tmp_path, text, why):
