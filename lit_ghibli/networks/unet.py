@@ -144,14 +144,13 @@ class UnetGenerator(nn.Module):
             UserError: on a height or width that is no multiple of ``size_multiple``.
         """
         self.check_size(*photos.shape[-2:])
-        features, skips = photos, []
+        features = [photos]
         for stage in self.encoder:
-            features = stage(features)
-            skips.append(features)
-        features = self.bottleneck(features)
-        for stage in self.decoder:
-            features = stage(torch.cat([skips.pop(), features], dim=1))
-        return self.output(features, photos)
+            features.append(stage(features[-1]))
+        features.append(self.bottleneck(features[-1]))
+        for stage in self.decoder:  # what is joined is freed before the stage begins: no name keeps it
+            features.append(stage(torch.cat([features.pop(-2), features.pop()], dim=1)))
+        return self.output(features.pop(), photos)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``; the message names the depth that would fit.

@@ -71,6 +71,7 @@ def test_narrow_is_for_few_channels_from_more_and_wide_kernels_at_stride_1(monke
 @pytest.mark.parametrize(("size", "quick"), [((24, 23), True), ((8, 7), False)])
 def test_transposed(monkeypatch, bias, options, size, quick):
     torch.manual_seed(0)
+    monkeypatch.setattr(channels_last, "_PORTION", 2)
     calls = taken(monkeypatch, "_from_channels_last", channels_last)
     layer = ConvTranspose2d(6, 5, stride=2, padding=1, bias=bias, **options)
     assert_agrees_with_float64(layer, torch.randn(2, 6, *size))

@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -205,3 +207,14 @@ def test_statistics_of_a_photograph_are_those_that_a_part_of_it_is_given():
     inside = whole[..., 8 + margin : 48 - margin, 8 + margin : 48 - margin]
     torch.testing.assert_close(part[..., margin:-margin, margin:-margin], inside, atol=1e-6, rtol=1e-5)
     assert (network(photo[..., 8:48, 8:48])[..., margin:-margin, margin:-margin] - inside).abs().max() > 1e-4
+
+
+def test_what_is_joined_is_freed_before_the_next_stage_begins():
+    network, joined, left = tiny().eval(), [], []
+    *_, above, head = network.decoder
+    for stage in (network.encoder[0], above):
+        stage.register_forward_hook(lambda stage, inputs, output: joined.append(weakref.ref(output)))
+    head.register_forward_pre_hook(lambda stage, inputs: left.extend(reference() for reference in joined))
+    with torch.inference_mode():
+        network(torch.randn(1, 3, 16, 16))
+    assert left == [None, None]

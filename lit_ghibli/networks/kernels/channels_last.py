@@ -5,15 +5,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from lit_ghibli.networks.kernels.products import transposed_size
 
-def _from_channels_last(images: Tensor) -> Tensor:
-    """Copy (N, C, H, W) from channels_last to contiguous memory.
+# Output channels at a time of a transposed convolution, whose result is there twice until it lies in order.
+_PORTION = 32
+
+
+def _from_channels_last(images: Tensor, result: Tensor) -> Tensor:
+    """Copy (N, C, H, W) from channels_last to memory whose positions lie in order.
 
     As a transposition of matrices, for which PyTorch has a kernel that respects the caches; its
     general copy takes six times as long.
     """
     matrices = images.permute(0, 2, 3, 1).flatten(1, 2)
-    result = images.new_empty(images.shape)
     for matrix, channels in zip(matrices, result.flatten(2), strict=True):
         channels.copy_(matrix.t())
     return result
@@ -29,9 +33,14 @@ class _TransposedConvolution(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
         stride, padding, output_padding = geometry
-        weight = weight.contiguous(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
-        return _from_channels_last(F.conv_transpose2d(x, weight, bias, stride, padding, output_padding))
+        y = x.new_empty(len(x), weight.shape[1], *transposed_size(x, weight, *geometry))
+        bias = x.new_zeros(y.shape[1]) if bias is None else bias
+        portions = (tensor.split(_PORTION, dim) for tensor, dim in ((weight, 1), (bias, 0), (y, 1)))
+        for kernels, biases, result in zip(*portions, strict=True):
+            kernels = kernels.contiguous(memory_format=torch.channels_last)
+            _from_channels_last(F.conv_transpose2d(x, kernels, biases, stride, padding, output_padding), result)
+        return y
 
     @staticmethod
     @once_differentiable
@@ -71,7 +80,7 @@ class _StridedConvolution(torch.autograd.Function):
         if not needs_x:
             return None, grad_weight, grad_bias, None
         grad_x = gradients(torch.channels_last, [True, False, False])[0]
-        return _from_channels_last(grad_x), grad_weight, grad_bias, None
+        return _from_channels_last(grad_x, grad_x.new_empty(grad_x.shape)), grad_weight, grad_bias, None
 
 
 def convolve_transposed(

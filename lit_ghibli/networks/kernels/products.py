@@ -22,7 +22,14 @@ def convolve_transposed_as_product(
     """(N, C, H, W) -> (N, K, H', W'): each position's product with all weights, then overlaps added."""
     windows = weight.flatten(1).t() @ x.transpose(0, 1).flatten(1)  # (K * taps, N * H * W)
     windows = windows.unflatten(1, (len(x), -1)).transpose(0, 1)
-    lengths = zip(x.shape[2:], stride, padding, weight.shape[2:], output_padding, strict=True)
-    size = [(length - 1) * step - 2 * pad + taps + extra for length, step, pad, taps, extra in lengths]
+    size = transposed_size(x, weight, stride, padding, output_padding)
     y = F.fold(windows, size, weight.shape[2:], padding=padding, stride=stride)
     return y if bias is None else y + bias.view(-1, 1, 1)
+
+
+def transposed_size(
+    x: Tensor, weight: Tensor, stride: list[int], padding: list[int], output_padding: list[int]
+) -> list[int]:
+    """Height and width of what a transposed convolution makes of (N, C, H, W)."""
+    lengths = zip(x.shape[2:], stride, padding, weight.shape[2:], output_padding, strict=True)
+    return [(length - 1) * step - 2 * pad + taps + extra for length, step, pad, taps, extra in lengths]
