@@ -16,11 +16,12 @@ from lit_ghibli.errors import say
 def import_(config: DictConfig) -> None:
     """Write ``checkpoints/last.ckpt`` to ``out``, and say what it is and under which terms."""
     from lit_ghibli.inference.importing import describe, import_weights  # here, so that --help answers at once
+    from lit_ghibli.published.families import AUTO
 
     out = output_folder(config.out)
     file = Path(config.file).expanduser()
     options = OmegaConf.to_container(config.generator, resolve=True)
-    provenance, generator = import_weights(file, out, config.family, options, config.overwrite)
+    provenance, generator = import_weights(file, out, config.family or AUTO, options, config.overwrite)
     arguments = ", ".join(f"{key}={value}" for key, value in generator.items() if key != "_target_")
     say(describe(provenance), f"{generator['_target_'].rpartition('.')[2]}: {arguments}", f"checkpoint: {out}")
 

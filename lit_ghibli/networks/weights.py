@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_ghibli.checksums import sha256_of
+from lit_ghibli.checksums import sha256_of, verify_archive
 from lit_ghibli.errors import UserError
 
 # Of RGB in [0, 1]: what torchvision's networks were trained on.
@@ -79,8 +80,14 @@ def read_weights(path: Path, network: str) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
-        # Mapped where the format allows: what of a whole network's file is not asked for stays unread.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if archive := zipfile.is_zipfile(path):
+            verify_archive(path)
+        elif _begins_with(path, b"PK"):
+            raise ValueError("cut short")
+        with warnings.catch_warnings():  # of how others write files
+            warnings.simplefilter("ignore")
+            # Mapped where the format allows: what of a whole network's file is not asked for stays unread.
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except UserError:
         raise
     except Exception as error:  # the readers raise many kinds on damaged data
@@ -119,6 +126,11 @@ def pick_weights(
         if (found := tuple(getattr(state[name], "shape", ()))) != shape or not isinstance(state[name], Tensor):
             raise UserError(f"{path}: {name} should have the shape {shape} but has {found}; {advice}")
     return {name: state[name] for name in shapes}
+
+
+def _begins_with(path: Path, begin: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(begin)) == begin
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -97,9 +97,9 @@ class Family:
                     f"{theirs} has the shape {shapes[theirs]}, which is {expected} here, where "
                     f"{tuple(wanted[ours].shape)} belongs"
                 )
-            if not (tensor.is_floating_point() and tensor.isfinite().all()):
+            if not tensor.is_floating_point() or not (values := tensor.float()).isfinite().all():
                 raise UserError(f"{theirs} holds values that are no finite numbers")
-            weights[ours] = tensor.float().contiguous().clone()
+            weights[ours] = values.contiguous().clone()
         for name, tensor in state.items():
             if (expected := self.constant(name, tensor)) is not None and not torch.equal(tensor.float(), expected):
                 raise UserError(f"{name} holds other values than the constants that belong there")

@@ -23,6 +23,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "generator_state_dict", "params",
 # What stands before every name of a network that was part of another module.
 _PREFIXES = ("module.", "netG.", "G.")
 
+_MOST = 2_000_000_000  # bytes of arrays that a file may say that it holds
+_DEEPEST = 10  # state dicts one within the other
 _FORMS = "give a .pth, .pt or .safetensors file, an .npz file, a folder of .npy files, or a checkpoint of TensorFlow"
 _OTHER_FORMS = {
     ".onnx": "an ONNX graph, which holds a program rather than named weights: give the .pth file or the checkpoint "
@@ -49,8 +51,8 @@ def read_published(path: Path) -> dict[str, Tensor]:
     """
     if path.exists() and not (path.is_dir() or path.is_file()):
         raise UserError(f"{path}: no plain file; {_FORMS}")
-    if path.suffix in _OTHER_FORMS:
-        raise UserError(f"{path}: {_OTHER_FORMS[path.suffix]}")
+    if (form := path.suffix.lower()) in _OTHER_FORMS:
+        raise UserError(f"{path}: {_OTHER_FORMS[form]}")
     if (index := _index_of(path)) is not None:
         try:
             arrays = read_tensors(index)
@@ -61,7 +63,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
     elif path.is_dir():
         files = sorted(path.rglob("*.npy"))
         arrays = {file.relative_to(path).with_suffix("").as_posix(): _load_arrays(file) for file in files}
-    elif path.suffix == ".npz":
+    elif form == ".npz":
         arrays = dict(_load_arrays(path))
     else:
         if _is_torchscript(path):
@@ -105,6 +107,8 @@ def _index_of(path: Path) -> Path | None:
 def _load_arrays(path: Path) -> Any:
     try:
         check_plain(path)
+        if zipfile.is_zipfile(path) and _size_within(path) > _MOST:
+            raise ValueError(f"more than {_MOST:,} bytes")
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
@@ -115,22 +119,35 @@ def _load_arrays(path: Path) -> Any:
         raise UserError(f"{path}: damaged, or no arrays of numbers ({reason})") from error
 
 
+def _size_within(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:
+        return sum(part.file_size for part in archive.infolist())
+
+
 def _unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """The innermost state dict.
 
     Raises:
         UserError: There is none.
     """
-    while wrapper := next((name for name in _WRAPPERS if isinstance(state.get(name), dict)), None):
+    for _ in range(_DEEPEST):  # it may be within itself
+        if (wrapper := next((name for name in _WRAPPERS if isinstance(state.get(name), dict)), None)) is None:
+            break
         state = state[wrapper]
     if strange := [name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]:
         raise UserError(
             f"{path}: no state dict of a generator: {strange[0]!r} is a {type(state[strange[0]]).__name__}, no tensor; "
             f"a state dict is looked for in it, and below {', '.join(_WRAPPERS)}"
         )
+    if other := [name for name, value in state.items() if not _is_plain(value)]:
+        raise UserError(f"{path}: {other[0]} is sparse, quantised or without values: give plain tensors")
     if not state:
         raise UserError(f"{path}: holds no weights; {_FORMS}")
     return dict(state)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_quantized)
 
 
 def _stripped(state: dict[str, Tensor]) -> dict[str, Tensor]:

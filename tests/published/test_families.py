@@ -313,6 +313,11 @@ WRONG = [
         r"model.1.weight has the shape \(2,\), and is no weight of a conv",
     ),
     (GAN | {"model.7.bias": torch.full((8,), torch.nan)}, "auto", "model.7.bias holds values that are no finite"),
+    (
+        GAN | {"model.7.bias": torch.full((8,), 1e300, dtype=torch.double)},
+        "auto",
+        "model.7.bias holds values that are no finite",
+    ),
     (GAN | {"model.7.bias": torch.ones(8, dtype=torch.long)}, "auto", "model.7.bias holds values that are no finite"),
     (GAN | {"model.1.weight": torch.ones(2, 1, 7, 7)}, "auto", "pictures of 1 channels, and photographs have 3"),
     (BLURRED | {"model.7.filt": torch.ones(4, 1, 3, 3)}, "auto", "model.7.filt holds other values than the constants"),

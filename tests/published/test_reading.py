@@ -82,7 +82,7 @@ def broken(kind, folder):
         return file
     if kind == "objects.npz":
         np.savez(folder / kind, a=np.array([Evil()], dtype=object))
-    elif kind.endswith((".onnx", ".pb", ".t7", ".tflite", ".npz", ".safetensors")):
+    elif kind.endswith((".onnx", ".ONNX", ".pb", ".t7", ".tflite", ".npz", ".safetensors")):
         (folder / kind).write_bytes(b"\x08\x07")
     elif kind == "empty":
         (folder / kind).mkdir()
@@ -105,9 +105,20 @@ def broken(kind, folder):
     else:
         contents = {"a list": [1], "evil": Evil(), "evil, old": Evil(), "a module": torch.nn.Linear(1, 1)}
         contents |= {"numbers": {"epoch": 3}, "nothing": {"state_dict": {}}, "cut": {"a": torch.ones(9)}}
+        contents |= {
+            "flipped": {"a": torch.ones(9)},
+            "itself": (loop := {}),
+            "sparse": {"a": torch.ones(9).to_sparse()},
+        }
+        contents |= {"no values": {"a": torch.ones(9, device="meta")}}
+        loop["state_dict"] = loop
         torch.save(contents[kind], file, _use_new_zipfile_serialization=kind != "evil, old")
         if kind == "cut":
             file.write_bytes(file.read_bytes()[:-30])
+        if kind == "flipped":
+            ones = torch.ones(9).numpy().tobytes()
+            assert file.read_bytes().count(ones) == 1
+            file.write_bytes(file.read_bytes().replace(ones, ones[:-1] + b"\0"))
         return file
     return folder / kind
 
@@ -118,6 +129,11 @@ def broken(kind, folder):
     [
         ("TorchScript", "a TorchScript file, which holds a program: write its weights with torch.save"),
         ("x.onnx", "an ONNX graph, .* give the .pth file .* compare NAME:FOLDER"),
+        ("x.ONNX", "an ONNX graph, .* give the .pth file"),
+        ("flipped", "damaged, or no weights at all .the checksum of 'x/data/0' is another"),
+        ("itself", "'state_dict' is a dict, no tensor"),
+        ("sparse", "a is sparse, quantised or without values: give plain tensors"),
+        ("no values", "a is sparse, quantised or without values: give plain tensors"),
         ("x.pb", "a frozen graph of TensorFlow: give the checkpoint"),
         ("x.tflite", "give the checkpoint"),
         ("x.t7", "a file of Lua Torch: give its conversion"),
@@ -151,6 +167,15 @@ def test_what_holds_no_weights_is_told_in_a_line(kind, message, tmp_path, capsys
     assert "weights_only" not in str(error.value), "what torch advises may run code"
     assert str(tmp_path) in str(error.value)
     assert "run" not in capsys.readouterr().out
+
+
+def test_arrays_beyond_all_sense_are_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("lit_ghibli.published.reading._MOST", 10_000)
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, a=np.zeros(5000))
+    assert path.stat().st_size < 1000
+    with pytest.raises(UserError, match="more than 10,000 bytes"):
+        read_published(path)
 
 
 def test_a_table_that_is_cut_anywhere_is_told(tmp_path):
