@@ -96,7 +96,7 @@ def read_weights(path: Path, network: str) -> dict[str, Any]:
                 f"{path}: refused, since it holds more than tensors and plain values: {asked[1]}; {advice}"
             ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if isinstance(error, pickle.UnpicklingError):  # of which torch says how to run what a file holds
+        if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):  # torch says how to run all
             reason = "no file that torch.save has written"
         raise UserError(f"{path}: damaged, or no weights at all ({reason}); {advice}") from error
     if not isinstance(state, dict):

@@ -115,7 +115,8 @@ class Family:
                 network = self.network(**arguments).eval()
                 network(torch.empty(1, 3, network.minimum_size, network.minimum_size))  # which looks at all options
         except (TypeError, ValueError) as error:
-            raise UserError(str(error)) from error
+            given = ", ".join(f"{key}={value}" for key, value in arguments.items())
+            raise UserError(f"{error} ({given})") from error
         return network.state_dict()
 
 

@@ -116,6 +116,8 @@ def _load_arrays(path: Path) -> Any:
             return {name: loaded[name] for name in loaded.files}
     except Exception as error:  # the reader raises many kinds on damaged data
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "allow_pickle" in reason:  # by which a file's code would run
+            reason = "objects in place of numbers, or none at all"
         raise UserError(f"{path}: damaged, or no arrays of numbers ({reason})") from error
 
 

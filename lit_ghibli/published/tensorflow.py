@@ -18,6 +18,7 @@ from lit_ghibli.networks.pretrained.protobuf import DamagedError, fields_of, var
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48  # bytes: two places, padding, magic number
 _FLOAT32 = 1
+_LARGEST = 100_000_000  # bytes of a table, which is read at once
 
 
 def read_tensors(index: Path) -> dict[str, NDArray[np.float32]]:
@@ -30,6 +31,8 @@ def read_tensors(index: Path) -> dict[str, NDArray[np.float32]]:
         DamagedError: The table cannot be read, or a tensor does not lie where it says.
     """
     try:
+        if (size := index.stat().st_size) > _LARGEST:
+            raise DamagedError(f"no index has {size:,} bytes")
         entries = list(_entries(index.read_bytes()))
         header = dict(fields_of(entries[0][1]))
         if entries[0][0] or header.get(2, 0):
