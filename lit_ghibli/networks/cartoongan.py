@@ -2,7 +2,9 @@
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute_later
 
 from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
 from lit_ghibli.networks.initialization import init_weights
@@ -36,6 +38,7 @@ class CartoonGenerator(nn.Module):
         num_blocks: residual blocks.
         output: ``tanh``; a deviation is ``residual``, to paint over the photograph and start from it, or ``luminance``;
             see ``lit_ghibli.networks.outputs``.
+        checkpoint: keep only the residual blocks' inputs for the backward pass and compute what is inside again.
 
     Attributes:
         size_multiple: heights and widths must be multiples of it, in pixels.
@@ -50,8 +53,11 @@ class CartoonGenerator(nn.Module):
     size_multiple = 4
     minimum_size = 8
 
-    def __init__(self, base_channels: int = 64, num_blocks: int = 8, output: Output = "tanh") -> None:
+    def __init__(
+        self, base_channels: int = 64, num_blocks: int = 8, output: Output = "tanh", checkpoint: bool = True
+    ) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         self.output = OutputLayer(output, 3, 3)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
@@ -87,7 +93,13 @@ class CartoonGenerator(nn.Module):
             UserError: on a height or width that is too small or no multiple of ``size_multiple``.
         """
         self.check_size(*photos.shape[-2:])
-        return self.output(self.decoder(self.bottleneck(self.encoder(photos))), photos)
+        hidden = self.encoder(photos)
+        for block in self.bottleneck:
+            if self.checkpoint and torch.is_grad_enabled():
+                hidden = recompute_later(block, hidden, use_reentrant=False, preserve_rng_state=False)
+            else:
+                hidden = block(hidden)
+        return self.output(self.decoder(hidden), photos)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.

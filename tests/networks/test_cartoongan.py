@@ -65,6 +65,24 @@ def test_output_and_gradients_are_those_of_the_published_network():
             torch.testing.assert_close(actual.grad.double() / scale, wanted.grad / scale, atol=1e-3, rtol=0, msg=name)
 
 
+def test_residual_blocks_are_computed_again_rather_than_kept():
+    photos, kept, gradients = torch.rand(1, 3, 32, 40) * 2 - 1, [], []
+    for checkpoint in (False, True):
+        network, storages = lively(base_channels=8, num_blocks=4, checkpoint=checkpoint), {}
+
+        def keep(tensor, storages=storages):
+            storages[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output = network(photos)
+        kept.append(sum(storages.values()))
+        gradients.append(torch.autograd.grad(output.square().mean(), list(network.parameters())))
+    inside = 4 * 3 * (32 * 8 * 10) * 4  # bytes of three tensors in each block, of 32 channels and 8x10 positions
+    assert kept[0] - kept[1] >= inside
+    assert all(map(torch.equal, *gradients))
+
+
 def test_how_weights_start():
     torch.manual_seed(0)
     network = CartoonGenerator(base_channels=32, num_blocks=1)
