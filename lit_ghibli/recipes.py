@@ -39,6 +39,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "duplicate_distance": (0, 64),
     "data_check:duplicate_distance": (0, 32),
     "scenes:size": (32, 512),
+    "stylize:size": (32, math.inf),
     "mos_build:sets": (1, 1000),
     "mos_build:side": (64, 4096),
     "train:num_images": (1, math.inf),
@@ -55,7 +56,7 @@ _FORMS = {
     "on_bad_file": (r"error|skip", "error or skip"),
     "optimized_metric": (r"None|[A-Za-z_].*|\['.*'\]", "a metric's name, or a list of names"),
 }
-_UNSET = {"steps": 0, "threads": 0, "keep": 0.0, "name": ""}  # the types of values that may be null by default
+_UNSET = {"steps": 0, "threads": 0, "size": 0, "keep": 0.0, "name": ""}  # types of values that may be null by default
 _MAY_BE_NULL = ("duplicate_distance", "min_structure", "min_style", "max_style", "min_semantics")  # asks for nothing
 _MISSING = object()
 

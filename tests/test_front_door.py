@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 import lit_ghibli
 from lit_ghibli import checkpoints
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import from_uint8, to_uint8
+from lit_ghibli.inference.painting import enlarge
 from lit_ghibli.methods.cyclegan import CycleGAN
 from lit_ghibli.methods.pix2pix import Pix2Pix
+from lit_ghibli.networks.normalization import shared_statistics
 from lit_ghibli.scenes.scene import render_pair
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore:.*log_every_n_steps")
@@ -123,6 +126,25 @@ def test_large_tensors_are_translated_one_after_the_other(trained, pixels):
     tensor = from_uint8(torch.from_numpy(render_pair(0, 3, 200)[0]).permute(2, 0, 1))
     tiled = lit_ghibli.load(trained, device="cpu", tile=128)
     assert tiled(torch.stack([tensor, tensor])).shape == (2, 3, 200, 200)
+
+
+def test_a_run_paints_at_a_size_that_is_asked_for_and_enlarges(trained, pixels):
+    photo = from_uint8(torch.from_numpy(render_pair(0, 3, 200)[0]).permute(2, 0, 1))[None]
+    whole = lit_ghibli.load(trained, device="cpu")
+    sized = lit_ghibli.load(trained, device="cpu", size=48)
+    reduced = F.interpolate(photo, (48, 48), mode="bicubic", antialias=True).clamp(-1, 1)
+    torch.testing.assert_close(sized(photo), enlarge(whole(reduced), 200, 200))
+    half = lit_ghibli.load(trained, device="cpu", strength=0.5)
+    torch.testing.assert_close(half(photo), (photo + whole(photo)) / 2)
+    assert sized(pixels).shape == pixels.shape
+    with shared_statistics(sized.network, 0.9) as shared:  # as for the frames of a clip
+        sized(photo)
+        assert len(shared)
+    for option, said in (({"size": 8}, "size must be at least 32 pixels; got 8"), ({"stroke": 2}, "give size=")):
+        with pytest.raises(UserError, match=said):
+            lit_ghibli.load(trained, **option)
+    with pytest.raises(UserError, match="meadow: size is of runs, and this is a style"):
+        lit_ghibli.load("meadow", size=256)
 
 
 @pytest.mark.parametrize(

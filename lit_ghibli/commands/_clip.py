@@ -27,7 +27,7 @@ def stylize_clips(
     out: str | None,
     name: str,
     config: Any,
-    load: Callable[[], "tuple[Translator, str, Translator | None]"],
+    load: Callable[[], "tuple[Translator, str, Any]"],
     missing: Callable[[dict[Path, Path], bool, Callable[[], str]], dict[Path, Path]],
     software: Callable[[], str],
 ) -> None:

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 _HYDRA_COMPOSES = ("checkpoint", "solver", "steps", "direction", "weights", "device")  # of more than styles
 # All but tiles, which do not show
-_MAKES = ("strength", "keep_colors", "stroke", "scale", "solver", "steps", "direction", "weights", "quality")
+_MAKES = (
+    "size", "strength", "keep_colors", "stroke", "scale", "solver", "steps", "direction", "weights", "quality"
+)  # fmt: skip
 
 
 def stylize(config: Any) -> None:
@@ -93,7 +95,7 @@ def stylize(config: Any) -> None:
         return
     for folder in {path.parent for path in plan.values()}:
         check_writable(folder)
-    translator, what, as_trained = _translator(config)
+    translator, what, solvers = _translator(config)
     say(f"{len(plan)} photograph{'s' * (len(plan) > 1)} with {what} on {translator.device}")
     started = time.perf_counter()
     good, bad = _translate(plan, translator, config.quality, software())
@@ -101,10 +103,10 @@ def stylize(config: Any) -> None:
         common = Path(os.path.commonpath([path.parent for path in plan.values()]))
         where = plan[good[0]] if len(plan) == 1 else f"{len(good)} pictures in {common}/"
         say(f"{where}, {time.perf_counter() - started:.1f} s")
-    if good and as_trained:
+    if good and solvers:
         from lit_ghibli.inference.measure import describe_solver
 
-        difference = describe_solver(translator, as_trained, open_image(good[0]))
+        difference = describe_solver(*solvers, open_image(good[0]))
         say(f"{good[0]} (only the first, to save time): {difference}")
     if bad:
         lines = [f"{len(bad)} of {len(plan)} files could not be translated:", *(f"  {line}" for line in bad)]
@@ -206,25 +208,33 @@ def _pipe(inputs: list[str], out: str | None, config: Any) -> None:
             write_output(picture.read_bytes())
 
 
-def _translator(config: Any) -> "tuple[Translator, str, Translator | None]":
-    """The function on pictures, what it is called, and that of the training's solver where it has another."""
+def _translator(config: Any) -> "tuple[Translator, str, tuple[Translator, Translator] | None]":
+    """The function on pictures, what it is called, and, if solved otherwise than in training, its own and that."""
     from lit_ghibli.inference.load import AHEAD, choose_device, load_painter, load_translator, options_of
     from lit_ghibli.inference.styles import DEFAULT, PAINTER, load_style
 
     style = str(config.style or DEFAULT)
-    keys = ("strength", "keep_colors", "stroke", "scale")
-    options = options_of(style, {key: getattr(config, key) for key in keys})
+    of_run = config.checkpoint and not config.style
+    if of_run:
+        refuse_idle("stylize", config, ["stroke", "scale"], "styles (a run has size=)")
+    else:
+        refuse_idle("stylize", config, ["size"], "runs (a style has stroke=, one by pictures scale=)")
+        options = options_of(
+            style, {key: getattr(config, key) for key in ("strength", "keep_colors", "stroke", "scale")}
+        )
     if config.checkpoint:
-        if not config.style and tuple(options.values()) != (1, False, 1):
-            raise UserError("strength, keep_colors, stroke and scale are of styles: leave them out, or give style=")
         path = _checkpoint(config)
-        trained, _ = load_translator(path, config.device, config.tile, config.direction, config.weights)
+        trained, recipe = load_translator(path, config.device, config.tile, config.direction, config.weights)
         if trained.tile != config.tile:
             refuse_idle("stylize", config, ["tile"], IN_TILES)
         translator = trained.with_solver(config.solver, config.steps)
-        if config.style:
+        if not of_run:
             return translator.with_style(style, **options), f"{path} and style {style}", None
-        return translator, str(path), trained if translator is not trained else None
+        data = (recipe or {}).get("data", {})
+        seen = None if config.size else data.get("load_size") or data.get("size")
+        what = f"{path}, which was trained at size={seen}," if seen else str(path)
+        solvers = (translator, trained) if translator is not trained else None
+        return translator.with_size(config.size, config.strength, config.keep_colors), what, solvers
     if (config.solver, config.steps, config.direction, config.weights) != (None, None, AHEAD, None):
         raise UserError("solver, steps, direction and weights are of runs: give checkpoint=<a run> with them")
     device = choose_device(config.device)

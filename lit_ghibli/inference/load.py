@@ -79,6 +79,7 @@ def load(
     steps: int | None = None,
     direction: str = AHEAD,
     weights: str | None = None,
+    size: int | None = None,
     strength: float = 1.0,
     keep_colors: bool = False,
     stroke: float = 1.0,
@@ -101,8 +102,10 @@ def load(
         direction: ``AtoB``, from photographs to anime pictures; or ``BtoA``, of CycleGAN, which learns both.
         weights: Of a run: ``ema``, the moving average that it was judged by, where it has kept one; ``raw``, those of
             its last step; None: the first where there is one.
-        strength: Of a style, from 0, which leaves the photograph as it is, or its own style, to 1.
-        keep_colors: Of a style: keep the photograph's colors.
+        size: Of a run: paint as many pixels as a square of this side has, and enlarge the picture with sharp edges, so
+            that strokes are as broad as in training; None: at the photograph's own size.
+        strength: From 0, which leaves the photograph as it is, or, of a style by pictures, its own style, to 1.
+        keep_colors: Keep the photograph's colors.
         stroke: Of a style with a name: how broad its strokes are, 0.5 to 2.
         scale: Of a style by pictures: at how many times the photograph's size it is painted, which makes strokes finer.
         trust: Load a checkpoint also where it asks for other classes than the suite's own, if you know whose it is.
@@ -113,16 +116,18 @@ def load(
     Raises:
         UserError: There is no such run, its files cannot be used, or an argument cannot.
     """
-    options = {"strength": strength, "keep_colors": keep_colors, "stroke": stroke, "scale": scale}
     if not is_style(run):
-        if tuple(options.values()) != (1.0, False, 1.0, 1.0):
-            raise UserError(f"{run}: strength, keep_colors, stroke and scale are of styles, and this is a run")
+        if (stroke, scale) != (1.0, 1.0):
+            raise UserError(f"{run}: stroke and scale are of styles, and this is a run: give size=")
         if trust:
             from lit_ghibli.trust import trusting
         with trusting() if trust else contextlib.nullcontext():
             model = open_model(run, device, tile, direction=direction, weights=weights)
-    else:
-        model = open_model(run, device, tile, direction=direction, weights=weights, **options)
+        return model.translator.with_solver(solver, steps).with_size(size, strength, keep_colors)
+    if size is not None:
+        raise UserError(f"{run}: size is of runs, and this is a style: give stroke= or scale=")
+    options = {"strength": strength, "keep_colors": keep_colors, "stroke": stroke, "scale": scale}
+    model = open_model(run, device, tile, direction=direction, weights=weights, **options)
     return model.translator.with_solver(solver, steps)
 
 

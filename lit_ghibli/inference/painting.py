@@ -26,7 +26,7 @@ class Painting(nn.Module):
 
     Args:
         paint: From ``(N, 3, h, w)`` in ``[-1, 1]``, sides multiples of 4, to the same.
-        pixels: How many the picture has that is painted.
+        pixels: How many the picture has that is painted; None: as many as the photograph.
         finish: Of a network's picture in ``[0, 1]``, whose edges are drawn together before; None for a painter's.
         strength: From 0, the photograph, to 1.
         keep_colors: Take only lightness from the picture, and the colors of the photograph.
@@ -42,7 +42,7 @@ class Painting(nn.Module):
     def __init__(
         self,
         paint: Callable[[Tensor], Tensor],
-        pixels: int,
+        pixels: int | None,
         finish: Finish | None = None,
         strength: float = 1.0,
         keep_colors: bool = False,
@@ -52,14 +52,14 @@ class Painting(nn.Module):
         for name, value, low, high in (("strength", strength, 0, 1), ("stroke", stroke, 0.5, 2)):
             if not low <= value <= high:
                 raise UserError(f"{name} must lie in {low} ... {high}; got {value}")
-        self.paint, self.pixels, self.finish = paint, pixels / stroke**2, finish
+        self.paint, self.pixels, self.finish = paint, pixels and pixels / stroke**2, finish
         self.strength, self.keep_colors = strength, keep_colors
 
     @torch.no_grad()
     def forward(self, photo: Tensor) -> Tensor:
         """Paint ``(N, 3, H, W)`` in ``[-1, 1]``, or of ``uint8``, into the same shape, range and type."""
         height, width = photo.shape[-2:]
-        scale = min(math.sqrt(self.pixels / (height * width)), _LARGEST_ENLARGEMENT)
+        scale = min(math.sqrt(self.pixels / (height * width)), _LARGEST_ENLARGEMENT) if self.pixels else 1
         size = [max(round(side * scale), 1) for side in (height, width)]
         reduced = [
             F.interpolate(_to_float(color), size=size, mode="bicubic", antialias=True)

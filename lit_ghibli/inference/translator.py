@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from lit_ghibli.errors import UserError
 from lit_ghibli.images import to_picture, to_pixels
 from lit_ghibli.inference.finite import check_finite, watching
+from lit_ghibli.inference.painting import Painting
 from lit_ghibli.inference.picture_batches import Picture, to_batch
 from lit_ghibli.inference.tiling import translate_tiled
 from lit_ghibli.networks.flattening import flattened_before
 from lit_ghibli.networks.sizes import translate
+
+_SMALLEST = 32  # pixels: what is smaller has no forms
 
 
 class Translator:
@@ -82,6 +85,32 @@ class Translator:
         stylization = in_style(self.network, style, weights, self.device, self.tile, **options)
         return Translator(stylization, self.device, tile=0)
 
+    def with_size(self, size: int | None, strength: float = 1.0, keep_colors: bool = False) -> "Translator":
+        """A translator with the same weights that paints pictures of one size and enlarges them with sharp edges.
+
+        A network's strokes are as many pixels broad as in its training: in a large photograph they are thin, and much
+        of its texture is left.
+
+        Args:
+            size: Side of a square with as many pixels as what is painted; None: each photograph's own size.
+            strength: From 0, the photograph, to 1.
+            keep_colors: Take only lightness from the picture, and the colors of the photograph.
+
+        Returns:
+            A translator that shares this one's weights; this one itself where nothing is asked for.
+
+        Raises:
+            UserError: A value is out of its range, or it paints at a size of its own.
+        """
+        if (size, strength, keep_colors) == (None, 1, False):
+            return self
+        if isinstance(self.network, Painting):
+            raise UserError(f"size={size}: {self.name} is a style, which paints at a size of its own")
+        if size is not None and not size >= _SMALLEST:
+            raise UserError(f"size must be at least {_SMALLEST} pixels; got {size}")
+        painting = Painting(_Whole(self), size and size**2, strength=strength, keep_colors=keep_colors)
+        return Translator(painting, self.device, tile=0, name=self.name)
+
     def __call__(self, photo: Picture) -> Any:
         """Translate a photograph; the picture is of the same kind and size.
 
@@ -134,3 +163,14 @@ class Translator:
 
     def _in_tiles(self, photos: Tensor) -> bool:
         return bool(self.tile) and photos.shape[-2] * photos.shape[-1] > self.tile**2
+
+
+class _Whole(nn.Module):
+    """All that a translator does with a photograph ``(N, 3, H, W)`` in ``[-1, 1]``, as a network."""
+
+    def __init__(self, translator: Translator) -> None:
+        super().__init__()
+        self.network, self._translate = translator.network, translator._translate_each
+
+    def forward(self, photos: Tensor) -> Tensor:
+        return self._translate(photos)

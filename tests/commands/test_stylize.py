@@ -183,7 +183,10 @@ def composed(*overrides: str):
     ("overrides", "said"),
     [
         (["checkpoint=x", "style=ink"], "give one of them"),
-        (["checkpoint=x", "stroke=2"], "strength, keep_colors, stroke and scale are of styles"),
+        (["checkpoint=x", "stroke=2"], r"stroke=2: that is of styles \(a run has size=\)"),
+        (["checkpoint=x", "scale=2"], r"scale=2: that is of styles"),
+        (["size=256"], r"size=256: that is of runs \(a style has stroke="),
+        (["checkpoint=x", "style=a.png", "size=256"], "size=256: that is of runs"),
         (["solver=euler"], "solver, steps, direction and weights are of runs"),
         (["checkpoint=newest"], "no run with a checkpoint below outputs/"),
         (["checkpoint=nowhere"], "nowhere"),

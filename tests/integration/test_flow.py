@@ -63,7 +63,7 @@ def test_stylize_writes_a_picture_for_every_photograph(workplace, run, cli):
     assert "1 of 3 files could not be translated" in result.stderr
     assert "broken.jpg is not an image" in result.stderr
     assert "Traceback" not in result.stderr
-    assert "outputs/sweep/1/checkpoints/last.ckpt" in result.stdout
+    assert "outputs/sweep/1/checkpoints/last.ckpt, which was trained at size=" in result.stdout
     written = {
         path.relative_to(workplace / "out dir").as_posix(): path for path in (workplace / "out dir").rglob("*.*")
     }
@@ -150,7 +150,7 @@ def test_stylize_with_another_solver_says_how_far_it_is_from_the_trainings(workp
     arguments = ("stylize", "1.png", "2.png", f"checkpoint={ode_run}", "device=cpu")
     trained, other = (
         cli(*arguments, "--out", out, *solver, cwd=workplace)
-        for out, solver in (("trained", []), ("other", ["solver=euler", "steps=3"]))
+        for out, solver in (("trained", []), ("other", ["solver=euler", "steps=3", "size=64"]))
     )
     assert other.returncode == trained.returncode == 0, other.stderr
     assert "solver" not in trained.stdout
