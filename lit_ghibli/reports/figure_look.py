@@ -1,6 +1,7 @@
 """How figures look: their colors, texts, axes, legend, and files."""
 
 import io
+import itertools
 import math
 import re
 import textwrap
@@ -179,16 +180,36 @@ class Scale:
         return not self.low <= value <= self.high
 
 
+class _Apart(MaxNLocator):
+    """Ticks at round numbers, as many as stand side by side with a letter between them, and three at most."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        room = self.axis.axes.bbox.width / self.axis.get_figure().dpi / LETTER
+        for self._nbins in (3, 2, 1):
+            ticks = super().tick_values(vmin, vmax)
+            seen = [tick for tick in ticks if vmin <= tick <= vmax]
+            pairs = [(room * (b - a) / (vmax - vmin), tick_text(a) + tick_text(b)) for a, b in itertools.pairwise(seen)]
+            if all(letters > len(texts) / 2 + 1 for letters, texts in pairs):
+                break
+        return ticks
+
+
+def tick_text(value: float, _: int | None = None) -> str:
+    """A number beside a tick, in four significant digits."""
+    return f"{value:.4g}"
+
+
 def set_ticks(axis: Axis, scale: Scale, upright: bool) -> None:
-    """Few ticks at round numbers, in four significant digits; fewer where these stand side by side."""
+    """Few ticks at round numbers; fewer where these stand side by side."""
     if scale.logarithmic:
         decades = math.log10(scale.high / scale.low)
         between = ((1, 2, 5) if upright else (1, 3)) if decades < (2.7 if upright else 2) else (1,)
         axis.set_major_locator(LogLocator(subs=between))
     else:
-        axis.set_major_locator(MaxNLocator(4 if upright else 3, steps=[1, 2, 2.5, 5, 10]))
+        steps = [1, 2, 2.5, 5, 10]
+        axis.set_major_locator(MaxNLocator(4, steps=steps) if upright else _Apart(steps=steps, min_n_ticks=1))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda value, _: f"{value:.4g}")
+    axis.set_major_formatter(tick_text)
 
 
 def level_places(names: Sequence[Any]) -> tuple[list[float], bool]:

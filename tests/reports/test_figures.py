@@ -266,3 +266,29 @@ def test_long_names_keep_both_ends():
 def test_what_cannot_be_drawn_is_said(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_numbers_of_many_narrow_panels_stand_apart(drawn):
+    values = {
+        "swd": (33.72, 48.47, 32.75),
+        "ssim": (0.8456, 0.8177, 0.8849),
+        "psnr": (22.27, 27.95, 21.12),
+        "flat": (0.3158, 0.004223, 0.2794),
+        "contours": (0.9812, 0.9983, 0.9671),
+        "seconds": (239.1, 78.17, 286.4),
+    }
+    rows = [
+        {"method": name, "seed": seed} | {metric: own[place] * (1 + 0.01 * seed) for metric, own in values.items()}
+        for place, name in enumerate(("CycleGAN", "pix2pix", "Scenimefy"))
+        for seed in range(3)
+    ]
+    untouched = {"swd": 55.1, "ssim": 0.753, "psnr": 21.5, "flat": 0.0, "contours": 1.0}
+    figure = drawn(effects_figure, rows, ["method"], list(values), untouched=untouched)
+    assert not touching(figure)
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        labels = [label for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
+        boxes = [label.get_window_extent() for label in labels]
+        assert boxes
+        letter = boxes[0].width / len(labels[0].get_text())
+        assert all(b.x0 - a.x1 > letter / 2 for a, b in itertools.pairwise(boxes))
