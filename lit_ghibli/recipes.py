@@ -310,8 +310,9 @@ def _check_value(
                     f"{path}={leaf}: {command.replace('_', ' ')} has no '{path}'{did_you_mean(path, names)}"
                 )
             if isinstance(default_of_leaf, str) and "${" in default_of_leaf:
+                of_hydra = "${hydra:" in default_of_leaf  # known inside of its programs alone, where it is another's
                 try:
-                    default_of_leaf = OmegaConf.select(base, path)
+                    default_of_leaf = "???" if of_hydra else OmegaConf.select(base, path)
                 except OmegaConfBaseException:  # it follows what is not there yet
                     default_of_leaf = "???"
             if what := wanted(command, path, default_of_leaf, leaf):

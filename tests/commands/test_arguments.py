@@ -371,6 +371,12 @@ RIGHT = [
 ]
 
 
+def test_what_hydra_alone_knows_is_checked_alike_inside_of_its_programs(monkeypatch):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", compose("train", [], return_hydra_config=True))
+    with pytest.raises(UserError, match="name must be a value, not null"):
+        check("train", ["name=null"])
+
+
 @pytest.mark.parametrize(("command", "words"), RIGHT, ids=[f"{each[0]} {each[1]}" for each in RIGHT])
 def test_what_can_be_meant_is_let_through(command, words):
     understand(command, words)
