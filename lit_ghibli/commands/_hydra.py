@@ -34,10 +34,10 @@ warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of
 
 
 class _Printable(logging.LogRecord):
-    """What is logged: paths and texts in it, which may be of files, break no line and move no terminal."""
+    """What is logged moves no terminal, and paths and texts in what we log, which may be of files, break no line."""
 
     def getMessage(self) -> str:
-        if isinstance(self.args, tuple):
+        if isinstance(self.args, tuple) and self.name.partition(".")[0] == "lit_ghibli":
             self.args = tuple(one_line(each) if isinstance(each, str | Path) else each for each in self.args)
         return printable(super().getMessage())
 
