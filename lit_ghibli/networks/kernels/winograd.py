@@ -78,7 +78,7 @@ def _fill(band: Tensor, image: Tensor, first: int, padding: int, padding_mode: s
 
 
 def _add(band: Tensor, image: Tensor, first: int, padding: int, padding_mode: str) -> None:
-    """Transpose of `_fill`: add a band of gradients to those of an image; the band is changed."""
+    """Transpose of `_fill`: add a band of gradients to an image's, which ends where it begins; the band is changed."""
     inside, shown, begin, end = _inside(band, image, first, padding)
     width = padding + image.shape[2]
     if padding and padding_mode == "reflect":
@@ -88,7 +88,9 @@ def _add(band: Tensor, image: Tensor, first: int, padding: int, padding_mode: st
             band[:, 2] += band[:, 0]
         band[:, :, width - 2] += band[:, :, width]
         band[:, :, 2] += band[:, :, 0]
-    shown += inside
+    overlap = 2 if first else 0  # rows that the tiles above have a part in, too
+    shown[:, :overlap] += inside[:, :overlap]
+    shown[:, overlap:] = inside[:, overlap:]
 
 
 _kept = threading.local()
@@ -200,8 +202,8 @@ def _backward(
     grad_y = grad_y.contiguous()
     in_channels = x.shape[1]
     kernels = _transform_kernels(weight).transpose(1, 2) if needs[0] else None
-    grad_x = torch.zeros_like(x, memory_format=torch.contiguous_format) if needs[0] else None
-    grad_kernels = _workspace("gradients", 36, *weight.shape[:2]).zero_() if needs[1] else None
+    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
+    grad_kernels = _workspace("gradients", 36, *weight.shape[:2]) if needs[1] else None
     chunks = _Chunks(len(x), max(weight.shape[:2]), rows, columns, num_buffers=3)
     for image, first, last in chunks:
         position = 4 * first, padding, padding_mode
@@ -216,7 +218,8 @@ def _backward(
             band = chunks.buffer(2, in_channels, 4 * (last - first) + 2, 4 * columns + 2)
             _fill(band, x[image], *position)
             inputs = _transform_inputs(band, chunks, 0, 2)
-            grad_kernels.baddbmm_(grad_products, inputs.transpose(1, 2))
+            started = image > 0 or first > 0  # before, what is left of another call is not even read
+            grad_kernels.baddbmm_(grad_products, inputs.transpose(1, 2), beta=float(started))
     grad_weight = (_G.t() @ grad_kernels.flatten(1)).t().contiguous().view(weight.shape) if needs[1] else None
     return grad_x, grad_weight
 

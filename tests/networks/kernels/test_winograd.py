@@ -108,6 +108,21 @@ def test_no_copy_of_a_large_picture_is_made(monkeypatch, padding_mode):
     assert len(held.addresses - given) == 1  # the gradient to the output
 
 
+@pytest.mark.parametrize("chunk_bytes", [10 * 2**20, 1], ids=["one chunk", "row by row"])
+def test_what_another_call_left_in_memory_is_not_read(monkeypatch, chunk_bytes):
+    monkeypatch.setattr(winograd, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(winograd, "_MINIMUM_CHUNK_TILES", 1)
+    monkeypatch.setattr(winograd, "_kept", threading.local())
+    x, weight = torch.randn(2, 3, 9, 14, requires_grad=True), torch.randn(4, 3, 3, 3, requires_grad=True)
+    outcomes = []
+    for _ in range(2):
+        y = winograd_conv3x3(x, weight, None, 1, "reflect")
+        outcomes.append([y, *torch.autograd.grad(y.square().sum(), (x, weight))])
+        for memory in vars(winograd._kept).values():
+            memory.fill_(torch.nan)
+    assert all(map(torch.equal, *outcomes))
+
+
 def test_memory_first_used_in_inference_mode_serves_training_too(monkeypatch):
     monkeypatch.setattr(winograd, "_kept", threading.local())
     x, weight = torch.randn(1, 2, 9, 9), torch.randn(3, 2, 3, 3, requires_grad=True)
