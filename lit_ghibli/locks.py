@@ -7,6 +7,7 @@ scheduler has ended and started again as this process.
 """
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -20,7 +21,7 @@ from typing import Any
 
 from lit_ghibli import cluster
 from lit_ghibli.documents import conform, parse_json
-from lit_ghibli.files import check_plain
+from lit_ghibli.files import check_plain, named
 
 RUN = "run.lock"  # of a run's folder
 BEAT = 20.0  # seconds from one sign of life to the next
@@ -221,17 +222,25 @@ def began(process: int) -> str:
 
 
 def _create(path: Path, owner: dict[str, Any]) -> int | None:
-    """Make the lock, and return its open file; None where there is one."""
+    """Make the lock, and return its open file; None where there is one. On a full disk nothing is left of it."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
         return None
-    _write(file, owner)
+    try:
+        with named(path):
+            _write(file, owner)
+    except OSError:
+        os.close(file)
+        path.unlink(missing_ok=True)  # it would be taken for somebody's who does not say who
+        raise
     return file
 
 
 def _write(file: int, owner: dict[str, Any]) -> None:
-    os.pwrite(file, json.dumps(owner).ljust(_ROOM).encode(), 0)
+    content = json.dumps(owner).ljust(_ROOM).encode()
+    if os.pwrite(file, content, 0) < len(content):  # the room was for a part alone
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(file)  # so that other machines see it
 
 

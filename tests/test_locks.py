@@ -1,5 +1,6 @@
 """A lock has one owner at a time, whatever becomes of owners, on whatever machine, and whatever clocks say."""
 
+import errno
 import json
 import os
 import subprocess
@@ -168,4 +169,19 @@ def test_a_killed_owner_is_gone_once_what_it_has_started_is(path, tmp_path):
         killed.stdin.close()
         while locks.began(child):
             pass
+    take(path, None).release()
+
+
+@pytest.mark.parametrize("room", [0, 100])
+def test_on_a_full_disk_no_lock_is_left_that_others_would_wait_for(path, monkeypatch, room):
+    def write(file, content, place):
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return room
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", write)
+        with pytest.raises(OSError, match=r"No space left on device: '.*my\.lock'"):
+            take(path, None)
+    assert not path.exists()
     take(path, None).release()

@@ -107,7 +107,7 @@ def acquire(folder: str | Path, *, watched: bool = True) -> None:
         if made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        where = f"{error.filename}: " if Path(error.filename or "").parent == folder else ""
+        where = f"{error.filename}: " if Path(error.filename or "").suffix in _WRITTEN else ""
         raise UserError(f"{folder}: a run cannot be written there ({where}{error.strerror})") from error
     _held[folder] = _Held(lock, made)
 

@@ -1,9 +1,11 @@
 """`lit-ghibli sweep`: run the cells of a study, each in a process of its own, and report; or say how far it is."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from lit_ghibli.commands._hydra import command
-from lit_ghibli.commands._output import output_folder
+from lit_ghibli.commands._output import check_writable
 from lit_ghibli.errors import UserError
 from lit_ghibli.studies.status import print_status
 from lit_ghibli.studies.study import read_study
@@ -24,10 +26,11 @@ def sweep(config: DictConfig) -> None:
     launcher = [word for word in config.overrides if word.lstrip("+").startswith("launcher")]
     written = read_study(config.study, config.study_preset)
     study = written.with_overrides([word for word in config.overrides if word not in launcher])
-    out = output_folder(config.out or f"outputs/{study.name}{study.preset and '_'}{study.preset}")
+    out = Path(config.out or f"outputs/{study.name}{study.preset and '_'}{study.preset}").expanduser()
     if config.status:
         print_status(out)
         return
+    check_writable(out)
     from lit_ghibli.commands._study import run_study  # here, so that --status answers at once
 
     run_study(config, study, launcher, out)

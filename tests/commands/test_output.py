@@ -16,6 +16,7 @@ from lit_ghibli.commands import COMMANDS, module_of
 from lit_ghibli.commands._output import output_folder
 from lit_ghibli.errors import UserError
 from lit_ghibli.recipes import config_dir
+from lit_ghibli.studies.ledger import Ledger
 
 PHOTO = "photos/a.png"
 PAINTED = ["data=painted", "++data.root=photos", "++data.held_out=1", "++data.load_size=32", "++data.crop_size=32"]
@@ -110,6 +111,15 @@ def test_a_folder_that_takes_no_files_is_named(monkeypatch, number, message):
     assert str(caught.value) == message
     with pytest.raises(UserError, match="nothing can be written in data: "):
         output_folder("data")
+
+
+def test_how_far_a_study_is_is_said_where_nothing_can_be_written(monkeypatch, capsys):
+    with Ledger(Path("there")):
+        pass
+    Path("there/ledger.json").write_text('{"cells": {}, "forecasts": {}}')
+    monkeypatch.setattr(tempfile, "TemporaryFile", refusing(errno.EROFS))
+    call("sweep", *WORDS["sweep"], "out=there", "status=true")
+    assert capsys.readouterr().out.endswith("nobody sweeps here now\n0 of 0 done\n")
 
 
 def test_a_run_is_no_part_of_its_own_data():
