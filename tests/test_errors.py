@@ -57,7 +57,9 @@ def test_what_is_printed_keeps_to_its_lines(capsys):
 
 
 def test_what_is_logged_keeps_to_its_lines():
-    record = _Printable("lit_ghibli.x", logging.WARNING, "x.py", 1, "%s has %d:\n  \x1b[31m%s", (Path(OUTSIDE), 3, OUTSIDE), None)
+    record = _Printable(
+        "lit_ghibli.x", logging.WARNING, "x.py", 1, "%s has %d:\n  \x1b[31m%s", (Path(OUTSIDE), 3, OUTSIDE), None
+    )
     assert record.getMessage() == f"{ESCAPED} has 3:\n  \\x1b[31m{ESCAPED}"
     theirs = _Printable("lightning", logging.WARNING, "x.py", 1, "%s", ("a table\nof two lines",), None)
     assert theirs.getMessage() == "a table\nof two lines"
