@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -98,6 +99,8 @@ def acquire(folder: str | Path, *, watched: bool = True) -> None:
         for inside in folder.iterdir():
             if inside.suffix in _WRITTEN:
                 check_plain(inside)
+                if inside.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(inside))
         with tempfile.TemporaryFile(dir=folder) as probe:  # of what Hydra writes first, which would end in a traceback
             probe.write(bytes(_FIRST))
         lock = locks.take(folder / FILE, _watching(folder) if watched else None)

@@ -104,6 +104,13 @@ def finish(folder: Path, state: str) -> None:
     (folder / record_file.FILE).write_text(json.dumps(record))
 
 
+@pytest.mark.parametrize("name", ["train.log", "metrics.csv", "run.lock"])
+def test_a_folder_in_the_place_of_what_a_run_writes_is_named(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=rf"a run cannot be written there \(.*{name}: Is a directory\)"):
+        run_owner.acquire(tmp_path)
+
+
 def test_a_new_run_takes_no_folder_of_another(tmp_path):
     run = tmp_path / "run"
     assert run_owner.claim(run) == run
