@@ -40,17 +40,17 @@ def along_flow(picture: Tensor, flow: Flow, steps: int) -> Tensor:
     """Line integral convolution: a Gaussian of steps / 2 pixels along the flow (Cabral and Leedom 1993)."""
     x0, y0 = pixel_grid(picture)
     total, weights = picture.clone(), 1.0
+    both = torch.cat([picture, flow.along], dim=1)  # what is read at the same points is read at once
     for sign in (1.0, -1.0):
         x, y = x0, y0
         direction = sign * flow.along
         for step in range(1, steps + 1):
             x, y = x + direction[:, 0], y + direction[:, 1]
             weight = float(torch.exp(torch.tensor(-0.5 * (2 * step / steps) ** 2)))
-            total += weight * sample(picture, x, y)
+            seen, after = sample(both, x, y).split([picture.shape[1], 2], dim=1)
+            total += weight * seen
             weights += weight
-            if step < steps:
-                after = sample(flow.along, x, y)
-                # A direction and its opposite are the same form: keep going the way one came.
-                turned = (after * direction).sum(1, keepdim=True) < 0
-                direction = torch.where(turned, -after, after)
+            # A direction and its opposite are the same form: keep going the way one came.
+            turned = (after * direction).sum(1, keepdim=True) < 0
+            direction = torch.where(turned, -after, after)
     return total / weights
