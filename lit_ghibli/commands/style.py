@@ -20,6 +20,7 @@ _MOST = 60  # pictures of a folder that are looked at
 def style(config: DictConfig) -> None:
     """Fit the painter to ``paintings``, train a network on what it paints, and write it as the style ``name``."""
     from lit_ghibli.data.image_folders import list_images  # here, so that --help answers at once
+    from lit_ghibli.inference.style_pictures import ARBITRARY
     from lit_ghibli.inference.styles import PAINTER, SHIPPED, find_style, find_styles, own_styles
     from lit_ghibli.painter.fitting import as_config, fit, look, require_palette, verdict
     from lit_ghibli.recipes import build, compose
@@ -28,7 +29,7 @@ def style(config: DictConfig) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
         raise UserError(f"name={name}: a name has letters, digits, - and _ only")
     there = find_styles().get(name)
-    if name == PAINTER or (there and there.parent == SHIPPED):
+    if name in (PAINTER, ARBITRARY) or (there and there.parent == SHIPPED):
         raise UserError(f"name={name}: a style of this name ships with the suite: choose another")
     if there and not config.overwrite:
         raise UserError(f"name={name}: {there} exists already: choose another name, or add overwrite=true")

@@ -55,6 +55,7 @@ def here(tmp_path, monkeypatch, rendered) -> Path:
         ("paintings=paintings name=x steps=12.5", "steps must be a whole number"),
         ("paintings=paintings name=meadow", "name=meadow: a style of this name ships"),
         ("paintings=paintings name=painter overwrite=true", "name=painter: a style of this name ships"),
+        ("paintings=paintings name=arbitrary", "name=arbitrary: a style of this name ships"),
         ("paintings=paintings name=mine", "mine.safetensors exists already: choose another name, or add overwrite"),
         ("paintings=paintings name=a/b", "a name has letters, digits, - and _ only"),
         ("paintings=paintings name=-x", "a name has letters"),
