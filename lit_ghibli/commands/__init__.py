@@ -61,7 +61,7 @@ COMMANDS = {
         "make a style of your own from a folder of paintings",
         words="paintings",
         single=True,
-        passed_on=r"(?!(paintings|name|photos|held_out|steps|out|overwrite|overrides|painter)\b)",
+        passed_on=r"(?!(paintings|name|photos|held_out|start|steps|out|overwrite|overrides|painter)\b)",
     ),
     "import": Command(
         "make a checkpoint of weights that others have published", words="file", single=True, added=("generator.",)
@@ -121,7 +121,7 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~(?!/|$)")
 
 # Keys whose values are paths, and those whose values are paths or other text, in which no character has a meaning of
 # Hydra's.
-_PATHS = r"""checkpoints?|teacher|model|photo|run|resume|study|file|key|mos|inputs|pairs|subjects|methods|paintings
+_PATHS = r"""checkpoints?|teacher|start|model|photo|run|resume|study|file|key|mos|inputs|pairs|subjects|methods|paintings
     |comparison|photos|targets|out|outputs|url|style|(content|style)_mask|calibration|card|words
     |run_dir|hydra\.(run|sweep)\.dir
     |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target|style)|photos

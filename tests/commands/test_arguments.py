@@ -497,6 +497,18 @@ def test_every_command_has_a_summary_and_a_configuration():
         assert (CONF / f"{module_of(name)}.yaml").is_file() or name in ("completion", "wandb-trial")
 
 
+@pytest.mark.parametrize("command", [name for name, grammar in COMMANDS.items() if grammar.passed_on != r"(?!)"])
+def test_a_key_of_a_commands_own_does_not_go_to_its_trainings(command):
+    own = OmegaConf.load(CONF / f"{module_of(command)}.yaml").keys() - {"defaults", "hydra", "run_dir"}
+    assert not [key for key in own if re.match(COMMANDS[command].passed_on, key)]
+
+
+def test_a_style_may_start_from_nothing_or_from_a_file():
+    words = to_overrides("style", ["paintings", "name=x", "start=null", "method.epochs=3"])
+    assert words == ['name="x"', "start=null", 'paintings="paintings"', 'overrides=["method.epochs=3"]']
+    assert 'start="my run (1)"' in to_overrides("style", ["paintings", "start=my run (1)"])
+
+
 # --- resume --------------------------------------------------------------------
 
 
