@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lit_ghibli import checkpoints
 from lit_ghibli.documents import DocumentError, read_json
 from lit_ghibli.errors import UserError
 from lit_ghibli.overrides import flatten
@@ -46,6 +45,8 @@ def read_record(run: str | Path) -> dict[str, Any]:
         raise RecordError(f"{error}: no record of a run") from error
     if not record["attempts"]:
         raise RecordError(f"{path}: no record of a run: it lists no attempt")
+    from lit_ghibli import checkpoints  # here, so that a folder is claimed before torch is there
+
     known = flatten(config := checkpoints.as_today(record["config"]))
     gone = flatten(record["config"]).keys() - known.keys()
     return {**record, "config": config, "links": {k: link for k, link in record["links"].items() if k not in gone}}
