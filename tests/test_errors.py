@@ -56,10 +56,10 @@ def test_what_is_printed_keeps_to_its_lines(capsys):
     assert capsys.readouterr().out == f"page: {ESCAPED}\n{ESCAPED}\n"
 
 
-def test_what_is_logged_keeps_to_its_lines():
-    record = _Printable(
-        "lit_ghibli.x", logging.WARNING, "x.py", 1, "%s has %d:\n  \x1b[31m%s", (Path(OUTSIDE), 3, OUTSIDE), None
-    )
+@pytest.mark.parametrize("ours", ["lit_ghibli.x", "__main__"])
+def test_what_is_logged_keeps_to_its_lines(ours):
+    said = "%s has %d:\n  \x1b[31m%s", (Path(OUTSIDE), 3, OUTSIDE)
+    record = _Printable(ours, logging.WARNING, "x.py", 1, *said, None)
     assert record.getMessage() == f"{ESCAPED} has 3:\n  \\x1b[31m{ESCAPED}"
     theirs = _Printable("lightning", logging.WARNING, "x.py", 1, "%s", ("a table\nof two lines",), None)
     assert theirs.getMessage() == "a table\nof two lines"

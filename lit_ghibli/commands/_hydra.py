@@ -22,6 +22,7 @@ from lit_ghibli.errors import UserError, one_line, printable
 from lit_ghibli.recipes import as_user_errors, check, config_dir
 
 _OTHER_CONF = ("--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")  # which only Hydra can read
+_OURS = ("lit_ghibli", "__main__")  # beginnings of our loggers' names: the command that was typed is the latter
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class _Printable(logging.LogRecord):
     """What is logged moves no terminal, and paths and texts in what we log, which may be of files, break no line."""
 
     def getMessage(self) -> str:
-        if isinstance(self.args, tuple) and self.name.partition(".")[0] == "lit_ghibli":
+        if isinstance(self.args, tuple) and self.name.partition(".")[0] in _OURS:
             self.args = tuple(one_line(each) if isinstance(each, str | Path) else each for each in self.args)
         return printable(super().getMessage())
 
