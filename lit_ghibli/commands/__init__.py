@@ -121,8 +121,8 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@\[\]-]*=|~(?!/|$)")
 
 # Keys whose values are paths, and those whose values are paths or other text, in which no character has a meaning of
 # Hydra's.
-_PATHS = r"""checkpoints?|teacher|start|model|photo|run|resume|study|file|key|mos|inputs|pairs|subjects|methods|paintings
-    |comparison|photos|targets|out|outputs|url|style|(content|style)_mask|calibration|card|words
+_PATHS = r"""checkpoints?|teacher|start|model|photo|run|resume|study|file|key|mos|inputs|pairs|subjects|methods
+    |paintings|comparison|photos|targets|out|outputs|url|style|(content|style)_mask|calibration|card|words
     |run_dir|hydra\.(run|sweep)\.dir
     |(.*\.)?(root|cache_dir|train|test|(train|test)_(photo|anime|input|target)|pair_(input|target|style)|photos
     |(generator|vgg|transformer)\.weights|lpips_weights|features|segmentation|folder|result|save_dir|default_root_dir)
