@@ -232,7 +232,7 @@ def _translator(config: Any) -> "tuple[Translator, str, tuple[Translator, Transl
             return translator.with_style(style, **options), f"{path} and style {style}", None
         data = (recipe or {}).get("data", {})
         seen = None if config.size else data.get("load_size") or data.get("size")
-        what = f"{path}, which was trained at size={seen}," if seen else str(path)
+        what = f"{path} (size={seen} paints as in training)" if seen else str(path)
         solvers = (translator, trained) if translator is not trained else None
         return translator.with_size(config.size, config.strength, config.keep_colors), what, solvers
     if (config.solver, config.steps, config.direction, config.weights) != (None, None, AHEAD, None):
