@@ -39,7 +39,7 @@ class Finish:
     def _finish(self, picture: Tensor) -> Tensor:
         forms = flow(picture, _FLOW)
         restless = unrest(forms, _CALM)
-        picture = l0_smooth(picture, _FLATNESS * restless, _GROWTH, _BETA_MAX).clamp(0, 1)
+        picture = l0_smooth(picture, _FLATNESS * restless, _GROWTH, _BETA_MAX, 2 * _FLATNESS).clamp(0, 1)
         lab = to_oklab(picture)
         lightness = lab[:, :1].lerp(in_steps(lab[:, :1]), restless)
         if self.outlines is not None:

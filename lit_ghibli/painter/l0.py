@@ -8,7 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def l0_smooth(picture: Tensor, weight: float | Tensor, growth: float = 2.0, beta_max: float = 1e5) -> Tensor:
+def l0_smooth(
+    picture: Tensor,
+    weight: float | Tensor,
+    growth: float = 2.0,
+    beta_max: float = 1e5,
+    beta_min: float | None = None,
+) -> Tensor:
     """The smoothed picture; its borders are joined to the opposite ones, as the Fourier transform has it.
 
     Args:
@@ -16,6 +22,7 @@ def l0_smooth(picture: Tensor, weight: float | Tensor, growth: float = 2.0, beta
         weight: lambda, the price of one change of color against squared differences; a map (B, 1, H, W) or a number.
         growth: kappa, by which beta grows each time.
         beta_max: where beta ends.
+        beta_min: where it begins; None: at twice the largest weight.
     """
     height, width = picture.shape[-2:]
     # A transform of a prime size takes fifty times as long as one of the next product of small primes.
@@ -28,7 +35,7 @@ def l0_smooth(picture: Tensor, weight: float | Tensor, growth: float = 2.0, beta
     laplacian = (2 - 2 * torch.cos(fy))[:, None] + (2 - 2 * torch.cos(fx))[None]
     spectrum = torch.fft.rfft2(picture)
     smooth = picture
-    beta = 2 * float(torch.as_tensor(weight).max())
+    beta = beta_min or 2 * float(torch.as_tensor(weight).max())
     while beta < beta_max:
         dx = smooth.roll(-1, -1) - smooth
         dy = smooth.roll(-1, -2) - smooth
