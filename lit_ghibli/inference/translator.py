@@ -104,9 +104,9 @@ class Translator:
         """
         if (size, strength, keep_colors) == (None, 1, False):
             return self
-        if isinstance(self.network, Painting):
+        if size is not None and isinstance(self.network, Painting):
             raise UserError(f"size={size}: {self.name} is a style, which paints at a size of its own")
-        if size is not None and not size >= _SMALLEST:
+        if size is not None and size < _SMALLEST:
             raise UserError(f"size must be at least {_SMALLEST} pixels; got {size}")
         painting = Painting(_Whole(self), size and size**2, strength=strength, keep_colors=keep_colors)
         return Translator(painting, self.device, tile=0, name=self.name)

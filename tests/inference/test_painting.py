@@ -147,6 +147,14 @@ def test_colors_can_be_kept():
     assert (after - before)[:, 0].abs().mean() > 0.02
 
 
+def test_a_style_of_a_file_takes_a_strength_and_keeps_its_size():
+    photo = blobs(48, 64)
+    style = Translator(Painting(Watched(0.2), 48 * 64))
+    torch.testing.assert_close(style.with_size(None, strength=0.5)(photo), (photo + style(photo)) / 2)
+    with pytest.raises(UserError, match="size=64: Painting is a style, which paints at a size of its own"):
+        style.with_size(64)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
