@@ -160,6 +160,7 @@ class OnnxNetwork(nn.Module):
     @torch.no_grad()
     def forward(self, photo: Tensor) -> Tensor:
         """Translate ``(N, 3, H, W)`` in ``[-1, 1]``, one after the other."""
+        photo = self.flatten(photo)
         pictures = [self._translate({INPUT: one.cpu().contiguous().numpy()}) for one in photo.split(1)]
         return torch.cat(pictures).to(photo.device)
 

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_ghibli.networks.convolutions import Conv2d
+from lit_ghibli.networks.generator import Generator
 from lit_ghibli.networks.kernels.padding import reflection_pad
 from lit_ghibli.networks.normalization import LayerNorm
-from lit_ghibli.networks.outputs import Output, OutputLayer
-from lit_ghibli.networks.sizes import check_size
+from lit_ghibli.networks.outputs import Output
 from lit_ghibli.networks.upsampling import Sampling, bilinear_upsample
 
 
@@ -106,7 +106,7 @@ class _Residual(nn.Module):
         return self.branch(features).add_(features)
 
 
-class AnimeGenerator(nn.Module):
+class AnimeGenerator(Generator):
     """The generator of AnimeGANv2: a bottleneck of inverted residual blocks between two halvings and two doublings.
 
     c7s1-32; d64, c64; d128, c128; c128, four inverted residual blocks, c128; u128, c128; u64, c64, c7s1-32; c1s1-3,
@@ -121,8 +121,10 @@ class AnimeGenerator(nn.Module):
         upsample: ``legacy`` as published, or ``half_pixel`` or ``align_corners``, for weights that were trained so; see
             ``lit_ghibli.networks.upsampling``. With ``align_corners`` what belongs where depends on the picture's size,
             so that tiles of a large one meet up to one pixel apart.
-        output: ``tanh``; a deviation is ``residual``, to paint over the photograph and start from it, or ``luminance``;
-            see ``lit_ghibli.networks.outputs``.
+        output: ``tanh``, ``residual`` or ``luminance``; see ``Generator``, as for the next three.
+        smoothing: of what is painted over the photograph, in pixels.
+        outlines: that it may draw, their width in pixels.
+        flatten: of photographs before they are translated.
         head_bias: whether the last convolution has a bias, as in a PyTorch port's published weights.
 
     Attributes:
@@ -134,19 +136,18 @@ class AnimeGenerator(nn.Module):
     Source: the authors' code, by the project page of AnimeGANv2; Sandler et al. 2018 for inverted residuals.
     """
 
-    size_multiple = 4
-    minimum_size = 8
-    context = 51
-
     def __init__(
         self,
         base_channels: int = 32,
         upsample: Sampling = "legacy",
         output: Output = "tanh",
+        smoothing: int = 0,
+        outlines: float = 0,
+        flatten: float = 0,
         head_bias: bool = False,
     ) -> None:
-        super().__init__()
-        self.output = OutputLayer(output, 3, 3)
+        super().__init__(output, smoothing, outlines, flatten)
+        self.context = 51 + self.output.context
         full, half, quarter, wide = (base_channels * factor for factor in (1, 2, 4, 8))
         self.encoder = nn.Sequential(
             _Block(3, full, 7, activated=True),
@@ -172,31 +173,11 @@ class AnimeGenerator(nn.Module):
         _init_weights(self)
         self.output.start(self.decoder[-1])
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Translate photographs.
-
-        Args:
-            photos: ``(N, 3, H, W)`` in ``[-1, 1]``; H and W multiples of 4, at least 8.
-
-        Returns:
-            Pictures ``(N, 3, H, W)``, in ``[-1, 1]`` for tanh.
-
-        Raises:
-            UserError: on a height or width that is too small or no multiple of ``size_multiple``.
-        """
-        self.check_size(*photos.shape[-2:])
-        return self.output(self.decoder(self.bottleneck(self.encoder(photos))), photos)
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
-
-        Raises:
-            UserError: on such a size.
-        """
-        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
+    def _values(self, photos: Tensor) -> Tensor:
+        return self.decoder(self.bottleneck(self.encoder(photos)))
 
 
-class LightAnimeGenerator(nn.Module):
+class LightAnimeGenerator(Generator):
     """The light generator of AnimeGANv2: three halvings, four residual blocks, three doublings with skip connections.
 
     c7s1-32; d32, c64; d64, c128; d64, c128; four residual blocks; u128 + skip, c64; u64 + skip, c32; u32 + skip,
@@ -206,7 +187,10 @@ class LightAnimeGenerator(nn.Module):
     Args:
         base_channels: channels at full resolution; the bottleneck has four times as many.
         upsample: as in :class:`AnimeGenerator`.
-        output: as in :class:`AnimeGenerator`.
+        output: ``tanh``, ``residual`` or ``luminance``; see ``Generator``, as for the next three.
+        smoothing: of what is painted over the photograph, in pixels.
+        outlines: that it may draw, their width in pixels.
+        flatten: of photographs before they are translated.
 
     Attributes:
         size_multiple: heights and widths must be multiples of it, in pixels.
@@ -219,11 +203,18 @@ class LightAnimeGenerator(nn.Module):
 
     size_multiple = 8
     minimum_size = 16
-    context = 86
 
-    def __init__(self, base_channels: int = 32, upsample: Sampling = "legacy", output: Output = "tanh") -> None:
-        super().__init__()
-        self.output = OutputLayer(output, 3, 3)
+    def __init__(
+        self,
+        base_channels: int = 32,
+        upsample: Sampling = "legacy",
+        output: Output = "tanh",
+        smoothing: int = 0,
+        outlines: float = 0,
+        flatten: float = 0,
+    ) -> None:
+        super().__init__(output, smoothing, outlines, flatten)
+        self.context = 86 + self.output.context
         full, half, quarter = (base_channels * factor for factor in (1, 2, 4))
         self.stem = _Block(3, full, 7, activated=True)
         self.down1 = nn.Sequential(_Block(full, full, stride=2), _Block(full, half))
@@ -240,19 +231,7 @@ class LightAnimeGenerator(nn.Module):
         _init_weights(self)
         self.output.start(self.head)
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Translate photographs.
-
-        Args:
-            photos: ``(N, 3, H, W)`` in ``[-1, 1]``; H and W multiples of 8, at least 16.
-
-        Returns:
-            Pictures ``(N, 3, H, W)``, in ``[-1, 1]`` for tanh.
-
-        Raises:
-            UserError: on a height or width that is too small or no multiple of ``size_multiple``.
-        """
-        self.check_size(*photos.shape[-2:])
+    def _values(self, photos: Tensor) -> Tensor:
         full = self.stem(photos)
         half = self.down1(full)
         quarter = self.down2(half)
@@ -263,15 +242,7 @@ class LightAnimeGenerator(nn.Module):
             (self.up3, self.merge3, full),
         ):
             hidden = merge(_activate(up(hidden)) + _activate(skip))
-        return self.output(self.head(hidden), photos)
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
-
-        Raises:
-            UserError: on such a size.
-        """
-        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
+        return self.head(hidden)
 
 
 @torch.no_grad()

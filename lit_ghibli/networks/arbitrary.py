@@ -3,15 +3,16 @@
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lit_ghibli.networks.sizes import SizedNetwork
 from lit_ghibli.networks.style_predictor import StylePredictor
 from lit_ghibli.networks.style_transformer import StyleTransformer
 
 _CHANNELS = (32, 64, 128, 64, 32)  # of the paper's transformer
 
 
-class ArbitraryStylization(nn.Module):
+class ArbitraryStylization(SizedNetwork):
     """A style predictor and the transformer that its numbers steer.
 
     Args:
@@ -27,9 +28,6 @@ class ArbitraryStylization(nn.Module):
 
     Source: Ghiasi et al. 2017, Exploring the structure of a real-time, arbitrary neural artistic stylization network.
     """
-
-    size_multiple = StyleTransformer.size_multiple
-    minimum_size = StyleTransformer.minimum_size
 
     def __init__(
         self,
@@ -61,14 +59,6 @@ class ArbitraryStylization(nn.Module):
     def embed(self, pictures: Tensor) -> Tensor:
         """Describe the style of ``(N, 3, H, W)`` in ``[-1, 1]``, of any size, by ``(N, 100)``."""
         return self.predictor.embed(pictures)
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse sides that are no multiples of 4, or smaller than 8.
-
-        Raises:
-            UserError: Saying which crop would fit.
-        """
-        self.transformer.check_size(height, width)
 
 
 def published_weights() -> dict[str, Tensor]:

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute_later
 
 from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
+from lit_ghibli.networks.generator import Generator
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
-from lit_ghibli.networks.outputs import Output, OutputLayer
+from lit_ghibli.networks.outputs import Output
 from lit_ghibli.networks.resnet import ResidualBlock
-from lit_ghibli.networks.sizes import check_size
 
 
 class AffineResidualBlock(ResidualBlock):
@@ -26,7 +26,7 @@ class AffineResidualBlock(ResidualBlock):
         self.branch[1], self.branch[4] = (InstanceNorm(channels, affine=True) for _ in range(2))
 
 
-class CartoonGenerator(nn.Module):
+class CartoonGenerator(Generator):
     """c7s1-64, d128, d256, eight residual blocks, u128, u64, c7s1-3, tanh, as published: 11,129,667 parameters.
 
     A stage down is a convolution of stride 2 and one of stride 1, a stage up a transposed convolution and one of
@@ -36,8 +36,10 @@ class CartoonGenerator(nn.Module):
     Args:
         base_channels: channels at full resolution; the bottleneck has four times as many.
         num_blocks: residual blocks.
-        output: ``tanh``; a deviation is ``residual``, to paint over the photograph and start from it, or ``luminance``;
-            see ``lit_ghibli.networks.outputs``.
+        output: ``tanh``, ``residual`` or ``luminance``; see ``Generator``, as for the next three.
+        smoothing: of what is painted over the photograph, in pixels.
+        outlines: that it may draw, their width in pixels.
+        flatten: of photographs before they are translated.
         checkpoint: keep only the residual blocks' inputs for the backward pass and compute what is inside again.
 
     Attributes:
@@ -50,15 +52,18 @@ class CartoonGenerator(nn.Module):
     convolution's input channels and the last one's output channels the other way round.
     """
 
-    size_multiple = 4
-    minimum_size = 8
-
     def __init__(
-        self, base_channels: int = 64, num_blocks: int = 8, output: Output = "tanh", checkpoint: bool = True
+        self,
+        base_channels: int = 64,
+        num_blocks: int = 8,
+        output: Output = "tanh",
+        smoothing: int = 0,
+        outlines: float = 0,
+        flatten: float = 0,
+        checkpoint: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(output, smoothing, outlines, flatten)
         self.checkpoint = checkpoint
-        self.output = OutputLayer(output, 3, 3)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
             "stem": _normalized(full, Conv2d(3, full, 7, padding=3, padding_mode="reflect")),
@@ -73,41 +78,21 @@ class CartoonGenerator(nn.Module):
         self.encoder = nn.Sequential(OrderedDict(encoder))
         self.bottleneck = nn.Sequential(*(AffineResidualBlock(quarter) for _ in range(num_blocks)))
         self.decoder = nn.Sequential(OrderedDict(decoder))
-        self.context = 24 + 8 * num_blocks
+        self.context = 24 + 8 * num_blocks + self.output.context
         init_weights(self)
         for layer in self.modules():
             if isinstance(layer, InstanceNorm):
                 nn.init.uniform_(layer.weight)
         self.output.start(self.decoder.head)
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Translate photographs.
-
-        Args:
-            photos: ``(N, 3, H, W)`` in ``[-1, 1]``, RGB; H and W multiples of 4, at least 8.
-
-        Returns:
-            Pictures ``(N, 3, H, W)``, in ``[-1, 1]`` for tanh.
-
-        Raises:
-            UserError: on a height or width that is too small or no multiple of ``size_multiple``.
-        """
-        self.check_size(*photos.shape[-2:])
+    def _values(self, photos: Tensor) -> Tensor:
         hidden = self.encoder(photos)
         for block in self.bottleneck:
             if self.checkpoint and torch.is_grad_enabled():
                 hidden = recompute_later(block, hidden, use_reentrant=False, preserve_rng_state=False)
             else:
                 hidden = block(hidden)
-        return self.output(self.decoder(hidden), photos)
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
-
-        Raises:
-            UserError: on such a size.
-        """
-        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
+        return self.decoder(hidden)
 
 
 def _down(in_channels: int, out_channels: int) -> nn.Sequential:

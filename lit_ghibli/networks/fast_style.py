@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 from lit_ghibli.networks.convolutions import Conv2d, EnlargingConv2d
 from lit_ghibli.networks.normalization import InstanceNorm
-from lit_ghibli.networks.sizes import check_size
+from lit_ghibli.networks.sizes import SizedNetwork
 
 
-class FastStyleGenerator(nn.Module):
+class FastStyleGenerator(SizedNetwork):
     """Encoder, residual blocks, decoder with nearest-neighbour enlargement, no tanh; 1,679,235 parameters.
 
     c9s1-32, 3x3 to 64 and to 128 with stride 2; blocks of two 3x3 each; twice enlargement and 3x3, to 64 and to 32;
@@ -27,9 +27,6 @@ class FastStyleGenerator(nn.Module):
 
     Source: Johnson et al. 2016, with the norm of Ulyanov et al. 2017, and PyTorch's example ``fast_neural_style``.
     """
-
-    size_multiple = 4
-    minimum_size = 8
 
     def __init__(self, base_channels: int = 32, num_blocks: int = 5) -> None:
         super().__init__()
@@ -62,14 +59,6 @@ class FastStyleGenerator(nn.Module):
         for layer in (self.up1, self.up2):
             features = F.relu(layer(features), inplace=True)
         return self.head(features)
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse sides that are no multiples of 4, or smaller than 8.
-
-        Raises:
-            UserError: Saying which crop would fit.
-        """
-        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
 
 
 def _convolution(in_channels: int, out_channels: int, size: int, stride: int = 1) -> Conv2d:

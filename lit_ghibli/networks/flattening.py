@@ -47,12 +47,10 @@ class Flatten(nn.Module):
 
 @contextmanager
 def flattened_before(network: nn.Module) -> Iterator[None]:
-    """Inside, a network takes photographs that have been flattened: as a whole, before they are cut into tiles."""
-    layers = [layer for layer in network.modules() if isinstance(layer, Flatten)]
-    for layer in layers:
-        layer.done = True
+    """Inside, a generator takes photographs that have been flattened: as a whole, before they are cut into tiles."""
+    layer = getattr(network, "flatten", None) or Flatten()  # not one further inside, which gets what others make
+    layer.done = True
     try:
         yield
     finally:
-        for layer in layers:
-            layer.done = False
+        layer.done = False

@@ -195,10 +195,10 @@ class OdeGenerator(BottleneckGenerator):
         out_channels: channels of the picture.
         base_channels: channels at full resolution; the bottleneck has four times as many.
         num_blocks: ODE blocks.
-        output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
-        smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
-        outlines: that it may draw over the photograph, their width in pixels, see ``Ink``; 0 for none.
-        flatten: of photographs before they are translated, see ``Flatten``; 0 leaves them as they are.
+        output: ``tanh``, ``residual`` or ``luminance``; see ``Generator``, as for the next three.
+        smoothing: of what is painted over the photograph, in pixels.
+        outlines: that it may draw, their width in pixels.
+        flatten: of photographs before they are translated.
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
         initialization: ``normal`` or ``xavier``.

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lit_ghibli.networks.sizes import check_size
+from lit_ghibli.networks.generator import Generator
+from lit_ghibli.networks.outputs import Output
 
 
-class PaintingNetwork(nn.Module):
+class PaintingNetwork(Generator):
     """Residual blocks without normalisation at a half and, between two of them, at a quarter of the picture's size.
 
     No layer looks at the whole picture, so that tiles have no seams, and what is painted somewhere does not depend on
@@ -18,13 +19,34 @@ class PaintingNetwork(nn.Module):
         channels: Width at half the size.
         deep_channels: Width at a quarter.
         dilations: Of the second convolution of each block there: more than 1 sees further at no cost.
+        output: ``residual``, ``luminance`` or ``tanh``; see ``Generator``, as for the next three.
+        smoothing: Of what is painted over the photograph, in pixels.
+        outlines: That it may draw, their width in pixels.
+        flatten: Of photographs before they are painted.
     """
 
     size_multiple = minimum_size = 4
 
-    def __init__(self, channels: int = 20, deep_channels: int = 48, dilations: Sequence[int] = (1, 2, 1, 2)) -> None:
-        super().__init__()
-        self.arguments = {"channels": channels, "deep_channels": deep_channels, "dilations": list(dilations)}
+    def __init__(
+        self,
+        channels: int = 20,
+        deep_channels: int = 48,
+        dilations: Sequence[int] = (1, 2, 1, 2),
+        output: Output = "residual",
+        smoothing: int = 0,
+        outlines: float = 0,
+        flatten: float = 0,
+    ) -> None:
+        super().__init__(output, smoothing, outlines, flatten)
+        self.arguments = {
+            "channels": channels,
+            "deep_channels": deep_channels,
+            "dilations": list(dilations),
+            "output": output,
+            "smoothing": smoothing,
+            "outlines": outlines,
+            "flatten": flatten,
+        }
         self.unshuffle, self.shuffle = nn.PixelUnshuffle(2), nn.PixelShuffle(2)
         self.first = nn.Conv2d(12, channels, 3, padding=1)
         self.before = ResidualBlock(channels, 1)
@@ -32,27 +54,17 @@ class PaintingNetwork(nn.Module):
         self.deep = nn.Sequential(*(ResidualBlock(deep_channels, dilation) for dilation in dilations))
         self.up = nn.Conv2d(deep_channels, 4 * channels, 1)
         self.after = ResidualBlock(channels, 1)
-        self.last = nn.Conv2d(channels, 12, 3, padding=1)
+        self.last = nn.Conv2d(channels, 4 * self.output.channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)  # begins as the photograph itself
         nn.init.zeros_(self.last.bias)
-        self.context = 2 * (2 + 4) + 4 * sum(1 + dilation for dilation in dilations) + self.size_multiple
+        reach = 2 * (2 + 4) + 4 * sum(1 + dilation for dilation in dilations) + self.size_multiple
+        self.context = reach + self.output.context
 
-    def forward(self, photo: Tensor) -> Tensor:
-        """Paint ``(N, 3, H, W)`` in ``[-1, 1]``, sides multiples of 4; values may pass the range by a little."""
-        self.check_size(*photo.shape[-2:])
-        folded = self.unshuffle(photo)
-        half = self.before(torch.relu(self.first(folded)))
+    def _values(self, photos: Tensor) -> Tensor:
+        half = self.before(torch.relu(self.first(self.unshuffle(photos))))
         quarter = self.deep(self.down(self.unshuffle(half)))
         half = self.after(half + self.shuffle(self.up(quarter)))
-        return self.shuffle(folded + self.last(half))
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse sides that are no multiples of 4.
-
-        Raises:
-            UserError: Saying which crop would fit.
-        """
-        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
+        return self.shuffle(self.last(half))
 
 
 class ResidualBlock(nn.Module):

@@ -10,12 +10,11 @@ from torch.nn import functional as F
 
 from lit_ghibli.networks.blur_pool import BlurPool, Downsample
 from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
-from lit_ghibli.networks.flattening import Flatten
 from lit_ghibli.networks.gated_attention import GatedAttention
+from lit_ghibli.networks.generator import Generator
 from lit_ghibli.networks.initialization import Initialization, init_weights
 from lit_ghibli.networks.normalization import InstanceNorm
-from lit_ghibli.networks.outputs import Output, OutputLayer
-from lit_ghibli.networks.sizes import check_size
+from lit_ghibli.networks.outputs import Output
 
 Upsample = Literal["transposed", "resize", "bilinear"]
 
@@ -82,7 +81,7 @@ class ResidualBlock(nn.Module):
         return self.branch(features).add_(features)
 
 
-class BottleneckGenerator(nn.Module):
+class BottleneckGenerator(Generator):
     """Generator around a bottleneck of equal blocks: c7s1-64, d128, d256, blocks, u128, u64, c7s1-3, tanh.
 
     Three sub-modules in a row: ``encoder`` (``stem``, ``down1``, ``down2``), ``bottleneck`` (the blocks) and
@@ -96,9 +95,7 @@ class BottleneckGenerator(nn.Module):
 
     Deviations, options that the named recipes leave off:
 
-    - ``output='residual'`` and ``output='luminance'`` paint over the photograph; see
-      ``lit_ghibli.networks.outputs``.
-    - ``flatten`` takes the photograph's texture before all else; see ``lit_ghibli.networks.flattening``.
+    - those of ``Generator``.
     - ``upsample='resize'``: nearest-neighbour enlargement and a 3x3 convolution replace the transposed
       convolutions, whose uneven overlap shows as a checkerboard (Odena et al. 2016).
 
@@ -115,10 +112,10 @@ class BottleneckGenerator(nn.Module):
         in_channels: channels of the photograph.
         out_channels: channels of the picture.
         base_channels: channels at full resolution; the bottleneck has four times as many.
-        output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
-        smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
-        outlines: that it may draw over the photograph, their width in pixels, see ``Ink``; 0 for none.
-        flatten: of photographs before they are translated, see ``Flatten``; 0 leaves them as they are.
+        output: ``tanh``, ``residual`` or ``luminance``; see ``Generator``, as for the next three.
+        smoothing: of what is painted over the photograph, in pixels.
+        outlines: that it may draw, their width in pixels.
+        flatten: of photographs before they are translated.
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
         initialization: ``normal`` or ``xavier``.
@@ -133,10 +130,6 @@ class BottleneckGenerator(nn.Module):
 
     Source: Zhu et al. 2017, appendix 7.2; Johnson et al. 2016; taps of Park et al. 2020.
     """
-
-    size_multiple = 4
-    minimum_size = 8
-    context: int
 
     def __init__(
         self,
@@ -154,9 +147,7 @@ class BottleneckGenerator(nn.Module):
         initialization: Initialization = "normal",
         attention: bool = False,
     ) -> None:
-        super().__init__()
-        self.flatten = Flatten(flatten)
-        self.output = OutputLayer(output, in_channels, out_channels, smoothing, outlines)
+        super().__init__(output, smoothing, outlines, flatten, in_channels, out_channels)
         full, half, quarter = base_channels, 2 * base_channels, 4 * base_channels
         encoder = {
             "stem": _normalized(Conv2d(in_channels, full, 7, padding=3, padding_mode="reflect"), full),
@@ -228,14 +219,6 @@ class BottleneckGenerator(nn.Module):
                 hidden = layer(hidden)
         return hidden, taps | {"bottleneck_in": hidden}
 
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
-
-        Raises:
-            UserError: on such a size.
-        """
-        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
-
 
 class ResnetGenerator(BottleneckGenerator):
     """``BottleneckGenerator`` of residual blocks.
@@ -247,10 +230,10 @@ class ResnetGenerator(BottleneckGenerator):
         out_channels: channels of the picture.
         base_channels: channels at full resolution; the bottleneck has four times as many.
         num_blocks: residual blocks.
-        output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
-        smoothing: of what is painted over the photograph, in pixels; 0 paints pixel by pixel.
-        outlines: that it may draw over the photograph, their width in pixels, see ``Ink``; 0 for none.
-        flatten: of photographs before they are translated, see ``Flatten``; 0 leaves them as they are.
+        output: ``tanh``, ``residual`` or ``luminance``; see ``Generator``, as for the next three.
+        smoothing: of what is painted over the photograph, in pixels.
+        outlines: that it may draw, their width in pixels.
+        flatten: of photographs before they are translated.
         upsample: ``transposed``, ``resize`` or ``bilinear``.
         downsample: ``stride`` or ``blur``.
         initialization: ``normal`` or ``xavier``.

@@ -29,6 +29,26 @@ def check_size(name: str, size: tuple[int, int], multiple: int, minimum: int, ot
     )
 
 
+class SizedNetwork(nn.Module):
+    """A network that takes pictures of some sizes alone.
+
+    Attributes:
+        size_multiple: heights and widths must be multiples of it, in pixels.
+        minimum_size: smallest height and width, in pixels.
+    """
+
+    size_multiple = 4
+    minimum_size = 8
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
+
+        Raises:
+            UserError: on such a size.
+        """
+        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
+
+
 @torch.no_grad()
 def translate(network: nn.Module, photo: Tensor) -> Tensor:
     """Run a generator on photographs of any size.

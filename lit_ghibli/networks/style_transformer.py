@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from lit_ghibli.errors import UserError
 from lit_ghibli.networks.adain import AdaIN, AdaINResidualBlock
 from lit_ghibli.networks.convolutions import Conv2d, EnlargingConv2d
-from lit_ghibli.networks.sizes import check_size
+from lit_ghibli.networks.sizes import SizedNetwork
 
 
-class StyleTransformer(nn.Module):
+class StyleTransformer(SizedNetwork):
     """Encoder, residual blocks, decoder with nearest-neighbour enlargement; the style scales and shifts all features.
 
     c9s1, 3x3 of stride 2 twice; blocks of two 3x3 each; twice enlargement and 3x3; c9s1 to a sigmoid. All padding is
@@ -37,9 +37,6 @@ class StyleTransformer(nn.Module):
 
     Source: Ghiasi et al. 2017, section 3, Dumoulin et al. 2017, Table 1, and Magenta's code, where the two differ.
     """
-
-    size_multiple = 4
-    minimum_size = 8
 
     def __init__(
         self,
@@ -96,11 +93,3 @@ class StyleTransformer(nn.Module):
             if features.shape[1] != 3:
                 features = F.relu(features, inplace=True)
         return features.sigmoid() * 2 - 1
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse sides that are no multiples of 4, or smaller than 8.
-
-        Raises:
-            UserError: Saying which crop would fit.
-        """
-        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)

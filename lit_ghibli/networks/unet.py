@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from lit_ghibli.errors import UserError
 from lit_ghibli.networks.convolutions import Conv2d, ConvTranspose2d
+from lit_ghibli.networks.generator import Generator
 from lit_ghibli.networks.initialization import init_weights
 from lit_ghibli.networks.normalization import normalization_layer
-from lit_ghibli.networks.outputs import Output, OutputLayer
+from lit_ghibli.networks.outputs import Output
 from lit_ghibli.networks.sizes import check_size
 
 _MAX_MULTIPLIER = 8
@@ -65,7 +66,7 @@ def _decoder(widths: list[int], out_channels: int, norm: str, noise: Callable[[]
     return stages.append(nn.Sequential(_relu(), head))
 
 
-class UnetGenerator(nn.Module):
+class UnetGenerator(Generator):
     """U-Net: C64-C128-C256-C512 x 5 down, CD512 x 3-C512-C256-C128-C64 up with skip connections, tanh.
 
     4x4 convolutions of stride 2 halve the size ``depth`` times, transposed ones double it as often. Leaky
@@ -82,9 +83,6 @@ class UnetGenerator(nn.Module):
     Dropout is the noise z of the paper. It follows the decoder's stages from and to ``8 * base_channels``:
     the three after the bottleneck at depth 8, ``depth - 5`` in general, as in the authors' code.
 
-    Deviation, an option that the named recipes leave off: ``output='residual'`` and ``output='luminance'`` paint
-    over the photograph; see ``lit_ghibli.networks.outputs``.
-
     Args:
         in_channels: channels of the photograph.
         out_channels: channels of the picture.
@@ -94,7 +92,10 @@ class UnetGenerator(nn.Module):
         norm: ``batch``, ``instance`` or ``none``.
         dropout: probability of a feature to be dropped.
         test_dropout: keep dropout on in eval mode, as the paper does: pictures then differ from call to call.
-        output: ``tanh``, ``residual`` or ``luminance``, the latter two for equal numbers of channels only.
+        output: ``tanh``, ``residual`` or ``luminance``; see ``Generator``, as for the next three.
+        smoothing: of what is painted over the photograph, in pixels.
+        outlines: that it may draw, their width in pixels.
+        flatten: of photographs before they are translated.
 
     Attributes:
         size_multiple: heights and widths must be multiples of it, in pixels.
@@ -115,15 +116,17 @@ class UnetGenerator(nn.Module):
         dropout: float = 0.5,
         test_dropout: bool = False,
         output: Output = "tanh",
+        smoothing: int = 0,
+        outlines: float = 0,
+        flatten: float = 0,
     ) -> None:
-        super().__init__()
-        self.output = OutputLayer(output, in_channels, out_channels)
+        super().__init__(output, smoothing, outlines, flatten, in_channels, out_channels)
         if depth < _MINIMUM_DEPTH:
             raise UserError(f"depth is {depth}; it must be at least {_MINIMUM_DEPTH}, 8 for crops of 256 pixels")
         self.depth = depth
         self.size_multiple = self.minimum_size = 2**depth
         # On either side, 2**depth - 1 pixels through the kernels of one way and twice that through the other's.
-        self.context = 3 * (2**depth - 1)
+        self.context = 3 * (2**depth - 1) + self.output.context
         *widths, innermost = (base_channels * min(2**level, _MAX_MULTIPLIER) for level in range(depth))
         self.encoder = _encoder(in_channels, widths, norm)
         self.bottleneck = _bottleneck(widths[-1], innermost, norm)
@@ -131,26 +134,14 @@ class UnetGenerator(nn.Module):
         init_weights(self)
         self.output.start(self.decoder[-1][-1])
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Translate photographs.
-
-        Args:
-            photos: ``(N, in_channels, H, W)`` in ``[-1, 1]``; H and W multiples of ``size_multiple``.
-
-        Returns:
-            Pictures ``(N, out_channels, H, W)``, in ``[-1, 1]`` for tanh.
-
-        Raises:
-            UserError: on a height or width that is no multiple of ``size_multiple``.
-        """
-        self.check_size(*photos.shape[-2:])
+    def _values(self, photos: Tensor) -> Tensor:
         features = [photos]
         for stage in self.encoder:
             features.append(stage(features[-1]))
         features.append(self.bottleneck(features[-1]))
         for stage in self.decoder:  # what is joined is freed before the stage begins: no name keeps it
             features.append(stage(torch.cat([features.pop(-2), features.pop()], dim=1)))
-        return self.output(features.pop(), photos)
+        return features.pop()
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse sizes that are no multiples of ``size_multiple``; the message names the depth that would fit.

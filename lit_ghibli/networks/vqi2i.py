@@ -13,7 +13,7 @@ from lit_ghibli.networks.attention import Attention
 from lit_ghibli.networks.content_coding import ContentDecoder, ContentEncoder, context
 from lit_ghibli.networks.convolutions import Conv2d
 from lit_ghibli.networks.quantizer import Quantized, VectorQuantizer
-from lit_ghibli.networks.sizes import check_size
+from lit_ghibli.networks.sizes import SizedNetwork
 from lit_ghibli.networks.style_encoder import StyleEncoder
 
 Domain = Literal["a", "b"]
@@ -21,7 +21,7 @@ Domain = Literal["a", "b"]
 _STYLE_SIDE = 256  # pixels
 
 
-class VqGenerator(nn.Module):
+class VqGenerator(SizedNetwork):
     """Content of one picture, as codes, painted in the style of another: 569.5 M parameters for the defaults.
 
     In the report's words: VQI2I_AdaIN; what its VQI2ICrossGAN_AdaIN adds is which decoder and style are taken, and
@@ -181,11 +181,3 @@ class VqGenerator(nn.Module):
         square = self.style_std.square() + self.style_mean.square()
         self.style_mean.lerp_(moments[0], share)
         self.style_std.copy_((square.lerp(moments[1], share) - self.style_mean.square()).clamp(min=0).sqrt())
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse sizes that are no multiples of ``size_multiple``, or smaller than ``minimum_size``.
-
-        Raises:
-            UserError: on such a size.
-        """
-        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)

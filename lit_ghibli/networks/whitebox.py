@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 from lit_ghibli.networks.convolutions import Conv2d
 from lit_ghibli.networks.initialization import init_weights
-from lit_ghibli.networks.sizes import check_size
+from lit_ghibli.networks.sizes import SizedNetwork
 from lit_ghibli.networks.upsampling import bilinear_upsample
 
 _RADIUS, _EPSILON = 1, 5e-3  # of the guided filter, as the authors translate with
 
 
-class WhiteBoxGenerator(nn.Module):
+class WhiteBoxGenerator(SizedNetwork):
     """U-Net of White-box Cartoonization: down to a quarter, residual blocks, up again, no norm, no tanh.
 
     c7s1-32 at the full size; 3x3 to 32 with stride 2, 3x3 to 64; 3x3 to 64 with stride 2, 3x3 to 128; the blocks, two
@@ -78,14 +78,6 @@ class WhiteBoxGenerator(nn.Module):
         features = _layer(self.shrink2, _layer(self.joined1, bilinear_upsample(features, "legacy") + half))
         features = _layer(self.joined2, bilinear_upsample(features, "legacy") + full)
         return guided_filter(photos, self.head(features), _RADIUS, _EPSILON)
-
-    def check_size(self, height: int, width: int) -> None:
-        """Refuse sides that are no multiples of 4.
-
-        Raises:
-            UserError: Saying which crop would fit.
-        """
-        check_size(type(self).__name__, (height, width), self.size_multiple, self.minimum_size)
 
 
 def guided_filter(guide: Tensor, picture: Tensor, radius: int, epsilon: float) -> Tensor:

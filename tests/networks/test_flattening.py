@@ -58,3 +58,14 @@ def test_a_photograph_is_flattened_as_a_whole_before_it_is_translated_in_tiles()
     assert torch.equal(network(photo), expected)
     assert torch.equal(Translator(network, tile=0)(photo), expected)
     assert torch.equal(Translator(network, tile=128)(photo), translate_tiled(plain, flat, 128))
+
+
+def test_a_photograph_is_flattened_at_the_size_at_which_it_is_painted():
+    torch.manual_seed(0)
+    network = ResnetGenerator(base_channels=4, num_blocks=1, flatten=0.01)
+    plain = ResnetGenerator(base_channels=4, num_blocks=1)
+    plain.load_state_dict(network.state_dict())
+    _, photo = grainy((64, 64))
+    painted = Translator(network).with_size(64)(photo)
+    torch.testing.assert_close(painted, Translator(plain).with_size(64)(Flatten(0.01)(photo)), rtol=0, atol=1e-4)
+    assert not torch.equal(painted, Translator(plain).with_size(64)(photo))
