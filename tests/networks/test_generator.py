@@ -71,7 +71,7 @@ def test_what_is_painted_over_is_that_of_a_network_without_these_options(make, p
 
 @pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
 def test_what_cannot_be_is_refused(make, photo):
-    with pytest.raises(UserError, match="outlines=.* for output='tanh'"):
+    with pytest.raises(UserError, match=r"outlines=.* for output='tanh'"):
         make(output="tanh", outlines=0.6)
     with pytest.raises(UserError, match="flatten must be 0 or more"):
         make(flatten=-1)
