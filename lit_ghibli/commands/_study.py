@@ -184,7 +184,7 @@ def _runner(
             entry.job, entry.attempt = None, ""
         return True
 
-    return Runner(ledger, lambda entry, folder: plan(entry)(entry, folder), results, jobs, begins)
+    return Runner(ledger, lambda entry, folder: plan(entry)(entry, folder), results, jobs, begins, preload=True)
 
 
 def _before(study: Study) -> Cell:

@@ -18,10 +18,12 @@ from lit_ghibli.locks import RUN, Lock, wait_for
 from lit_ghibli.reports.tables import duration, format_value
 from lit_ghibli.signals import leave_terminal, stop_signals
 from lit_ghibli.studies.ledger import CellLedger, Entry, Ledger
+from lit_ghibli.studies.preloaded import Forked, Preloaded
 
 LOG = "cell.log"
 LOCK = "cell.lock"
 
+_IMPORTS = 300.0  # seconds after which nobody waits for them any longer, on the slowest of file systems
 _LAST_LINES = 15  # of a log that tell why a cell failed
 _NEWS = re.compile(r"epoch \d+/|[\d.]+ s per iteration")  # lines of a training that say how far it is
 
@@ -50,6 +52,8 @@ class Runner:
         collect: Reads the results of a finished cell from its folder into its entry.
         jobs: How many cells run at the same time.
         begins: Is told the hash of a cell that nobody else works on any more; whether to begin with it.
+        preload: Fork the processes from one that has imported everything, where that is safe: on Linux. It pays from
+            the second process on.
     """
 
     def __init__(
@@ -59,11 +63,16 @@ class Runner:
         collect: Callable[[Entry, Path], None],
         jobs: int,
         begins: Callable[[str], bool] = lambda _: True,
+        preload: bool = False,
     ) -> None:
         self.ledger, self.plan, self.collect, self.jobs, self.begins = ledger, plan, collect, jobs, begins
         self.stopped = False
         self._broken: list[BaseException] = []
-        self._processes: set[subprocess.Popen] = set()
+        self._processes: set[subprocess.Popen | Forked] = set()
+        cores = max((os.cpu_count() or 1) // jobs, 1)
+        shared = {"OMP_NUM_THREADS": str(cores)} if jobs > 1 else {}  # unless somebody has said otherwise
+        self._environment = {**shared, **without_job(os.environ)}
+        self._preload, self._preloaded = preload and sys.platform == "linux", None
 
     def run(self, take: Callable[[], str | None], report: Callable[[str], None]) -> None:
         """Work until ``take`` gives no more cells, or until a stop.
@@ -79,6 +88,8 @@ class Runner:
                 while not self._ending():
                     with mutex:
                         key = take()
+                        if key is not None and self._preload and self._preloaded is None:
+                            self._preloaded = Preloaded(self._environment)
                     if key is None:
                         return
                     self._run_cell(key)
@@ -98,6 +109,8 @@ class Runner:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+            if self._preloaded:
+                self._preloaded.close()
         if self._broken:
             raise self._broken[0]
 
@@ -153,24 +166,15 @@ class Runner:
 
     def _run_step(self, entry: Entry, step: Step, folder: Path, lock: Lock) -> int:
         """The exit status of one process, whose output goes to the cell's log and whose news are printed."""
-        cores = max((os.cpu_count() or 1) // self.jobs, 1)
-        shared = {"OMP_NUM_THREADS": str(cores)} if self.jobs > 1 else {}  # unless somebody has said otherwise
         with open(folder / LOG, "a", encoding="utf-8") as log, open(folder / LOG, encoding="utf-8") as lines:
             print(f"$ lit-ghibli {' '.join(step.words)}", file=log, flush=True)
             lines.seek(0, os.SEEK_END)
-            process = subprocess.Popen(
-                [sys.executable, "-m", "lit_ghibli", *step.words],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**shared, **without_job(os.environ)},
-                start_new_session=True,  # Ctrl-C reaches it through this program alone, once
-            )
+            process = self._start(step.words, folder / LOG)
             lock.holds_for(process.pid)  # even if this program is killed
             self._processes.add(process)
             if self._ending():  # between the last look at it and now
                 process.send_signal(signal.SIGTERM)
-            while process.poll() is None:
+            while process.returncode is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=1)
                 for line in lines:  # that a training has said since the last look
@@ -179,6 +183,21 @@ class Runner:
             self._processes.discard(process)
             lock.holds_for(None)
         return process.returncode
+
+    def _start(self, words: list[str], log: Path) -> subprocess.Popen | Forked:
+        """A process that this program's Ctrl-C does not reach but through it, once."""
+        if self._preloaded and self._preloaded.is_ready(_IMPORTS):
+            with contextlib.suppress(OSError):  # it has been killed: then without
+                return self._preloaded.start({"words": words, "out": str(log), "err": str(log)})
+        with open(log, "a", encoding="utf-8") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "lit_ghibli", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
 
     def stop(self, number: int, frame: Any) -> None:
         """Pass a stop on to what runs, and begin nothing new; the second time, kill what runs."""

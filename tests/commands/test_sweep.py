@@ -21,7 +21,7 @@ grid:
   method.weights.cycle: {cycle}
 metrics: {{val/swd: min, val/ssim: max}}
 """
-KILL = "+callbacks.kill={_target_: helpers.kill_once.KillOnce, batch: 11, mark: mark, parent: true}"
+KILL = "+callbacks.kill={_target_: helpers.kill_once.KillOnce, batch: 11, mark: mark, sweep: true}"
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_killed_and_started_again_gives_the_same_table(study, cli):
 @pytest.mark.slow
 def test_failed_cells_are_listed_and_retried_on_request_and_pictures_are_shown(study, cli):
     """The process of the first cell dies; the others go on."""
-    folder = study("failing", KILL.replace("parent: true", "parent: false"))
+    folder = study("failing", KILL.replace("sweep: true", "sweep: false"))
     file = folder / "mine" / "study.yaml"
     file.write_text(file.read_text().replace("val/", "") + "evaluate: []\n")
     failed = cli("sweep", "mine", "trust=true", cwd=folder)

@@ -1,0 +1,57 @@
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.forks import PATH
+
+from lit_ghibli.studies.preloaded import Preloaded
+
+
+@pytest.fixture
+def parent():
+    """A process that imports nothing, and forks processes that do as `helpers.forked` says."""
+    parent = Preloaded({**os.environ, "PYTHONPATH": PATH}, "helpers.forked")
+    assert parent.is_ready(60)
+    yield parent
+    parent.close()
+
+
+def begun(path: Path) -> None:
+    """Wait until a forked process says so in this file."""
+    with open(path, encoding="utf-8") as pipe:
+        assert pipe.read() == "begun"
+
+
+def test_each_has_its_own_end_and_tells_it(parent):
+    forked = [parent.start({"status": status}) for status in (0, 3, 0, 77)]
+    assert [each.wait(60) for each in forked] == [0, 3, 0, 77]
+    assert len({each.pid for each in forked} | {os.getpid()}) == 5
+    assert [each.returncode for each in forked] == [0, 3, 0, 77]
+
+
+def test_signals_reach_one_alone(parent, tmp_path):
+    for name in "ab":
+        os.mkfifo(tmp_path / name)
+    killed, other = (parent.start({"pipe": str(tmp_path / name)}) for name in "ab")
+    begun(tmp_path / "a")
+    begun(tmp_path / "b")
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait(60) == -signal.SIGKILL
+    killed.send_signal(signal.SIGKILL)  # nobody is there any more
+    with pytest.raises(subprocess.TimeoutExpired):
+        other.wait(0)
+    other.send_signal(signal.SIGTERM)
+    assert other.wait(60) == -signal.SIGTERM
+
+
+def test_where_the_parent_is_killed_so_is_what_it_has_forked_and_no_more_begins(parent, tmp_path):
+    os.mkfifo(tmp_path / "a")
+    forked = parent.start({"pipe": str(tmp_path / "a")})
+    begun(tmp_path / "a")
+    parent._parent.kill()
+    assert forked.wait(60) == -signal.SIGKILL
+    assert not parent.is_ready(60)
+    with pytest.raises(BrokenPipeError):
+        parent.start({"status": 0})
