@@ -152,7 +152,8 @@ def _run(ledger: Ledger, study: Study, source: Source, jobs: int, trust: bool, s
     def plan(entry: Entry) -> Callable[[Entry, Path], Iterator[Step]]:
         return partial(steps_of, study, trained, trust, source.pruned(entry))
 
-    runner = _runner(ledger, plan, results, jobs, scheduler, ahead=study.search is None)
+    alone = study.command == "estimate"  # memory is that of a process which nothing has been imported for
+    runner = _runner(ledger, plan, results, jobs, scheduler, ahead=study.search is None, preload=not alone)
     runner.run(source.take, report)
     return runner.stopped
 
@@ -173,6 +174,7 @@ def _runner(
     jobs: int,
     scheduler: Scheduler | None,
     ahead: bool = False,
+    preload: bool = True,
 ) -> Runner | Launcher:
     if scheduler is not None:
         return Launcher(ledger, plan, results, jobs, scheduler, ahead)
@@ -184,7 +186,7 @@ def _runner(
             entry.job, entry.attempt = None, ""
         return True
 
-    return Runner(ledger, lambda entry, folder: plan(entry)(entry, folder), results, jobs, begins, preload=True)
+    return Runner(ledger, lambda entry, folder: plan(entry)(entry, folder), results, jobs, begins, preload)
 
 
 def _before(study: Study) -> Cell:
