@@ -55,7 +55,7 @@ def export_model(model: Model, path: Path, photo: Tensor, calibration: Sequence[
             write_onnx(draft, network, interface, config.opset)
             convert(draft, config.dtype, [fitting(one) for one in calibration])
             exported = OnnxNetwork(draft)
-        with torch.no_grad():
+        with torch.no_grad(), flattened_before(exported):
             difference = (exported(photo) - picture).abs()
         if not difference.isfinite().all():
             raise UserError(f"{path} is not written: its picture is not finite in {config.dtype}; give another dtype")
