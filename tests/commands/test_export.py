@@ -97,11 +97,12 @@ def test_an_exported_picture_of_a_style_paints_what_the_network_paints_in_it():
 
 
 @pytest.mark.slow
-def test_an_exported_style_paints_what_the_style_paints(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("flatten", [0, 0.01])
+def test_an_exported_style_paints_what_the_style_paints(tmp_path, monkeypatch, capsys, flatten):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     monkeypatch.setenv("LIT_GHIBLI_STYLES", str(tmp_path))
-    made_style(tmp_path)
+    made_style(tmp_path, flatten=flatten)
     run("mine", "--out", "model.onnx")
     assert "largest difference from torch" in capsys.readouterr().out
     card = json.loads(Path("model.json").read_text())
