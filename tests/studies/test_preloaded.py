@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,24 @@ def test_where_the_parent_is_killed_so_is_what_it_has_forked_and_no_more_begins(
     assert not parent.is_ready(60)
     with pytest.raises(BrokenPipeError):
         parent.start({"status": 0})
+
+
+FORKING = """
+import os, sys, torch
+from lit_ghibli.studies.preloaded import import_all
+import_all()
+if "touch" in sys.argv:
+    torch.cuda.is_available()
+if not (child := os.fork()):
+    os._exit(torch.cuda._is_in_bad_fork())
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], ["touch"]])
+def test_imports_leave_the_gpu_to_the_processes_that_are_forked(words):
+    """CUDA refuses processes whose parent has asked for GPUs, as the second case does."""
+    done = subprocess.run([sys.executable, "-c", FORKING, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1" if words else "0"]
