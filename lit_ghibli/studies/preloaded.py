@@ -151,6 +151,7 @@ def serve() -> dict[str, Any]:
             *lines, text = text.split(b"\n")
             for line in lines:
                 if not (child := os.fork()):
+                    os.setsid()  # so that all that it starts can be killed with it
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     for file in (ended, signalled):
@@ -175,7 +176,6 @@ def _open_as(number: int, name: str, mode: int) -> None:
 
 def become(words: list[str], out: str, err: str) -> NoReturn:
     """Be `lit-ghibli` with these words, whose output is added to two files, or the same one."""
-    os.setsid()
     for number, name in ((1, out), (2, err)):
         _open_as(number, name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     np.random.seed()  # noqa: NPY002 - what libraries may use; Python's own does so by itself

@@ -2,13 +2,13 @@
 
 import os
 import signal
-from pathlib import Path
 
 from lit_ghibli.studies.preloaded import serve
 
 if __name__ == "__main__":
     asked = serve()
     if "pipe" in asked:
-        Path(asked["pipe"]).write_text("begun", encoding="utf-8")
-        signal.pause()
+        with open(asked["pipe"], "w", encoding="utf-8") as pipe:  # which ends with this process
+            print("begun", file=pipe, flush=True)
+            signal.pause()
     os._exit(asked["status"])

@@ -1,8 +1,10 @@
 import os
+import select
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from helpers.forks import PATH
@@ -19,10 +21,11 @@ def parent():
     parent.close()
 
 
-def begun(path: Path) -> None:
-    """Wait until a forked process says so in this file."""
-    with open(path, encoding="utf-8") as pipe:
-        assert pipe.read() == "begun"
+def begun(path: Path) -> TextIO:
+    """The pipe through which a forked process has said that it has begun, and which ends when it does."""
+    pipe = open(path, encoding="utf-8")  # noqa: SIM115 - closed by the tests
+    assert pipe.readline() == "begun\n"
+    return pipe
 
 
 def test_each_has_its_own_end_and_tells_it(parent):
@@ -36,22 +39,23 @@ def test_signals_reach_one_alone(parent, tmp_path):
     for name in "ab":
         os.mkfifo(tmp_path / name)
     killed, other = (parent.start({"pipe": str(tmp_path / name)}) for name in "ab")
-    begun(tmp_path / "a")
-    begun(tmp_path / "b")
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait(60) == -signal.SIGKILL
-    killed.send_signal(signal.SIGKILL)  # nobody is there any more
-    with pytest.raises(subprocess.TimeoutExpired):
-        other.wait(0)
-    other.send_signal(signal.SIGTERM)
-    assert other.wait(60) == -signal.SIGTERM
+    with begun(tmp_path / "a"), begun(tmp_path / "b"):
+        killed.send_signal(signal.SIGKILL)
+        assert killed.wait(60) == -signal.SIGKILL
+        killed.send_signal(signal.SIGKILL)  # nobody is there any more
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0)
+        other.send_signal(signal.SIGTERM)
+        assert other.wait(60) == -signal.SIGTERM
 
 
 def test_where_the_parent_is_killed_so_is_what_it_has_forked_and_no_more_begins(parent, tmp_path):
     os.mkfifo(tmp_path / "a")
     forked = parent.start({"pipe": str(tmp_path / "a")})
-    begun(tmp_path / "a")
-    parent._parent.kill()
+    with begun(tmp_path / "a") as pipe:
+        parent._parent.kill()
+        assert select.select([pipe], [], [], 60)[0]
+        assert pipe.read() == ""  # it is gone, and not only taken for gone
     assert forked.wait(60) == -signal.SIGKILL
     assert not parent.is_ready(60)
     with pytest.raises(BrokenPipeError):
